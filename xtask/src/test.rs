@@ -1,0 +1,148 @@
+//! `cargo xtask test`: all tests, and one closing line that sums them up.
+
+use std::io::{self, Read, Write};
+use std::process::{ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use crate::cargo::cargo;
+use crate::setup;
+use crate::summary::Summary;
+
+/// Sets up, runs `cargo test` and prints `N passed, N failed` as the last line.
+///
+/// It fails if a test fails, if cargo does, or if no test ran.
+pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
+    setup::nats_servers()?;
+    let begun = Instant::now();
+    let mut child = cargo()
+        .args(arguments(args))
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo test")?;
+    let mut summary = Summary::default();
+    if let Some(output) = child.stdout.take() {
+        follow(output, io::stdout(), |line| summary.add_line(line))
+            .context("cannot pass on what the tests print")?;
+    }
+    let status = child.wait().context("cannot wait for cargo test")?;
+
+    println!("\ntests took {:.0} s", begun.elapsed().as_secs_f64());
+    if !status.success() && summary.failed == 0 {
+        // A build that failed or a test binary that died says no count of its own, and the
+        // closing line must not look like success.
+        println!("cargo test ended with {status} but no test says that it failed: counted as one");
+        summary.failed = 1;
+    }
+    let ok = status.success() && summary.ran_any();
+    if !summary.ran_any() {
+        println!("no test ran");
+    }
+    println!("{summary}");
+    Ok(if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// The arguments of cargo: ours, unless the person's own say otherwise, and then theirs.
+fn arguments(args: &[String]) -> Vec<String> {
+    let for_cargo = || args.iter().take_while(|arg| *arg != "--");
+    let given = |name: &str| for_cargo().any(|arg| arg == name);
+    let selects = |arg: &String| {
+        arg.starts_with("-p") || arg.starts_with("--package") || arg == "--workspace"
+    };
+
+    let mut all = vec!["test".to_owned()];
+    if !for_cargo().any(selects) {
+        all.push("--workspace".to_owned());
+    }
+    // All binaries are run to the end: a sum over the first few would say little.
+    for ours in ["--locked", "--no-fail-fast"] {
+        if !given(ours) {
+            all.push(ours.to_owned());
+        }
+    }
+    all.extend_from_slice(args);
+    all
+}
+
+/// Copies `from` to `to` as it comes, half lines too, and shows each whole line to `see`.
+fn follow(mut from: impl Read, mut to: impl Write, mut see: impl FnMut(&str)) -> io::Result<()> {
+    let mut chunk = [0; 8192];
+    let mut line = Vec::new();
+    loop {
+        let read = match from.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let bytes = chunk.get(..read).unwrap_or_default();
+        to.write_all(bytes)?;
+        to.flush()?;
+        for &byte in bytes {
+            if byte == b'\n' {
+                see(String::from_utf8_lossy(&line).trim_end());
+                line.clear();
+            } else {
+                line.push(byte);
+            }
+        }
+    }
+    see(String::from_utf8_lossy(&line).trim_end());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments_of(args: &str) -> String {
+        let args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
+        arguments(&args).join(" ")
+    }
+
+    #[test]
+    fn passes_arguments_on_and_gives_no_flag_twice() {
+        assert_eq!(
+            arguments_of("name -- --nocapture"),
+            "test --workspace --locked --no-fail-fast name -- --nocapture"
+        );
+        assert_eq!(
+            arguments_of("-p xtask --locked"),
+            "test --no-fail-fast -p xtask --locked"
+        );
+        assert_eq!(
+            arguments_of("-- -p"),
+            "test --workspace --locked --no-fail-fast -- -p"
+        );
+    }
+
+    /// Gives one byte at a time, as a slow test does.
+    struct Slow<'a>(&'a [u8]);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let (Some((first, rest)), Some(place)) = (self.0.split_first(), buffer.first_mut())
+            else {
+                return Ok(0);
+            };
+            *place = *first;
+            self.0 = rest;
+            Ok(1)
+        }
+    }
+
+    #[test]
+    fn copies_every_byte_and_shows_whole_lines() -> io::Result<()> {
+        let text = b"one\r\ntwo \xff\n\nlast";
+        let (mut copy, mut lines) = (Vec::new(), Vec::new());
+        follow(Slow(text), &mut copy, |line| lines.push(line.to_owned()))?;
+        assert_eq!(copy, text);
+        assert_eq!(lines, ["one", "two \u{fffd}", "", "last"]);
+        Ok(())
+    }
+}
