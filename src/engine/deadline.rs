@@ -1,0 +1,51 @@
+//! The time that one call may take.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// When a call began, when it must stop starting work, and when it must answer.
+///
+/// Between the last two it only waits for what it has started, so that a write is seldom left
+/// without a known outcome.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    start: Instant,
+    settle: Instant,
+    end: Instant,
+}
+
+impl Deadline {
+    /// A call that starts now and answers within `timeout`.
+    #[must_use]
+    pub fn after(timeout: Duration) -> Self {
+        let start = Instant::now();
+        let reserve = (timeout / 5).min(Duration::from_secs(1));
+        Self {
+            start,
+            settle: start + timeout.saturating_sub(reserve),
+            end: start + timeout,
+        }
+    }
+
+    pub(super) fn start(&self) -> Instant {
+        self.start
+    }
+
+    /// No new request is sent after this.
+    pub(super) fn settle(&self) -> Instant {
+        self.settle
+    }
+
+    pub(super) fn end(&self) -> Instant {
+        self.end
+    }
+
+    /// How long one request waits for its answer before it is sent again.
+    ///
+    /// A third of the call's time, so that a lost answer leaves room for two more tries; within
+    /// bounds that keep a slow server from being asked the same thing over and over.
+    pub(super) fn patience(&self) -> Duration {
+        ((self.end - self.start) / 3).clamp(Duration::from_millis(100), Duration::from_secs(5))
+    }
+}

@@ -1,0 +1,182 @@
+//! One request for many keys: `multi_last`, "the last message of each of these subjects" (ADR-31,
+//! server ≥ 2.11).
+//!
+//! It is a quick way to most of the answer and never the last word. A key it does not answer is
+//! left unknown and read by itself: the server may leave out a key that was overwritten while it
+//! looked, and ends early when a message goes away under it ("404 Message Not Found"); and an older
+//! server in a mixed cluster does not know the request at all.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use async_nats::Message;
+use async_nats::header::NATS_SUBJECT;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+
+use super::Wanted;
+use crate::engine::bucket::Bucket;
+use crate::engine::deadline::Deadline;
+use crate::engine::error::Error;
+use crate::engine::message::is_marker;
+use crate::engine::open::Opened;
+use crate::engine::tuning;
+
+/// How many messages of the batch come after this one. Only a server that knows `multi_last` says.
+const NUM_PENDING: &str = "Nats-Num-Pending";
+
+/// The end of a `multi_last` answer.
+const END_OF_BATCH: u16 = 204;
+
+/// Reads what it can of the wanted keys.
+///
+/// # Errors
+///
+/// Only that the answer is over the link's limit. Whatever else goes wrong leaves keys unknown.
+pub(super) async fn read(
+    bucket: &Bucket,
+    opened: &Opened,
+    wanted: &mut Wanted<'_>,
+    deadline: &Deadline,
+) -> Result<(), Error> {
+    // Half of the link's slots at most, so that another batch finds some free.
+    let half = bucket.limits().max_concurrency.div_ceil(2);
+    let mut chunks: VecDeque<Vec<usize>> = wanted
+        .unknown()
+        .chunks(half.min(tuning::MULTI_LAST_SUBJECTS))
+        .map(<[usize]>::to_vec)
+        .collect();
+    let mut rounds = FuturesUnordered::new();
+    loop {
+        while rounds.len() < tuning::MULTI_LAST_ROUNDS
+            && let Some(chunk) = chunks.pop_front()
+        {
+            let subjects = chunk
+                .into_iter()
+                .map(|index| (subject(opened, wanted, index), index))
+                .collect();
+            rounds.push(round(bucket, opened, subjects, deadline));
+        }
+        let Some(round) = rounds.next().await else {
+            return Ok(());
+        };
+        for (index, value) in round.answered {
+            match value {
+                Some(value) => wanted.found(index, value)?,
+                None => wanted.missing(index),
+            }
+        }
+        if !round.rest.is_empty() {
+            chunks.push_back(round.rest);
+        }
+    }
+}
+
+fn subject(opened: &Opened, wanted: &Wanted<'_>, index: usize) -> String {
+    format!("{}{}", opened.read_prefix, wanted.keys[index].encoded)
+}
+
+/// The request of `$JS.API.DIRECT.GET.<stream>`.
+#[derive(Serialize)]
+struct MultiLast<'a> {
+    multi_last: Vec<&'a str>,
+    max_bytes: usize,
+}
+
+/// What one request brought.
+#[derive(Default)]
+struct Round {
+    /// Each answered key, and its value if it has one.
+    answered: Vec<(usize, Option<Bytes>)>,
+    /// The keys to ask for again, because the answer was cut off at `max_bytes`.
+    rest: Vec<usize>,
+}
+
+async fn round(
+    bucket: &Bucket,
+    opened: &Opened,
+    mut subjects: HashMap<String, usize>,
+    deadline: &Deadline,
+) -> Round {
+    let mut round = Round::default();
+    let permits = u32::try_from(subjects.len()).unwrap_or(u32::MAX);
+    let slots = Arc::clone(bucket.slots()).acquire_many_owned(permits);
+    let Ok(Ok(_permits)) = timeout_at(deadline.settle(), slots).await else {
+        return round;
+    };
+    if !bucket.connection().status().borrow().connected {
+        return round;
+    }
+    let request = serde_json::to_vec(&MultiLast {
+        multi_last: subjects.keys().map(String::as_str).collect(),
+        max_bytes: tuning::WINDOW_BYTES,
+    });
+    let client = bucket.connection().client();
+    let inbox = client.new_inbox();
+    let (Ok(request), Ok(mut answers)) = (request, client.subscribe(inbox.clone()).await) else {
+        return round;
+    };
+    let to = format!("{}.DIRECT.GET.{}", opened.api_prefix, opened.stream);
+    if client
+        .publish_with_reply(to, inbox, request.into())
+        .await
+        .is_err()
+    {
+        return round;
+    }
+    while let Ok(Some(message)) = timeout_at(
+        (Instant::now() + deadline.patience()).min(deadline.settle()),
+        answers.next(),
+    )
+    .await
+    {
+        match part(message) {
+            Part::Of { subject, value } => {
+                if let Some(index) = subjects.remove(&subject) {
+                    round.answered.push((index, value));
+                }
+            }
+            // Without progress, asking again would go on for ever.
+            Part::Cut if !round.answered.is_empty() => {
+                round.rest = subjects.into_values().collect();
+                break;
+            }
+            Part::Cut | Part::End => break,
+        }
+    }
+    round
+}
+
+/// What one message of the answer is.
+enum Part {
+    /// The last message of a subject, and its value unless it is a marker.
+    Of {
+        subject: String,
+        value: Option<Bytes>,
+    },
+    /// The end, with more to come in another request.
+    Cut,
+    /// The end, or no answer to this kind of request.
+    End,
+}
+
+fn part(message: Message) -> Part {
+    let header = |name: &str| message.headers.as_ref()?.get(name);
+    let Some(pending) = header(NUM_PENDING) else {
+        return Part::End;
+    };
+    match message.status {
+        None => match header(NATS_SUBJECT.as_ref()) {
+            Some(subject) => Part::Of {
+                subject: subject.as_str().to_owned(),
+                value: (!is_marker(message.headers.as_ref())).then_some(message.payload),
+            },
+            None => Part::End,
+        },
+        Some(status) if status.as_u16() == END_OF_BATCH && pending.as_str() != "0" => Part::Cut,
+        Some(_) => Part::End,
+    }
+}

@@ -1,0 +1,39 @@
+//! The engine's sizes, in one place. Those that a user may want to set are link configuration.
+
+use std::time::Duration;
+
+/// Requests of one batch in flight at once, at most.
+///
+/// A server answers 128 pipelined requests as fast as a thousand to within a few per cent; more
+/// only lengthens the queue that a small batch on the same link waits behind.
+pub(super) const WINDOW: usize = 128;
+
+/// Bytes of values in flight in one batch, at most (always at least one value).
+///
+/// A server disconnects a client that has more than `max_pending` (64 MiB by default) to read.
+pub(super) const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a value is taken to weigh until one has been seen.
+pub(super) const UNSEEN_VALUE_BYTES: usize = 256 * 1024;
+
+/// Subjects in one `multi_last` request. The server takes up to 1024 (ADR-31), and serves nobody
+/// else from this bucket meanwhile.
+pub(super) const MULTI_LAST_SUBJECTS: usize = 128;
+
+/// `multi_last` requests of one batch under way: two, so that the server finds the next one when it
+/// has answered the first.
+pub(super) const MULTI_LAST_ROUNDS: usize = 2;
+
+/// How long to wait before a request that found no responder, or an unavailable cluster, is sent
+/// again: doubled from the first to the second.
+pub(super) const BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_millis(400));
+
+/// Keys asked for at once while listing a bucket.
+pub(super) const LIST_PAGE: usize = 4096;
+
+/// After how long without a request the server drops the consumer of a listing that was cut off.
+pub(super) const LIST_INACTIVE: Duration = Duration::from_secs(10);
+
+/// How many of a batch's failed keys an error names.
+pub(super) const NAMED_KEYS: usize = 3;

@@ -1,0 +1,246 @@
+//! Setting and deleting keys: one publish each, with the server's acknowledgement.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use async_nats::Message;
+use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
+use async_nats::jetstream::ErrorCode;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::bucket::Bucket;
+use super::deadline::Deadline;
+use super::error::Error;
+use super::exchange::{self, Exchange, Request};
+use super::key::shorten;
+use super::message::{self, KV_DELETE, KV_OPERATION, is_transient};
+use super::open::Opened;
+use super::tuning;
+
+/// What the header block of a set may add to its value: the status line, one `Nats-Msg-Id`.
+const HEADER_ROOM: usize = 96;
+
+pub(super) async fn set_many(
+    bucket: &Bucket,
+    entries: Vec<(String, Bytes)>,
+    deadline: &Deadline,
+) -> Result<(), Error> {
+    let limits = bucket.limits();
+    limits.check_keys(entries.len())?;
+    limits.check_bytes(
+        entries
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum(),
+    )?;
+    let mut writes = Writes::new("set");
+    for (key, value) in entries {
+        writes.add(bucket, key, Some(value))?;
+    }
+    writes.check_sizes(bucket, deadline).await?;
+    writes.run(bucket, deadline).await
+}
+
+pub(super) async fn delete_many(
+    bucket: &Bucket,
+    keys: Vec<String>,
+    deadline: &Deadline,
+) -> Result<(), Error> {
+    let limits = bucket.limits();
+    limits.check_keys(keys.len())?;
+    limits.check_bytes(keys.iter().map(String::len).sum())?;
+    let mut writes = Writes::new("deleted");
+    for key in keys {
+        writes.add(bucket, key, None)?;
+    }
+    writes.run(bucket, deadline).await
+}
+
+struct Write {
+    key: String,
+    encoded: String,
+    /// `None` deletes.
+    value: Option<Bytes>,
+}
+
+/// The writes of one batch: one for each distinct key.
+struct Writes {
+    verb: &'static str,
+    /// With the write's place it is the `Nats-Msg-Id`, by which the server knows a second copy.
+    batch_id: String,
+    max_payload: usize,
+    items: Vec<Write>,
+    places: HashMap<String, usize>,
+    failures: Failures,
+}
+
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    named: Vec<String>,
+    cause: Option<Error>,
+}
+
+impl Writes {
+    fn new(verb: &'static str) -> Self {
+        Self {
+            verb,
+            batch_id: nuid::next().to_string(),
+            max_payload: usize::MAX,
+            items: Vec::new(),
+            places: HashMap::new(),
+            failures: Failures::default(),
+        }
+    }
+
+    /// The last value given for a key wins.
+    fn add(&mut self, bucket: &Bucket, key: String, value: Option<Bytes>) -> Result<(), Error> {
+        let encoded = bucket.encoding().encode(&key)?.into_owned();
+        let place = *self.places.entry(encoded).or_insert_with_key(|encoded| {
+            self.items.push(Write {
+                key,
+                encoded: encoded.clone(),
+                value: None,
+            });
+            self.items.len() - 1
+        });
+        self.items[place].value = value;
+        Ok(())
+    }
+
+    /// Refuses, before anything is written, a value that the server or the bucket cannot take.
+    async fn check_sizes(&mut self, bucket: &Bucket, deadline: &Deadline) -> Result<(), Error> {
+        let largest = |writes: &[Write]| {
+            let size = |write: &Write| write.value.as_ref().map_or(0, Bytes::len);
+            writes
+                .iter()
+                .map(size)
+                .enumerate()
+                .max_by_key(|&(_, size)| size)
+        };
+        let Some((place, size)) = largest(&self.items) else {
+            return Ok(());
+        };
+        let too_large = |limit, max| {
+            Err(Error::ValueTooLarge {
+                key: shorten(&self.items[place].key),
+                size,
+                limit,
+                max,
+            })
+        };
+        let mut opened = bucket.opened(deadline).await?;
+        if opened.max_message.is_some_and(|max| size > max) {
+            // The bucket may have been changed since it was looked at.
+            opened = bucket.look_again(Some(&opened), deadline).await?;
+        }
+        if let Some(max) = opened.max_message.filter(|&max| size > max) {
+            return too_large("the bucket's max_value_size", max);
+        }
+        self.max_payload = bucket.connection().client().max_payload();
+        if size > self.max_payload {
+            return too_large("the server's max_payload", self.max_payload);
+        }
+        Ok(())
+    }
+
+    async fn run(mut self, bucket: &Bucket, deadline: &Deadline) -> Result<(), Error> {
+        exchange::run(bucket, &mut self, deadline).await?;
+        match self.failures.cause {
+            None => Ok(()),
+            Some(cause) => Err(Error::Partial {
+                failed: self.failures.count,
+                total: self.items.len(),
+                verb: self.verb,
+                keys: self.failures.named.join(", "),
+                cause: Box::new(cause),
+            }),
+        }
+    }
+
+    /// Whether the write has an id by which the server knows it again.
+    ///
+    /// The server counts headers as part of the message, so a value at the very limit of the
+    /// server or the bucket only fits without one.
+    fn has_id(&self, item: usize, opened: &Opened) -> bool {
+        self.items[item].value.as_ref().is_none_or(|value| {
+            let max = opened
+                .max_message
+                .map_or(self.max_payload, |max| max.min(self.max_payload));
+            value.len() + HEADER_ROOM <= max
+        })
+    }
+}
+
+impl Exchange for Writes {
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn weight(&self, item: usize) -> usize {
+        self.items[item].value.as_ref().map_or(0, Bytes::len)
+    }
+
+    fn request(&self, item: usize, opened: &Opened) -> Request {
+        let write = &self.items[item];
+        let mut headers = HeaderMap::new();
+        if self.has_id(item, opened) {
+            headers.insert(NATS_MESSAGE_ID, format!("{}{item}", self.batch_id));
+        }
+        if write.value.is_none() {
+            headers.insert(KV_OPERATION, KV_DELETE);
+        }
+        Request {
+            subject: format!("{}{}", opened.write_prefix, write.encoded),
+            headers: (!headers.is_empty()).then_some(headers),
+            payload: write.value.clone().unwrap_or_default(),
+        }
+    }
+
+    fn answer(&mut self, item: usize, message: Message) -> exchange::Answer {
+        let answer = match serde_json::from_slice::<message::Answer>(&message.payload) {
+            Ok(answer) => answer,
+            Err(error) => {
+                return exchange::Answer::Failed(Error::Refused {
+                    what: "a write",
+                    reason: format!("its acknowledgement cannot be read: {error}"),
+                });
+            }
+        };
+        match answer.error {
+            None => exchange::Answer::Done,
+            Some(error) if is_transient(&error) => exchange::Answer::Again,
+            Some(error) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
+                exchange::Answer::Failed(Error::Refused {
+                    what: "a write",
+                    reason: format!(
+                        "{error}; the bucket's max_value_size counts headers, and a delete is a \
+                         message with headers ({} bytes here)",
+                        self.weight(item)
+                    ),
+                })
+            }
+            Some(error) => exchange::Answer::Failed(Error::Refused {
+                what: "a write",
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    /// A write is repeated only while the server would know it again, or it could be applied
+    /// twice, and over somebody else's newer value.
+    fn repeatable(&self, item: usize, sent: Instant, opened: &Opened) -> bool {
+        self.has_id(item, opened) && sent.elapsed() < opened.duplicate_window / 2
+    }
+
+    fn failed(&mut self, item: usize, error: Error) -> ControlFlow<Error> {
+        self.failures.count += 1;
+        if self.failures.named.len() < tuning::NAMED_KEYS {
+            let key = shorten(&self.items[item].key);
+            self.failures.named.push(format!("{key:?}"));
+        }
+        self.failures.cause.get_or_insert(error);
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,21 @@
+//! The lattice side: wRPC calls in, typed answers out.
+//!
+//! A function of an interface ([`eventual_batch`], [`batch`]) turns wire types into the engine's and
+//! back; what all of them do alike is in [`call`]; [`serve`] runs the calls.
+
+mod batch;
+mod call;
+mod eventual_batch;
+mod function;
+mod serve;
+
+pub use serve::Serving;
+
+mod bindings {
+    #![allow(missing_docs, clippy::pedantic)]
+    wit_bindgen_wrpc::generate!({
+        world: "provider",
+        path: "wit",
+        generate_all,
+    });
+}
