@@ -1,0 +1,30 @@
+//! Real servers, the real provider process and a caller, for tests, the demo and benches.
+//!
+//! Nothing here stands in for anything: [`NatsServer`] runs the `nats-server` binary, [`Provider`]
+//! runs the provider's binary and speaks to it as a wasmCloud host does, [`Caller`] sends it wRPC
+//! calls as a host sends them for a component. [`Stack`] starts all of it in one call.
+
+mod bindings;
+mod caller;
+mod link;
+mod logging;
+mod nats_server;
+mod process;
+mod provider;
+mod random;
+mod stack;
+mod tools;
+mod value;
+
+pub use async_nats;
+pub use wasmcloud_core::HealthCheckResponse;
+pub use wasmcloud_core::logging::Level;
+
+pub use caller::{BatchCaller, Caller, DEFAULT_TIMEOUT};
+pub use link::Link;
+pub use logging::init_tracing;
+pub use nats_server::{Connection, NatsServer, NatsServerBuilder};
+pub use provider::{PROVIDER_ENV, Provider, ProviderBuilder};
+pub use stack::{Stack, StackBuilder};
+pub use tools::{NATS_VERSIONS, NEWEST, OLDEST, TOOLS_ENV, nats_server_binary, tools_dir};
+pub use value::{BatchError, Error, Value};

@@ -1,0 +1,123 @@
+use std::collections::HashMap;
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use nkeys::XKey;
+use wasmcloud_core::InterfaceLinkDefinition;
+use wasmcloud_core::secrets::SecretValue;
+
+/// A link from a component to the provider.
+///
+/// Unless told otherwise its name is `default` and it links `wrpc:keyvalue/eventual-batch`.
+#[derive(Clone)]
+pub struct Link {
+    source: String,
+    name: String,
+    namespace: String,
+    interfaces: Vec<String>,
+    config: HashMap<String, String>,
+    secrets: HashMap<String, SecretValue>,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Link({} {})", self.source, self.name)
+    }
+}
+
+impl Link {
+    /// A link of this component.
+    #[must_use]
+    pub fn new(component: impl Into<String>) -> Self {
+        Self {
+            source: component.into(),
+            name: "default".to_owned(),
+            namespace: "wrpc".to_owned(),
+            interfaces: vec!["eventual-batch".to_owned()],
+            config: HashMap::new(),
+            secrets: HashMap::new(),
+        }
+    }
+
+    /// Sets the link's name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Links `wasi:keyvalue/batch`, as for a component without the adapter.
+    #[must_use]
+    pub fn wasi_batch(mut self) -> Self {
+        "wasi".clone_into(&mut self.namespace);
+        self.interfaces = vec!["batch".to_owned()];
+        self
+    }
+
+    /// Sets one key of the configuration.
+    #[must_use]
+    pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.insert(key.into(), value.into());
+        self
+    }
+
+    /// Sets one secret. It crosses the lattice sealed, as a host seals it.
+    #[must_use]
+    pub fn secret(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let value = SecretValue::String(value.into());
+        self.secrets.insert(key.into(), value);
+        self
+    }
+
+    /// Sets one secret that is bytes.
+    #[must_use]
+    pub fn secret_bytes(mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        let value = SecretValue::Bytes(value.into());
+        self.secrets.insert(key.into(), value);
+        self
+    }
+
+    /// The component.
+    #[must_use]
+    pub fn source_id(&self) -> &str {
+        &self.source
+    }
+
+    /// The link's name.
+    #[must_use]
+    pub fn link_name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a host tells the provider when the link is made.
+    pub(crate) fn to_put(
+        &self,
+        target: &str,
+        host: &XKey,
+        provider: &XKey,
+    ) -> Result<InterfaceLinkDefinition> {
+        let mut definition = self.to_delete(target);
+        definition.target_config.clone_from(&self.config);
+        if !self.secrets.is_empty() {
+            let secrets = serde_json::to_vec(&self.secrets).context("cannot encode secrets")?;
+            let sealed = host
+                .seal(&secrets, provider)
+                .context("cannot seal the link's secrets")?;
+            definition.target_secrets = Some(sealed);
+        }
+        Ok(definition)
+    }
+
+    /// What a host tells the provider when the link goes: which one, without its configuration.
+    pub(crate) fn to_delete(&self, target: &str) -> InterfaceLinkDefinition {
+        InterfaceLinkDefinition {
+            source_id: self.source.clone(),
+            target: target.to_owned(),
+            name: self.name.clone(),
+            wit_namespace: self.namespace.clone(),
+            wit_package: "keyvalue".to_owned(),
+            interfaces: self.interfaces.clone(),
+            ..InterfaceLinkDefinition::default()
+        }
+    }
+}

@@ -1,0 +1,489 @@
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use std::{env, thread};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use async_nats::{Client, ConnectOptions, Request};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nkeys::{KeyPair, XKey};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout_at};
+use wasmcloud_core::logging::Level;
+use wasmcloud_core::rpc::{
+    health_subject, link_del_subject, link_put_subject, provider_config_update_subject,
+    shutdown_subject,
+};
+use wasmcloud_core::secrets::SecretValue;
+use wasmcloud_core::{HealthCheckResponse, HostData};
+
+use crate::caller::Caller;
+use crate::link::Link;
+use crate::process::Process;
+use crate::random;
+
+/// The environment variable that names the provider's binary. It goes before the path given to
+/// [`ProviderBuilder::binary`], so that a suite built against one binary can be run on another.
+pub const PROVIDER_ENV: &str = "TESTKIT_PROVIDER";
+
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(40);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The provider's own process, and the part that a wasmCloud host plays for it.
+///
+/// Dropping it kills the process. If that happens in a panic, the end of its log goes to stderr.
+#[derive(Debug)]
+pub struct Provider {
+    process: Process,
+    host: Client,
+    caller: Caller,
+    lattice: String,
+    key: String,
+    host_id: String,
+    host_xkey: XKey,
+    xkey: XKey,
+    commands: Mutex<()>,
+    dir: TempDir,
+}
+
+/// How a [`Provider`] is started. See [`Provider::builder`].
+#[derive(Clone, Debug)]
+pub struct ProviderBuilder {
+    lattice_url: String,
+    binary: Option<PathBuf>,
+    config: HashMap<String, String>,
+    secrets: HashMap<String, SecretValue>,
+    links: Vec<Link>,
+    log_level: Level,
+    rpc_timeout: Duration,
+    env: Vec<(String, String)>,
+}
+
+impl ProviderBuilder {
+    /// The provider's binary, unless the environment names one ([`PROVIDER_ENV`]).
+    #[must_use]
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.binary = Some(path.into());
+        self
+    }
+
+    /// Sets one key of the provider's configuration: the defaults of its links.
+    #[must_use]
+    pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.insert(key.into(), value.into());
+        self
+    }
+
+    /// Sets one secret of the provider.
+    #[must_use]
+    pub fn secret(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let value = SecretValue::String(value.into());
+        self.secrets.insert(key.into(), value);
+        self
+    }
+
+    /// Adds a link that is there when the provider starts.
+    #[must_use]
+    pub fn link(mut self, link: Link) -> Self {
+        self.links.push(link);
+        self
+    }
+
+    /// The level of the provider's log; `Debug` unless set.
+    #[must_use]
+    pub fn log_level(mut self, level: Level) -> Self {
+        self.log_level = level;
+        self
+    }
+
+    /// The host's RPC timeout, which the provider is told; 2 s unless set, as on a real host.
+    #[must_use]
+    pub fn rpc_timeout(mut self, timeout: Duration) -> Self {
+        self.rpc_timeout = timeout;
+        self
+    }
+
+    /// Adds a variable to the provider's environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts the provider and waits until it answers calls.
+    ///
+    /// # Errors
+    /// If the lattice is not reachable, or the provider ends or does not answer within 20 s.
+    pub async fn start(self) -> Result<Provider> {
+        let binary = env::var_os(PROVIDER_ENV)
+            .map(PathBuf::from)
+            .or(self.binary)
+            .with_context(|| format!("no provider binary: give one, or set {PROVIDER_ENV}"))?;
+        ensure!(
+            binary.is_file(),
+            "the provider's binary is not at {}",
+            binary.display()
+        );
+
+        let lattice = format!("testkit-{:016x}", random::number());
+        let key = KeyPair::new_service().public_key();
+        let host_id = KeyPair::new_server().public_key();
+        let host_xkey = XKey::new();
+        let xkey = XKey::new();
+        let link_definitions = self
+            .links
+            .iter()
+            .map(|link| link.to_put(&key, &host_xkey, &xkey))
+            .collect::<Result<_>>()?;
+        let host_data = HostData {
+            host_id: host_id.clone(),
+            lattice_rpc_prefix: lattice.clone(),
+            link_name: "default".to_owned(),
+            lattice_rpc_url: self.lattice_url.clone(),
+            provider_key: key.clone(),
+            instance_id: format!("{:016x}", random::number()),
+            link_definitions,
+            config: self.config,
+            secrets: self.secrets,
+            host_xkey_public_key: host_xkey.public_key(),
+            provider_xkey_private_key: xkey.seed().context("the provider's xkey has no seed")?,
+            default_rpc_timeout_ms: Some(
+                u64::try_from(self.rpc_timeout.as_millis()).context("rpc_timeout is too long")?,
+            ),
+            log_level: Some(self.log_level),
+            ..HostData::default()
+        };
+
+        let host = ConnectOptions::new()
+            .name("testkit-host")
+            .connect(&self.lattice_url)
+            .await
+            .with_context(|| format!("cannot connect to {}", self.lattice_url))?;
+        let caller = Caller::connect(&self.lattice_url, &lattice, &key).await?;
+        let dir = tempfile::Builder::new()
+            .prefix("testkit-provider-")
+            .tempdir()
+            .context("cannot make a temporary folder")?;
+        let process = spawn(&binary, dir.path(), &self.env, &host_data)?;
+
+        let mut provider = Provider {
+            process,
+            host,
+            caller,
+            lattice,
+            key,
+            host_id,
+            host_xkey,
+            xkey,
+            commands: Mutex::new(()),
+            dir,
+        };
+        provider.wait_until_ready().await?;
+        Ok(provider)
+    }
+}
+
+fn spawn(
+    binary: &Path,
+    dir: &Path,
+    env: &[(String, String)],
+    host_data: &HostData,
+) -> Result<Process> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(log_path(dir))
+        .context("cannot make a file for the provider's log")?;
+    let log_too = log.try_clone().context("cannot share a file")?;
+    let mut process = Process::spawn(binary, |command| {
+        command
+            // It would go before the level in the host data.
+            .env_remove("RUST_LOG")
+            .envs(env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(log)
+            .stderr(log_too);
+    })?;
+    let mut line = STANDARD.encode(serde_json::to_vec(host_data)?);
+    line.push_str("\r\n");
+    let mut stdin = process
+        .child_mut()
+        .stdin
+        .take()
+        .context("the provider has no stdin")?;
+    stdin
+        .write_all(line.as_bytes())
+        .context("the provider did not read its host data")?;
+    Ok(process)
+}
+
+fn log_path(dir: &Path) -> PathBuf {
+    dir.join("provider.log")
+}
+
+/// One of the host's commands that have no answer in the protocol.
+///
+/// To know when one of them has been carried out, a message that does not decode is sent after it
+/// on the same subject, and the line that the SDK logs about that message is awaited. This is
+/// sound: the SDK has one task per subject, which takes the messages in their order and goes on to
+/// the next only when the provider has handled the one before. A health request would prove
+/// nothing: it comes on a subject and a channel of its own, between which and the others the SDK's
+/// loop chooses at random. The lines are left out of [`Provider::logs`].
+struct Command {
+    subject: String,
+    complaint: &'static str,
+}
+
+const BAD_PUT: &str = "received invalid link def data on message";
+const BAD_DELETE: &str = "received invalid link on link_del";
+const BAD_CONFIG: &str = "received invalid config update data on message";
+
+impl Provider {
+    /// A builder for a provider on the lattice with this NATS.
+    #[must_use]
+    pub fn builder(lattice_url: impl Into<String>) -> ProviderBuilder {
+        ProviderBuilder {
+            lattice_url: lattice_url.into(),
+            binary: None,
+            config: HashMap::new(),
+            secrets: HashMap::new(),
+            links: Vec::new(),
+            log_level: Level::Debug,
+            rpc_timeout: Duration::from_secs(2),
+            env: Vec::new(),
+        }
+    }
+
+    /// The lattice's name.
+    #[must_use]
+    pub fn lattice(&self) -> &str {
+        &self.lattice
+    }
+
+    /// The provider's key: the target of its links.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The calls of this component. All callers of one provider share one connection; for more
+    /// see [`Caller::connect`].
+    #[must_use]
+    pub fn caller(&self, component: &str) -> Caller {
+        self.caller.clone().with_source(component)
+    }
+
+    /// Makes a link, and returns when the provider has taken it or refused it. (The SDK tells the
+    /// host neither; [`logs`](Self::logs) does.)
+    ///
+    /// # Errors
+    /// If the provider does not get to it in 20 s.
+    pub async fn put_link(&self, link: &Link) -> Result<()> {
+        let definition = link.to_put(&self.key, &self.host_xkey, &self.xkey)?;
+        let command = Command {
+            // Hosts since 1.1 address this one to the provider's xkey.
+            subject: link_put_subject(&self.lattice, &self.xkey.public_key()),
+            complaint: BAD_PUT,
+        };
+        self.command(&command, serde_json::to_vec(&definition)?)
+            .await
+    }
+
+    /// Removes a link, and returns when the provider has done it.
+    ///
+    /// # Errors
+    /// If the provider does not get to it in 20 s.
+    pub async fn delete_link(&self, link: &Link) -> Result<()> {
+        let command = Command {
+            subject: link_del_subject(&self.lattice, &self.key),
+            complaint: BAD_DELETE,
+        };
+        let definition = link.to_delete(&self.key);
+        self.command(&command, serde_json::to_vec(&definition)?)
+            .await
+    }
+
+    /// Gives the provider a new configuration, in whole, and returns when the provider has taken it
+    /// or refused it.
+    ///
+    /// # Errors
+    /// If the provider does not get to it in 20 s.
+    pub async fn update_config(&self, config: &HashMap<String, String>) -> Result<()> {
+        let command = Command {
+            subject: provider_config_update_subject(&self.lattice, &self.key),
+            complaint: BAD_CONFIG,
+        };
+        self.command(&command, serde_json::to_vec(config)?).await
+    }
+
+    /// Asks the provider how it is.
+    ///
+    /// # Errors
+    /// If it does not answer in 10 s.
+    pub async fn health(&self) -> Result<HealthCheckResponse> {
+        let subject = health_subject(&self.lattice, &self.key);
+        let answer = self
+            .host
+            .request(subject, "".into())
+            .await
+            .context("no answer to the health request")?;
+        serde_json::from_slice(&answer.payload).context("the health answer is not JSON")
+    }
+
+    /// Tells the provider to shut down, as a host does, and waits for its end.
+    ///
+    /// # Errors
+    /// If it does not acknowledge, or has not ended, within 40 s.
+    pub async fn shutdown(&mut self) -> Result<ExitStatus> {
+        let subject = shutdown_subject(&self.lattice, &self.key, "default");
+        let payload = serde_json::to_vec(&json!({ "host_id": self.host_id }))?;
+        let request = Request::new()
+            .payload(payload.into())
+            .timeout(Some(SHUTDOWN_TIMEOUT));
+        self.host
+            .send_request(subject, request)
+            .await
+            .context("the provider did not acknowledge the shutdown")?;
+        self.wait(SHUTDOWN_TIMEOUT).await
+    }
+
+    /// Waits for the process to end by itself.
+    ///
+    /// # Errors
+    /// If it has not ended within `timeout`.
+    pub async fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        self.process
+            .wait(timeout)
+            .await?
+            .with_context(|| format!("the provider has not ended after {timeout:?}"))
+    }
+
+    /// Ends the process at once (SIGKILL).
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        self.process.kill()
+    }
+
+    /// Whether the process runs.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.process.try_wait()?.is_none())
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Resident memory now, in KiB.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn rss_kib(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .context("the provider does not run")?;
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|number| number.parse().ok())
+            .context("the provider does not run")
+    }
+
+    /// What the provider has written to stdout and stderr, without the lines that `testkit` itself
+    /// provokes. Its log is written by a thread of its own: poll for a line that should come.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let log = fs::read(log_path(self.dir.path())).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.split_inclusive('\n')
+            .filter(|line| !is_provoked(line))
+            .collect()
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        // An answer to one call means that all functions are served: the streams of calls are
+        // polled once all of them have subscribed. Nobody is linked by this name, and an empty
+        // batch touches no bucket.
+        let probe = self
+            .caller("testkit-probe")
+            .with_timeout(Duration::from_millis(500));
+        loop {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the provider ended ({status}):\n{}", self.logs());
+            }
+            if probe.get_many_raw("default", &[]).await.is_ok() && self.health().await.is_ok() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!("the provider is not ready after 20 s:\n{}", self.logs());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn command(&self, command: &Command, payload: Vec<u8>) -> Result<()> {
+        // One at a time, so that a line in the log belongs to one command.
+        let _one = self.commands.lock().await;
+        let mut log = File::open(log_path(self.dir.path())).context("cannot read the log")?;
+        log.seek(SeekFrom::End(0))?;
+
+        self.host
+            .publish(command.subject.clone(), payload.into())
+            .await?;
+        self.host
+            .publish(command.subject.clone(), "\"testkit\"".into())
+            .await?;
+        let deadline = Instant::now() + COMMAND_TIMEOUT;
+        // While the lattice is down this waits for it to come back.
+        timeout_at(deadline, self.host.flush())
+            .await
+            .context("the lattice's NATS does not answer")??;
+
+        let mut seen = Vec::new();
+        loop {
+            log.read_to_end(&mut seen)?;
+            if String::from_utf8_lossy(&seen).contains(command.complaint) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                bail!(
+                    "the provider did not get to {} in 20 s:\n{}",
+                    command.subject,
+                    self.logs()
+                );
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+fn is_provoked(line: &str) -> bool {
+    [BAD_PUT, BAD_DELETE, BAD_CONFIG]
+        .iter()
+        .any(|complaint| line.contains(complaint))
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let logs = self.logs();
+            let lines: Vec<_> = logs.lines().collect();
+            let end = &lines[lines.len().saturating_sub(60)..];
+            eprintln!("--- the provider's log, last lines ---\n{}", end.join("\n"));
+        }
+    }
+}

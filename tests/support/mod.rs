@@ -1,0 +1,45 @@
+//! What the integration tests share.
+
+#![allow(dead_code, unused_macros)]
+
+use testkit::{Stack, StackBuilder};
+
+/// The provider's binary, built by cargo for these tests.
+pub const PROVIDER: &str = env!("CARGO_BIN_EXE_eventual-batch-nats-provider");
+
+/// A stack with a nats-server of this version, to be set up further.
+pub fn stack(version: &str) -> StackBuilder {
+    testkit::init_tracing();
+    Stack::builder(version, PROVIDER)
+}
+
+macro_rules! on_version {
+    ($module:ident, $version:expr, [$($test:ident),*]) => {
+        mod $module {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() -> anyhow::Result<()> {
+                    super::$test($version).await
+                }
+            )*
+        }
+    };
+}
+
+/// Runs each `async fn(version: &str) -> anyhow::Result<()>` on the oldest and the newest server.
+macro_rules! on_oldest_and_newest {
+    ($($test:ident),* $(,)?) => {
+        on_version!(oldest, testkit::OLDEST, [$($test),*]);
+        on_version!(newest, testkit::NEWEST, [$($test),*]);
+    };
+}
+
+/// Runs each on every server version.
+macro_rules! on_all_versions {
+    ($($test:ident),* $(,)?) => {
+        on_version!(oldest, testkit::NATS_VERSIONS[0], [$($test),*]);
+        on_version!(second, testkit::NATS_VERSIONS[1], [$($test),*]);
+        on_version!(third, testkit::NATS_VERSIONS[2], [$($test),*]);
+        on_version!(newest, testkit::NATS_VERSIONS[3], [$($test),*]);
+    };
+}
