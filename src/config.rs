@@ -4,6 +4,7 @@
 //! left as a whole: a link that logs in by token does not also get the provider's password.
 
 mod error;
+mod servers;
 mod source;
 
 use std::str::FromStr;
@@ -16,7 +17,7 @@ use source::Source;
 pub use source::Values;
 
 use crate::engine::{
-    Auth, BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, Secret, Tls,
+    Auth, BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, Tls,
 };
 
 const DEFAULT_CLUSTER_URI: &str = "nats://127.0.0.1:4222";
@@ -180,26 +181,22 @@ fn template(source: &Source<'_>) -> Result<Option<BucketTemplate>, ConfigError> 
 }
 
 fn connection(source: &Source<'_>) -> Result<ConnectionSettings, ConfigError> {
-    let servers = source.text("cluster_uri")?.unwrap_or(DEFAULT_CLUSTER_URI);
+    let list = source.text("cluster_uri")?.unwrap_or(DEFAULT_CLUSTER_URI);
+    let (servers, login) = servers::parse(list)?;
     let settings = ConnectionSettings {
-        servers: servers
-            .split(',')
-            .map(|server| Secret::new(server.trim().to_owned()))
-            .collect(),
-        auth: auth(source)?,
+        servers,
+        auth: auth(source, login)?,
         tls: tls(source)?,
     };
     // Whatever the client could not use is found here, where the link can be refused for it.
-    settings
-        .addresses()
-        .map_err(|reason| ConfigError::unusable("cluster_uri", reason))?;
     settings
         .options()
         .map_err(|(key, reason)| ConfigError::unusable(key, reason))?;
     Ok(settings)
 }
 
-fn auth(source: &Source<'_>) -> Result<Auth, ConfigError> {
+/// The one way to log in, of the login keys and the one that the servers' URLs may hold.
+fn auth(source: &Source<'_>, in_urls: Option<Auth>) -> Result<Auth, ConfigError> {
     let jwt = source.secret("client_jwt")?;
     let seed = source.secret("client_seed")?;
     let credentials = source.secret("credentials")?;
@@ -208,7 +205,7 @@ fn auth(source: &Source<'_>) -> Result<Auth, ConfigError> {
     let token = source.secret("token")?;
     let nkey_seed = source.secret("nkey_seed")?;
 
-    let mut ways = Vec::new();
+    let mut ways = Vec::from_iter(in_urls);
     match (jwt, seed) {
         (Some(jwt), Some(seed)) => ways.push(Auth::Jwt { jwt, seed }),
         (None, None) => {}

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
+use crate::engine::Secret;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(1800);
 
@@ -162,7 +163,21 @@ fn a_password_in_a_url_is_not_shown() {
     ])
     .unwrap();
     assert_eq!(settings.connection.display_servers(), "nats://host:4222");
+    assert!(matches!(settings.connection.auth, Auth::User { .. }));
     assert!(!format!("{settings:?}").contains("hunter2"));
+
+    let token = read(&[("bucket", "b"), ("cluster_uri", "nats://hunter2@host")]).unwrap();
+    assert!(matches!(token.connection.auth, Auth::Token(_)));
+    for (uri, more) in [
+        ("nats://a:hunter2@host,nats://b:hunter2@host", vec![]),
+        ("nats://a:hunter2@host,nats://host", vec![]),
+        ("nats://a:hunter2@host", vec![("token", "hunter2")]),
+    ] {
+        let mut pairs = vec![("cluster_uri", uri)];
+        pairs.extend(more);
+        let text = refusal(&pairs);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
 }
 
 #[test]

@@ -76,9 +76,6 @@ impl Connection {
     ///
     /// The configuration key that cannot be used, and why.
     async fn start(settings: &ConnectionSettings) -> Result<Self, (&'static str, String)> {
-        let addresses = settings
-            .addresses()
-            .map_err(|reason| ("cluster_uri", reason))?;
         let servers = settings.display_servers();
         let (events, status) = watch::channel(Status::default());
         let client = settings
@@ -97,7 +94,7 @@ impl Connection {
                     std::future::ready(())
                 }
             })
-            .connect(addresses)
+            .connect(settings.servers.as_slice())
             .await
             .map_err(|error| ("cluster_uri", error.to_string()))?;
         Ok(Self {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unused_macros)]
 
+pub mod interface;
+
 use testkit::{Stack, StackBuilder};
 
 /// The provider's binary, built by cargo for these tests.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_nats::rustls::pki_types::pem::PemObject as _;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{ClientConfig, RootCertStore};
-use async_nats::{AuthError, ConnectOptions, ServerAddr};
+use async_nats::{AuthError, ConnectOptions};
 use nkeys::KeyPair;
 use zeroize::Zeroizing;
 
@@ -81,64 +81,21 @@ pub struct Tls {
 }
 
 /// How to reach NATS and log in.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionSettings {
-    /// Server URLs. A URL may hold a user and password, so they are treated as secrets.
-    pub servers: Vec<Secret>,
+    /// Server URLs without credentials, so that they can be named in a log or an error.
+    pub servers: Vec<String>,
     /// The login.
     pub auth: Auth,
     /// TLS.
     pub tls: Tls,
 }
 
-impl fmt::Debug for ConnectionSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectionSettings")
-            .field("servers", &self.display_servers())
-            .field("auth", &self.auth)
-            .field("tls", &self.tls)
-            .finish()
-    }
-}
-
 impl ConnectionSettings {
-    /// The servers' addresses without credentials, to name them in a log or an error.
+    /// The servers' URLs, to name them in a log or an error.
     #[must_use]
     pub fn display_servers(&self) -> String {
-        let show = |server: &Secret| match server.expose().parse::<ServerAddr>() {
-            Ok(address) => {
-                let scheme = if address.tls_required() {
-                    "tls"
-                } else {
-                    "nats"
-                };
-                format!("{scheme}://{}:{}", address.host(), address.port())
-            }
-            Err(_) => "(invalid address)".to_owned(),
-        };
-        let shown: Vec<String> = self.servers.iter().map(show).collect();
-        shown.join(",")
-    }
-
-    /// The servers' addresses for the client.
-    ///
-    /// # Errors
-    ///
-    /// A text that says what a server URL looks like, and not what was given.
-    pub fn addresses(&self) -> Result<Vec<ServerAddr>, String> {
-        self.servers
-            .iter()
-            .map(|server| {
-                let address: ServerAddr = server
-                    .expose()
-                    .parse()
-                    .map_err(|_| "expected URLs like `nats://host:4222`, comma-separated")?;
-                match address.scheme() {
-                    "nats" | "tls" => Ok(address),
-                    _ => Err("expected URLs of the scheme `nats` or `tls`".to_owned()),
-                }
-            })
-            .collect()
+        self.servers.join(",")
     }
 
     /// Connection options with the login and TLS filled in.
