@@ -7,6 +7,7 @@ mod batch;
 mod call;
 mod eventual_batch;
 mod function;
+mod guard;
 mod serve;
 
 pub use serve::Serving;

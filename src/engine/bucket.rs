@@ -26,24 +26,38 @@ pub struct Limits {
 impl Limits {
     pub(super) fn check_keys(&self, keys: usize) -> Result<(), Error> {
         if keys > self.max_batch_keys {
-            return Err(Error::TooLarge {
-                limit: "max_batch_keys",
-                max: self.max_batch_keys,
-                what: format!("it has {keys} keys"),
-            });
+            return Err(self.too_many_keys(keys));
         }
         Ok(())
     }
 
     pub(super) fn check_bytes(&self, bytes: usize) -> Result<(), Error> {
         if bytes > self.max_batch_bytes {
-            return Err(Error::TooLarge {
-                limit: "max_batch_bytes",
-                max: self.max_batch_bytes,
-                what: format!("its keys and values have {bytes} bytes or more"),
-            });
+            return Err(
+                self.too_many_bytes(&format!("its keys and values have {bytes} bytes or more"))
+            );
         }
         Ok(())
+    }
+
+    /// The error for a batch of so many keys.
+    #[must_use]
+    pub fn too_many_keys(&self, keys: usize) -> Error {
+        Error::TooLarge {
+            limit: "max_batch_keys",
+            max: self.max_batch_keys,
+            what: format!("it has {keys} keys or more"),
+        }
+    }
+
+    /// The error for a batch that is too large in bytes; `what` says how it shows.
+    #[must_use]
+    pub fn too_many_bytes(&self, what: &str) -> Error {
+        Error::TooLarge {
+            limit: "max_batch_bytes",
+            max: self.max_batch_bytes,
+            what: what.to_owned(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use lattice_nats::HeaderMap;
 use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 use wasmcloud_provider_sdk::provider::invocation_context;
 
-use crate::engine::{self, Bucket, Deadline, Kind};
+use crate::engine::{self, Bucket, Deadline, Kind, Limits};
 use crate::links::{LinkError, Links};
 
 /// The header in which the host names the caller.
@@ -22,11 +22,6 @@ pub(super) enum CallError {
     Engine(#[from] engine::Error),
     #[error("the value of key {key:?} is not standard base64 with padding: {reason}")]
     NotBase64 { key: String, reason: String },
-    #[error(
-        "the call's parameters have more than {max} bytes, so they were not read to the end; the \
-         link's `max_batch_bytes` is {limit}"
-    )]
-    TooManyBytes { max: u64, limit: usize },
 }
 
 impl CallError {
@@ -36,7 +31,6 @@ impl CallError {
             Self::Link(_) => Kind::AccessDenied,
             Self::Engine(error) => error.kind(),
             Self::NotBase64 { .. } => Kind::InvalidArgument,
-            Self::TooManyBytes { .. } => Kind::TooLarge,
         }
     }
 }
@@ -106,29 +100,39 @@ impl Call {
     /// batch a little too large is still read and answered with what is wrong with it.
     pub(super) fn max_parameter_bytes(&self) -> u64 {
         const ROOM: u64 = 64 * 1024;
-        u64::try_from(self.max_batch_bytes())
-            .unwrap_or(u64::MAX)
-            .saturating_mul(2)
-            .saturating_add(ROOM)
-    }
-
-    fn max_batch_bytes(&self) -> usize {
-        self.caller
-            .as_deref()
-            .and_then(|caller| self.links.resolve(caller, &self.link, "").ok())
-            .map_or(0, |granted| granted.bucket.limits().max_batch_bytes)
+        let max = self.limits().map_or(0, |limits| limits.max_batch_bytes);
+        let max = u64::try_from(max).unwrap_or(u64::MAX);
+        max.saturating_mul(2).saturating_add(ROOM)
     }
 
     /// The error for parameters of more than [`Self::max_parameter_bytes`].
     pub(super) fn too_many_bytes(&self) -> CallError {
-        // A caller that is not linked learns just that.
-        match self.granted("") {
+        match self.limits() {
+            Ok(limits) => limits
+                .too_many_bytes("its parameters are over twice as large")
+                .into(),
             Err(error) => error.into(),
-            Ok(_) => CallError::TooManyBytes {
-                max: self.max_parameter_bytes(),
-                limit: self.max_batch_bytes(),
-            },
         }
+    }
+
+    /// Most elements of a batch that are read.
+    pub(super) fn max_keys(&self) -> usize {
+        // A caller without a link is told so, after its parameters, if they are small enough.
+        const NOT_LINKED: usize = 1024;
+        self.limits()
+            .map_or(NOT_LINKED, |limits| limits.max_batch_keys)
+    }
+
+    /// The error for a batch of more than [`Self::max_keys`].
+    pub(super) fn too_many_keys(&self, keys: usize) -> CallError {
+        match self.limits() {
+            Ok(limits) => limits.too_many_keys(keys).into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn limits(&self) -> Result<Limits, LinkError> {
+        Ok(*self.granted("")?.bucket.limits())
     }
 
     fn granted(&self, name: &str) -> Result<crate::links::Granted, LinkError> {

@@ -1,6 +1,6 @@
 //! One function of an interface on the wire: receive parameters, answer, send the results.
 //!
-//! wRPC's generated server reads the parameters of one invocation after another, so that a caller
+//! The server that wRPC generates reads the parameters of one invocation after another, so that a caller
 //! who never sends them all would hold up everybody else. Here each invocation is its own future
 //! from its first message on, with bounds on how long and how much it may send.
 
@@ -19,6 +19,7 @@ use wrpc_transport::{Serve as _, TupleDecode, TupleEncode};
 use wrpc_transport_nats::{Client, Reader, SubjectWriter};
 
 use super::call::{Call, Params};
+use super::guard::{Guarded, Parameters, Refusal};
 use crate::links::Links;
 
 /// How long a caller may take to send its parameters: a host's calls time out long before.
@@ -41,7 +42,7 @@ pub(super) async fn function<P, R, F>(
     answer: fn(Call, Params<P>) -> F,
 ) -> anyhow::Result<Invocations>
 where
-    P: TupleDecode<Reader> + Send + 'static,
+    P: Parameters + TupleDecode<Reader> + Send + 'static,
     P::Decoder: Send,
     R: TupleEncode<SubjectWriter> + Send + 'static,
     R::Encoder: Send,
@@ -70,17 +71,20 @@ where
 
 async fn receive<P>(call: &Call, incoming: Reader) -> anyhow::Result<Params<P>>
 where
-    P: TupleDecode<Reader>,
+    P: Parameters + TupleDecode<Reader>,
 {
-    let max = call.max_parameter_bytes();
-    let mut frames = FramedRead::new(incoming.take(max), P::Decoder::default());
+    let decoder = Guarded::<P::Decoder>::new::<P>(call.max_keys());
+    let mut frames = FramedRead::new(incoming.take(call.max_parameter_bytes()), decoder);
     let received = timeout(RECEIVE_TIMEOUT, frames.next())
         .await
         .context("the caller did not send its parameters in time")?;
     match received {
         Some(Ok(params)) => Ok(Ok(params)),
         _ if frames.get_ref().limit() == 0 => Ok(Err(call.too_many_bytes())),
-        Some(Err(_)) => anyhow::bail!("the parameters are not of the function's types"),
+        Some(Err(Refusal::TooMany(keys))) => Ok(Err(call.too_many_keys(keys))),
+        Some(Err(Refusal::Malformed)) => {
+            anyhow::bail!("the parameters are not of the function's types")
+        }
         None => anyhow::bail!("the parameters end too early"),
     }
 }
