@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::StorageType;
+use tracing::warn;
 
 pub use error::ConfigError;
 use source::Source;
@@ -84,8 +85,7 @@ pub struct LinkSettings {
 }
 
 impl LinkSettings {
-    /// Reads a link's settings. Warns of keys that mean nothing, and of secrets that do not come
-    /// from the link's secrets.
+    /// Reads a link's settings. Warns of secrets that do not come from secrets.
     ///
     /// # Errors
     ///
@@ -96,7 +96,6 @@ impl LinkSettings {
         default_timeout: Duration,
     ) -> Result<Self, ConfigError> {
         let source = Source::new(link, provider, &[LOGIN, TLS]);
-        source.warn_of_unknown_keys(&[LOGIN, TLS, OTHERS]);
         let name = source
             .text("bucket")?
             .ok_or_else(|| ConfigError::missing("bucket", "the name of a key-value bucket"))?;
@@ -183,6 +182,12 @@ fn template(source: &Source<'_>) -> Result<Option<BucketTemplate>, ConfigError> 
 fn connection(source: &Source<'_>) -> Result<ConnectionSettings, ConfigError> {
     let list = source.text("cluster_uri")?.unwrap_or(DEFAULT_CLUSTER_URI);
     let (servers, login) = servers::parse(list)?;
+    if login.is_some() {
+        warn!(
+            key = "cluster_uri",
+            "a login is set within the servers' URLs; move it to the link's secrets"
+        );
+    }
     let settings = ConnectionSettings {
         servers,
         auth: auth(source, login)?,
@@ -197,13 +202,15 @@ fn connection(source: &Source<'_>) -> Result<ConnectionSettings, ConfigError> {
 
 /// The one way to log in, of the login keys and the one that the servers' URLs may hold.
 fn auth(source: &Source<'_>, in_urls: Option<Auth>) -> Result<Auth, ConfigError> {
-    let jwt = source.secret("client_jwt")?;
-    let seed = source.secret("client_seed")?;
+    // Out of a file, these come with a line end.
+    let trimmed = |key| Ok(source.secret(key)?.map(|secret| secret.trimmed()));
+    let jwt = trimmed("client_jwt")?;
+    let seed = trimmed("client_seed")?;
     let credentials = source.secret("credentials")?;
     let username = source.secret("username")?;
     let password = source.secret("password")?;
     let token = source.secret("token")?;
-    let nkey_seed = source.secret("nkey_seed")?;
+    let nkey_seed = trimmed("nkey_seed")?;
 
     let mut ways = Vec::from_iter(in_urls);
     match (jwt, seed) {

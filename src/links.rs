@@ -20,6 +20,9 @@ use crate::engine::{Bucket, Connections};
 /// The link name of a call that names none.
 pub const DEFAULT_LINK: &str = "default";
 
+/// Whose configuration the defaults are.
+const PROVIDER: &str = "the provider";
+
 /// Why a call reaches no bucket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
@@ -98,6 +101,7 @@ impl Links {
     /// No links yet. `default_timeout` is for links that set no `timeout`.
     #[must_use]
     pub fn new(provider: Values, default_timeout: Duration) -> Self {
+        provider.warn_of_unknown_keys(PROVIDER);
         Self {
             connections: Connections::default(),
             default_timeout,
@@ -114,17 +118,32 @@ impl Links {
     /// A configuration that cannot be used. The link is kept as refused, so that its calls are
     /// answered with the reason.
     pub async fn put(&self, caller: &str, name: &str, values: Values) -> Result<(), ConfigError> {
+        values.warn_of_unknown_keys(&format!("link {name:?} from {caller:?}"));
         let provider = self.provider.lock().await;
         let made = self.make(caller, name, &values, &provider).await;
         let (state, outcome) = match made {
             Ok(link) => (State::Ready(Arc::new(link)), Ok(())),
             Err(error) => (State::Refused(error.clone()), Err(error)),
         };
+        self.insert(caller, name, Entry { values, state });
+        outcome
+    }
+
+    /// Keeps a link as refused whose values cannot even be read.
+    pub async fn refuse(&self, caller: &str, name: &str, error: ConfigError) {
+        let _one_by_one = self.provider.lock().await;
+        let entry = Entry {
+            values: Values::default(),
+            state: State::Refused(error),
+        };
+        self.insert(caller, name, entry);
+    }
+
+    fn insert(&self, caller: &str, name: &str, entry: Entry) {
         self.write()
             .entry(caller.to_owned())
             .or_default()
-            .insert(name.to_owned(), Entry { values, state });
-        outcome
+            .insert(name.to_owned(), entry);
     }
 
     /// Removes one link. Calls under way on it are finished.
@@ -144,6 +163,7 @@ impl Links {
     pub async fn update_provider(&self, config: HashMap<String, String>) {
         let mut provider = self.provider.lock().await;
         let updated = provider.with_config(config);
+        updated.warn_of_unknown_keys(PROVIDER);
         let links: Vec<(String, String, Values)> = self
             .read()
             .iter()

@@ -1,5 +1,9 @@
 //! The provider's process: started by a wasmCloud host, which feeds it `HostData` on stdin.
 
+use std::env;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
 use anyhow::Context as _;
 use eventual_batch_nats_provider::provider::EventualBatchProvider;
 use tokio::signal::unix::{SignalKind, signal};
@@ -7,8 +11,32 @@ use wasmcloud_provider_sdk::{initialize_observability, load_host_data, run_provi
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
+/// What two dependencies would log beside their own business: the SDK, at debug, a link's
+/// configuration with all that is in it; the NATS client, at info, subjects and in them keys.
+const QUIET: &str = "wasmcloud_provider_sdk=info,async_nats=warn";
+
+/// The SDK sets the log up, and takes such directives from nowhere but the environment, which a
+/// process can safely change only for another one. So this one begins again with them, under the
+/// same id and before it has read anything.
+fn main() -> anyhow::Result<()> {
+    const RUST_LOG: &str = "RUST_LOG";
+    let given = env::var(RUST_LOG).unwrap_or_default();
+    if given.ends_with(QUIET) {
+        return run();
+    }
+    let directives = match given.as_str() {
+        "" => QUIET.to_owned(),
+        given => format!("{given},{QUIET}"),
+    };
+    let error = Command::new(env::current_exe()?)
+        .args(env::args_os().skip(1))
+        .env(RUST_LOG, directives)
+        .exec();
+    Err(error).context("cannot start anew with the log's directives")
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn run() -> anyhow::Result<()> {
     // The SDK's own text of this error holds all of the host data, secrets included.
     let Ok(host) = load_host_data() else {
         anyhow::bail!(

@@ -1,10 +1,12 @@
 //! The wasmCloud side: what the host tells this provider, and what it answers.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use futures::poll;
 use tokio::time::sleep;
 use wasmcloud_provider_sdk::core::secrets::SecretValue;
 use wasmcloud_provider_sdk::{
@@ -12,10 +14,10 @@ use wasmcloud_provider_sdk::{
     ProviderConfigUpdate, get_connection,
 };
 
-use crate::config::Values;
+use crate::config::{ConfigError, Values};
 use crate::engine::Secret;
 use crate::links::Links;
-use crate::rpc::Serving;
+use crate::rpc::{Lattice, Serving};
 
 /// The provider, as the SDK drives it.
 #[derive(Clone, Debug)]
@@ -46,21 +48,13 @@ impl EventualBatchProvider {
     /// The lattice did not take a subscription.
     pub async fn serve(&self) -> anyhow::Result<()> {
         let connection = get_connection();
-        let prefix: Arc<str> =
-            format!("{}.{}", connection.lattice, connection.provider_key()).into();
-        let wrpc = wrpc_transport_nats::Client::new(
-            Arc::clone(&connection.nats),
-            Arc::clone(&prefix),
-            Some(prefix),
-        )
-        .await
-        .context("failed to subscribe on the lattice")?;
-        self.serving.start(&wrpc, &self.links).await?;
-        connection
-            .nats
-            .flush()
-            .await
-            .context("failed to reach the lattice")
+        let lattice = Lattice {
+            nats: connection.nats.as_ref().clone(),
+            prefix: format!("{}.{}", connection.lattice, connection.provider_key()).into(),
+        };
+        self.serving.start(&lattice, &self.links).await?;
+        let flushed = lattice.nats.flush().await;
+        flushed.context("failed to reach the lattice")
     }
 
     /// Answers the calls under way, and hands the answers to the network.
@@ -75,12 +69,18 @@ impl EventualBatchProvider {
 impl Provider for EventualBatchProvider {
     async fn receive_link_config_as_target(&self, link: LinkConfig<'_>) -> anyhow::Result<()> {
         let (source, name) = (link.source_id, link.link_name);
-        let values = values(link.config, link.secrets)?;
-        if let Err(error) = self.links.put(source, name, values).await {
+        let put = match values(link.config, link.secrets) {
+            Ok(values) => self.links.put(source, name, values).await,
+            Err(error) => {
+                self.links.refuse(source, name, error.clone()).await;
+                Err(error)
+            }
+        };
+        if let Err(error) = put {
             // In one text, because the SDK logs the outermost only.
             bail!("refused link {name:?} from {source:?}: {error}");
         }
-        forget_link(source.to_owned());
+        forget_link(source.to_owned()).await;
         Ok(())
     }
 
@@ -123,16 +123,27 @@ impl Provider for EventualBatchProvider {
 ///
 /// It drops a put of a link that it has recorded, so a link whose configuration was changed would
 /// stay as it was; and it records by source alone, so of a caller's links it knows only the last.
-/// Nothing else reads that record. It is made right after the handler of the put returns.
-fn forget_link(source: String) {
-    const TRIES: u32 = 200;
+/// Nothing else reads that record.
+///
+/// The SDK makes the record when the handler of the put has returned, and may look for it as soon
+/// as the next put is there. So its lock is taken here, before the handler returns, and the next
+/// turn at it is queued for before it is let go: locks are granted in turn, hence whenever the SDK
+/// gets its turn, the one after is this task's.
+async fn forget_link(source: String) {
+    const TURNS: u32 = 1000;
+    let recorded = &get_connection().target_links;
+    let mut record = Arc::clone(recorded).write_owned().await;
     tokio::spawn(async move {
-        let recorded = &get_connection().target_links;
-        for _ in 0..TRIES {
-            if recorded.write().await.remove(&source).is_some() {
+        for _ in 0..TURNS {
+            // Time for the SDK to queue.
+            sleep(Duration::from_millis(1)).await;
+            let mut turn = pin!(Arc::clone(recorded).write_owned());
+            _ = poll!(turn.as_mut());
+            drop(record);
+            record = turn.await;
+            if record.remove(&source).is_some() {
                 return;
             }
-            sleep(Duration::from_millis(5)).await;
         }
     });
 }
@@ -140,14 +151,17 @@ fn forget_link(source: String) {
 fn values(
     config: &HashMap<String, String>,
     secrets: &HashMap<String, SecretValue>,
-) -> anyhow::Result<Values> {
+) -> Result<Values, ConfigError> {
     let mut texts = HashMap::with_capacity(secrets.len());
     for (key, secret) in secrets {
         let text = match secret {
             SecretValue::String(text) => text.clone(),
             SecretValue::Bytes(bytes) => match String::from_utf8(bytes.clone()) {
                 Ok(text) => text,
-                Err(_) => bail!("the secret `{key}` is bytes that are not UTF-8 text"),
+                Err(_) => {
+                    let reason = "is a secret of bytes that are not UTF-8 text".to_owned();
+                    return Err(ConfigError::unusable(key, reason));
+                }
             },
         };
         texts.insert(key.clone(), Secret::new(text));

@@ -1,15 +1,18 @@
 //! The lattice side: wRPC calls in, typed answers out.
 //!
-//! A function of an interface ([`eventual_batch`], [`batch`]) turns wire types into the engine's and
-//! back; what all of them do alike is in [`call`]; [`serve`] runs the calls.
+//! A function of an interface (`eventual_batch`, `batch`) turns wire types into the engine's and
+//! back; what all of them do alike is in `call`; `function` and `invocation` speak wRPC, and `serve`
+//! runs the calls.
 
 mod batch;
 mod call;
 mod eventual_batch;
 mod function;
 mod guard;
+mod invocation;
 mod serve;
 
+pub use function::Lattice;
 pub use serve::Serving;
 
 mod bindings {

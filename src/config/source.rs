@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::{ConfigError, SECRETS, parse_in_range};
+use super::{ConfigError, LOGIN, OTHERS, SECRETS, TLS, parse_in_range};
 use crate::engine::Secret;
 
 /// The strings that a link, or the provider, was given.
@@ -38,6 +38,27 @@ impl Values {
     #[must_use]
     pub fn with_config(&self, config: HashMap<String, String>) -> Self {
         Self::new(config, self.secrets.clone())
+    }
+
+    /// Warns of keys that mean nothing: a misspelt one would otherwise be a silent default. `whose`
+    /// says whose values these are.
+    pub fn warn_of_unknown_keys(&self, whose: &str) {
+        // Read by the SDK, of the provider's configuration.
+        let is_of_sdk = |key: &str| key.to_ascii_uppercase().starts_with("OTEL_");
+        let known = [LOGIN, TLS, OTHERS].concat();
+        for key in self.config.keys().chain(self.secrets.keys()) {
+            if known.contains(&key.as_str()) || is_of_sdk(key) {
+                continue;
+            }
+            if let Some(nearest) = nearest(key, &known) {
+                warn!(
+                    key,
+                    whose, "unknown configuration key; did you mean `{nearest}`?"
+                );
+            } else {
+                warn!(key, whose, "unknown configuration key");
+            }
+        }
     }
 
     fn has(&self, key: &str) -> bool {
@@ -96,7 +117,7 @@ impl<'a> Source<'a> {
                 key,
                 "is empty; leave it out if it is not needed".to_owned(),
             )),
-            found => Ok(found.map(|secret| Secret::new(secret.expose().trim().to_owned()))),
+            found => Ok(found),
         }
     }
 
@@ -152,22 +173,6 @@ impl<'a> Source<'a> {
         let link_only = self.taken_by_link.iter().any(|group| group.contains(&key));
         let provider = (!link_only).then_some(self.provider);
         std::iter::once(self.link).chain(provider)
-    }
-
-    /// A misspelt key would otherwise be a silent default. The provider's own keys may be meant for
-    /// the SDK, so only the link's are looked at.
-    pub(super) fn warn_of_unknown_keys(&self, known: &[&[&str]]) {
-        let known: Vec<&str> = known.iter().copied().flatten().copied().collect();
-        for key in self.link.config.keys().chain(self.link.secrets.keys()) {
-            if known.contains(&key.as_str()) {
-                continue;
-            }
-            if let Some(nearest) = nearest(key, &known) {
-                warn!(key, "unknown configuration key; did you mean `{nearest}`?");
-            } else {
-                warn!(key, "unknown configuration key");
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
 use super::deadline::Deadline;
@@ -24,6 +25,13 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// No limits.
+    pub(super) const NONE: Self = Self {
+        max_concurrency: usize::MAX,
+        max_batch_keys: usize::MAX,
+        max_batch_bytes: usize::MAX,
+    };
+
     pub(super) fn check_keys(&self, keys: usize) -> Result<(), Error> {
         if keys > self.max_batch_keys {
             return Err(self.too_many_keys(keys));
@@ -73,8 +81,14 @@ pub struct Bucket {
     /// batch waits for a few operations of a large one and not for its end.
     slots: Arc<Semaphore>,
     opened: RwLock<Option<Arc<Opened>>>,
-    /// Held while the stream is looked at, so that waiting calls share one look.
-    opening: Mutex<()>,
+    /// The last look at the stream. Locked while there is one, so that waiting calls share it.
+    look: Mutex<Option<Look>>,
+}
+
+#[derive(Debug)]
+struct Look {
+    begun: Instant,
+    outcome: Result<Arc<Opened>, Error>,
 }
 
 impl Bucket {
@@ -94,7 +108,7 @@ impl Bucket {
             limits,
             slots,
             opened: RwLock::default(),
-            opening: Mutex::default(),
+            look: Mutex::default(),
         }
     }
 
@@ -166,6 +180,21 @@ impl Bucket {
         write::delete_many(self, keys, &deadline).await
     }
 
+    /// Waits until there is a connection to the server.
+    pub(super) async fn ready(&self, deadline: &Deadline) -> Result<(), Error> {
+        self.connection.ready(&self.spec.name, deadline).await
+    }
+
+    /// Why there was no answer: the best that is known when a call's time is over.
+    pub(super) fn explain(&self, deadline: &Deadline) -> Error {
+        self.connection.explain(&self.spec.name, deadline)
+    }
+
+    /// Whether the server has refused a request about this bucket since then.
+    pub(super) fn refused(&self, since: Instant) -> Option<Error> {
+        self.connection.refused(&self.spec.name, since)
+    }
+
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
@@ -192,17 +221,51 @@ impl Bucket {
         stale: Option<&Arc<Opened>>,
         deadline: &Deadline,
     ) -> Result<Arc<Opened>, Error> {
-        let _opening = self.opening.lock().await;
-        if let Some(opened) = self.seen()
-            && stale.is_none_or(|stale| !Arc::ptr_eq(stale, &opened))
+        let asked = Instant::now();
+        let Ok(mut last) = timeout_at(deadline.settle(), self.look.lock()).await else {
+            return Err(self.explain(deadline));
+        };
+        if let Some(look) = &*last
+            && look.begun >= asked
         {
-            return Ok(opened);
+            return look.outcome.clone();
         }
-        let looked = open(&self.connection, &self.spec, deadline).await;
-        let opened = looked.map(Arc::new);
+        let seen = self.seen();
+        if let Some(opened) = &seen
+            && stale.is_none_or(|stale| !Arc::ptr_eq(stale, opened))
+        {
+            return Ok(Arc::clone(opened));
+        }
+        let begun = Instant::now();
+        let outcome = open(&self.connection, &self.spec, deadline)
+            .await
+            .map(Arc::new);
+        match &outcome {
+            Ok(opened) => self.warn_of_differences(stale.map(Arc::as_ref), opened),
+            // Says something of this call's time, and nothing of the bucket.
+            Err(Error::Unavailable { .. }) => return outcome,
+            Err(_) => {}
+        }
         *self.opened.write().unwrap_or_else(PoisonError::into_inner) =
-            opened.as_ref().ok().map(Arc::clone);
-        opened
+            outcome.as_ref().ok().map(Arc::clone);
+        *last = Some(Look {
+            begun,
+            outcome: outcome.clone(),
+        });
+        outcome
+    }
+
+    /// A bucket that exists is used as it is; whoever set other values on the link should know,
+    /// once.
+    fn warn_of_differences(&self, before: Option<&Opened>, now: &Opened) {
+        let known = before.map_or("", |opened| opened.differences.as_str());
+        if !now.differences.is_empty() && now.differences != known {
+            tracing::warn!(
+                bucket = self.spec.name,
+                differences = now.differences,
+                "the bucket exists with other settings than the link names; it is used as it is"
+            );
+        }
     }
 
     fn seen(&self) -> Option<Arc<Opened>> {

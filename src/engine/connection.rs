@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_nats::{Client, Event};
+use async_nats::connection::State;
+use async_nats::{Client, Event, Server};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -18,6 +19,10 @@ use super::error::Error;
 /// The longest pause between two attempts to connect: short, so that a server that is back is
 /// found soon, and long enough not to be a load on one that refuses the login.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// How often the server is asked whether it is there. A connection over which nothing comes any
+/// more counts as lost after two pings without an answer.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is known of a connection now.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +46,7 @@ impl Status {
             Event::Disconnected | Event::Closed => self.connected = false,
             Event::ServerError(error) => {
                 let text = error.to_string();
-                if text.to_ascii_lowercase().contains("permissions violation") {
+                if is_permissions_violation(&text) {
                     self.refusal = Some((Instant::now(), text));
                 } else {
                     self.last_error = Some(text);
@@ -52,12 +57,23 @@ impl Status {
         }
     }
 
+    /// Takes note of why the last attempt to connect failed, in more words than its event has.
+    fn explain(&mut self, servers: &[Server]) {
+        if self.login_refused() {
+            return;
+        }
+        let reason = servers.iter().find_map(|server| server.last_error.clone());
+        if reason.is_some() {
+            self.last_error = reason;
+        }
+    }
+
     fn login_refused(&self) -> bool {
         !self.connected
-            && self
-                .last_error
-                .as_ref()
-                .is_some_and(|error| error.to_ascii_lowercase().contains("auth"))
+            && self.last_error.as_ref().is_some_and(|error| {
+                let error = error.to_ascii_lowercase();
+                error.contains("authorization") || error.contains("authentication")
+            })
     }
 }
 
@@ -67,6 +83,8 @@ pub struct Connection {
     client: Client,
     status: watch::Receiver<Status>,
     servers: String,
+    /// Tells the client, which would go on trying to connect for ever, that nobody waits for it.
+    _wanted: Arc<()>,
 }
 
 impl Connection {
@@ -78,10 +96,26 @@ impl Connection {
     async fn start(settings: &ConnectionSettings) -> Result<Self, (&'static str, String)> {
         let servers = settings.display_servers();
         let (events, status) = watch::channel(Status::default());
+        let events = Arc::new(events);
+        let wanted = Arc::new(());
         let client = settings
             .options()?
             .name(env!("CARGO_PKG_NAME"))
             .retry_on_initial_connect()
+            .ping_interval(PING_INTERVAL)
+            .reconnect_to_server_callback({
+                let (events, wanted) = (Arc::clone(&events), Arc::downgrade(&wanted));
+                move |servers, _| {
+                    events.send_modify(|status| status.explain(&servers));
+                    let wanted = wanted.upgrade().is_some();
+                    async move {
+                        if !wanted {
+                            std::future::pending::<()>().await;
+                        }
+                        None
+                    }
+                }
+            })
             .reconnect_delay_callback(|attempts| {
                 let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(8);
                 (Duration::from_millis(10) * 2_u32.pow(doublings)).min(RECONNECT_MAX)
@@ -101,6 +135,7 @@ impl Connection {
             client,
             status,
             servers,
+            _wanted: wanted,
         })
     }
 
@@ -112,37 +147,51 @@ impl Connection {
         self.status.clone()
     }
 
+    /// Whether there is a connection now.
+    pub(super) fn is_up(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
     /// Waits until there is a connection.
     ///
     /// # Errors
     ///
     /// [`Error::AccessDenied`] at once if the server refuses the login, [`Error::Unavailable`] if
     /// there is no connection when the call must stop starting work.
-    pub(super) async fn ready(&self, deadline: &Deadline) -> Result<(), Error> {
+    pub(super) async fn ready(&self, bucket: &str, deadline: &Deadline) -> Result<(), Error> {
         let mut status = self.status.clone();
         let settled = timeout_at(
             deadline.settle(),
-            status.wait_for(|status| status.connected || status.login_refused()),
+            status.wait_for(|status| self.is_up() || status.login_refused()),
         );
-        if let Ok(Ok(status)) = settled.await
-            && status.connected
+        if let Ok(Ok(_)) = settled.await
+            && self.is_up()
         {
             return Ok(());
         }
-        Err(self.explain(deadline))
+        Err(self.explain(bucket, deadline))
+    }
+
+    /// Whether the server has refused, since then, a request that has to do with the
+    /// bucket. The words name its subject, so those about other buckets are nobody's business here.
+    pub(super) fn refused(&self, bucket: &str, since: Instant) -> Option<Error> {
+        let status = self.status.borrow();
+        let (when, words) = status.refusal.as_ref()?;
+        let is_about = [format!("KV_{bucket}"), format!("$KV.{bucket}.")]
+            .iter()
+            .any(|name| words.contains(name));
+        (is_about && *when >= since).then(|| Error::AccessDenied {
+            server: self.servers.clone(),
+            reason: words.clone(),
+        })
     }
 
     /// Why there was no answer: the best that is known when a call's time is over.
-    pub(super) fn explain(&self, deadline: &Deadline) -> Error {
-        let status = self.status.borrow();
-        if let Some((when, words)) = &status.refusal
-            && *when >= deadline.start()
-        {
-            return Error::AccessDenied {
-                server: self.servers.clone(),
-                reason: words.clone(),
-            };
+    pub(super) fn explain(&self, bucket: &str, deadline: &Deadline) -> Error {
+        if let Some(refused) = self.refused(bucket, deadline.start()) {
+            return refused;
         }
+        let status = self.status.borrow();
         if status.login_refused() {
             return Error::AccessDenied {
                 server: self.servers.clone(),
@@ -160,7 +209,11 @@ impl Connection {
     /// Why the connection is down, if it is.
     #[must_use]
     pub fn down(&self) -> Option<String> {
-        let reason = down_reason(&self.status.borrow())?;
+        if self.is_up() {
+            return None;
+        }
+        let reason = down_reason(&self.status.borrow());
+        let reason = reason.unwrap_or_else(|| "not connected".to_owned());
         Some(format!("NATS at {}: {reason}", self.servers))
     }
 }
@@ -175,8 +228,20 @@ fn down_reason(status: &Status) -> Option<String> {
     })
 }
 
+fn is_permissions_violation(error: &str) -> bool {
+    error.to_ascii_lowercase().contains("permissions violation")
+}
+
 fn log(servers: &str, event: &Event) {
     match event {
+        // The server names the subject, and with it the key.
+        Event::ServerError(error) if is_permissions_violation(&error.to_string()) => {
+            tracing::warn!(
+                servers,
+                "NATS refused the connection of a bucket a permission"
+            );
+            tracing::debug!(servers, "NATS connection of a bucket: {event}");
+        }
         Event::Connected | Event::Draining | Event::Closed => {
             tracing::info!(servers, "NATS connection of a bucket: {event}");
         }

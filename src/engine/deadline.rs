@@ -16,10 +16,9 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// A call that starts now and answers within `timeout`.
+    /// A call that started at `start` and answers within `timeout`.
     #[must_use]
-    pub fn after(timeout: Duration) -> Self {
-        let start = Instant::now();
+    pub fn new(start: Instant, timeout: Duration) -> Self {
         let reserve = (timeout / 5).min(Duration::from_secs(1));
         Self {
             start,

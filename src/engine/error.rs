@@ -127,4 +127,14 @@ impl Error {
             Self::Partial { cause, .. } => cause.kind(),
         }
     }
+
+    /// Why the server or the connection failed the batch, in words that name no key.
+    #[must_use]
+    pub fn server_trouble(&self) -> Option<String> {
+        match self {
+            Self::Unavailable { .. } | Self::Refused { .. } => Some(self.to_string()),
+            Self::Partial { cause, .. } => cause.server_trouble(),
+            _ => None,
+        }
+    }
 }

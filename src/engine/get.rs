@@ -8,11 +8,11 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Limits};
 use super::deadline::Deadline;
 use super::error::Error;
 use super::exchange;
-use super::open::ReadPath;
+use super::open::{Opened, ReadPath};
 
 pub(super) async fn get_many(
     bucket: &Bucket,
@@ -23,20 +23,44 @@ pub(super) async fn get_many(
     limits.check_keys(keys.len())?;
     limits.check_bytes(keys.iter().map(String::len).sum())?;
     let mut wanted = Wanted::new(bucket, keys)?;
-    if wanted.keys.is_empty() {
-        return Ok(Vec::new());
+    if !wanted.keys.is_empty() {
+        let opened = bucket.opened(deadline).await?;
+        read(bucket, &opened, &mut wanted, deadline).await?;
     }
-    let opened = bucket.opened(deadline).await?;
-    if wanted.keys.len() > 1
-        && opened.read_path == ReadPath::Direct
-        && bucket.connection().client().is_server_compatible(2, 11, 0)
-    {
-        multi_last::read(bucket, &opened, &mut wanted, deadline).await?;
+    wanted.into_answer()
+}
+
+/// Those of `encoded`, keys as they stand in the bucket, that have a value.
+pub(super) async fn with_values<'a>(
+    bucket: &Bucket,
+    opened: &Opened,
+    encoded: &'a [String],
+    deadline: &Deadline,
+) -> Result<Vec<&'a str>, Error> {
+    let mut wanted = Wanted::encoded(encoded);
+    if !encoded.is_empty() {
+        read(bucket, opened, &mut wanted, deadline).await?;
+    }
+    let has_value = |wants: &Wants<'_>| matches!(wants.known, Known::Value(_));
+    let found = wanted.keys.iter().zip(encoded);
+    Ok(found
+        .filter(|(wants, _)| has_value(wants))
+        .map(|(_, key)| key.as_str())
+        .collect())
+}
+
+async fn read(
+    bucket: &Bucket,
+    opened: &Opened,
+    wanted: &mut Wanted<'_>,
+    deadline: &Deadline,
+) -> Result<(), Error> {
+    if wanted.keys.len() > 1 && opened.read_path == ReadPath::Direct {
+        multi_last::read(bucket, opened, wanted, deadline).await?;
     }
     // What is left: all of it on an older server, and the keys that `multi_last` did not find.
-    let mut reads = single::Reads::of_unknown(&mut wanted);
-    exchange::run(bucket, &mut reads, deadline).await?;
-    Ok(wanted.into_answer())
+    let mut reads = single::Reads::of_unknown(wanted);
+    exchange::run(bucket, &mut reads, deadline).await
 }
 
 /// What is known of a key's value.
@@ -61,8 +85,10 @@ struct Wanted<'a> {
     keys: Vec<Wants<'a>>,
     /// For each place of the answer, which of `keys` stands there.
     order: Vec<usize>,
+    /// Whether the values matter, or only which keys have one.
+    keep_values: bool,
     answer_bytes: usize,
-    limits: super::Limits,
+    limits: Limits,
 }
 
 impl<'a> Wanted<'a> {
@@ -91,9 +117,27 @@ impl<'a> Wanted<'a> {
         Ok(Self {
             keys,
             order,
+            keep_values: true,
             answer_bytes: 0,
             limits: *bucket.limits(),
         })
+    }
+
+    /// Which of these keys, as they stand in the bucket, have a value.
+    fn encoded(keys: &'a [String]) -> Self {
+        let wants = |key: &'a String| Wants {
+            key,
+            encoded: Cow::Borrowed(key),
+            places: 0,
+            known: Known::Unknown,
+        };
+        Self {
+            keys: keys.iter().map(wants).collect(),
+            order: Vec::new(),
+            keep_values: false,
+            answer_bytes: 0,
+            limits: Limits::NONE,
+        }
     }
 
     /// Takes note of a key's value.
@@ -105,7 +149,12 @@ impl<'a> Wanted<'a> {
         let wants = &mut self.keys[index];
         if matches!(wants.known, Known::Unknown) {
             self.answer_bytes += wants.places * (wants.key.len() + value.len());
-            wants.known = Known::Value(value);
+            let kept = if self.keep_values {
+                value
+            } else {
+                Bytes::new()
+            };
+            wants.known = Known::Value(kept);
         }
         self.limits.check_bytes(self.answer_bytes)
     }
@@ -119,12 +168,13 @@ impl<'a> Wanted<'a> {
         (0..self.keys.len()).filter(is_unknown).collect()
     }
 
-    fn into_answer(self) -> Vec<Option<Bytes>> {
+    fn into_answer(self) -> Result<Vec<Option<Bytes>>, Error> {
         self.order
             .into_iter()
             .map(|index| match &self.keys[index].known {
-                Known::Value(value) => Some(value.clone()),
-                Known::Missing | Known::Unknown => None,
+                Known::Value(value) => Ok(Some(value.clone())),
+                Known::Missing => Ok(None),
+                Known::Unknown => Err(Error::Unreadable("a key was left unread".to_owned())),
             })
             .collect()
     }

@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::error::Error;
 
@@ -16,14 +14,6 @@ use super::error::Error;
 /// `max_control_line` (4096 bytes by default) by closing the connection; the rest is room for the
 /// API prefix, the bucket's name and the reply subject.
 pub const MAX_KEY_BYTES: usize = 2048;
-
-/// URL-safe base64, written without padding and read with or without it.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::URL_SAFE,
-    GeneralPurposeConfig::new()
-        .with_encode_padding(false)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// How the empty key is written with [`KeyEncoding::Base64`]: its encoding is empty, which no
 /// subject can hold, and no encoding of another key is a lone `=`.
@@ -89,7 +79,7 @@ impl KeyEncoding {
         let encoded = match self {
             Self::None => Cow::Borrowed(key),
             Self::Base64 if key.is_empty() => Cow::Borrowed(EMPTY_KEY),
-            Self::Base64 => Cow::Owned(BASE64.encode(key)),
+            Self::Base64 => Cow::Owned(URL_SAFE_NO_PAD.encode(key)),
         };
         match problem(&encoded) {
             None => Ok(encoded),
@@ -109,14 +99,14 @@ impl KeyEncoding {
         match self {
             Self::None => Ok(encoded.to_owned()),
             Self::Base64 if encoded == EMPTY_KEY => Ok(String::new()),
-            Self::Base64 => BASE64
+            Self::Base64 => URL_SAFE_NO_PAD
                 .decode(encoded)
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
                 .ok_or_else(|| {
                     Error::Unreadable(format!(
-                        "the bucket holds the key {:?}, which is not the base64 of a string; it \
-                         was written without `key_encoding` = `base64`",
+                        "the bucket holds the key {:?}, which is not URL-safe base64 without \
+                         padding of a string; it was written without `key_encoding` = `base64`",
                         shorten(encoded)
                     ))
                 }),
@@ -209,10 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn padded_base64_is_read_and_other_text_is_an_error() {
-        assert_eq!(KeyEncoding::Base64.decode("YQ==").unwrap(), "a");
+    fn text_that_is_no_encoded_key_is_an_error() {
         assert_eq!(KeyEncoding::Base64.decode("YQ").unwrap(), "a");
-        for foreign in ["a.b", "!", "_w"] {
+        // Padded, it would be read as a key that is written elsewhere.
+        for foreign in ["YQ==", "a.b", "!", "_w"] {
             assert!(KeyEncoding::Base64.decode(foreign).is_err(), "{foreign}");
         }
     }

@@ -26,9 +26,13 @@ pub(super) fn is_no_responders(message: &Message) -> bool {
     message.status == Some(StatusCode::NO_RESPONDERS)
 }
 
-/// What the server said of a JetStream request, if it was an error.
+/// The server's answer to a write: where it stands, or why it was refused.
 #[derive(Deserialize)]
-pub(super) struct Answer {
+pub(super) struct Acknowledgement {
+    #[serde(default)]
+    pub(super) stream: String,
+    #[serde(default)]
+    pub(super) seq: u64,
     #[serde(default)]
     pub(super) error: Option<jetstream::Error>,
 }
@@ -41,6 +45,8 @@ pub(super) fn is_transient(error: &jetstream::Error) -> bool {
             | jetstream::ErrorCode::CLUSTER_NOT_LEADER
             | jetstream::ErrorCode::CLUSTER_INCOMPLETE
             | jetstream::ErrorCode::STREAM_TOO_MANY_REQUESTS
+            // The first copy of a write that was sent again is still being replicated.
+            | jetstream::ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT
     )
 }
 

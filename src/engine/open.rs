@@ -1,11 +1,14 @@
 //! Opening a bucket: what its stream says about how to read and write it.
 
+mod create;
+
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::StorageType;
-use async_nats::jetstream::{self, Context, ErrorCode, kv, stream};
-use tokio::time::timeout_at;
+use async_nats::jetstream::{self, Context, ErrorCode, stream};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connection::Connection;
 use super::deadline::Deadline;
@@ -65,6 +68,12 @@ pub(super) struct Opened {
     pub(super) duplicate_window: Duration,
     /// The largest message in bytes, headers included, if the bucket has a limit.
     pub(super) max_message: Option<usize>,
+    /// The stream that writes end up in: of a mirror, the one that it mirrors.
+    pub(super) write_stream: String,
+    /// Whether this login may not ask for many keys at once.
+    pub(super) multi_last_denied: AtomicBool,
+    /// In what the bucket differs from the settings it would have been created with.
+    pub(super) differences: String,
 }
 
 /// Looks at the bucket's stream, and creates it if the spec says so.
@@ -80,16 +89,19 @@ pub(super) async fn open(
     };
     let mut backoff = tuning::BACKOFF.0;
     loop {
-        connection.ready(deadline).await?;
-        let attempt = timeout_at(deadline.end(), find_or_create(&context, spec));
-        match attempt.await {
+        connection.ready(&spec.name, deadline).await?;
+        // While a stream has no leader, a server may not answer at all.
+        let patience = (Instant::now() + deadline.patience()).min(deadline.end());
+        match timeout_at(patience, find_or_create(&context, spec)).await {
             Ok(Ok(config)) => return opened(context, spec, &config),
             Ok(Err(Failure::Final(error))) => return Err(error),
-            Ok(Err(Failure::Transient)) if tokio::time::Instant::now() < deadline.settle() => {
-                tokio::time::sleep(backoff).await;
+            Ok(Err(Failure::Transient)) | Err(_) if Instant::now() < deadline.settle() => {
+                sleep(backoff).await;
                 backoff = (backoff * 2).min(tuning::BACKOFF.1);
             }
-            Ok(Err(Failure::Transient)) | Err(_) => return Err(connection.explain(deadline)),
+            Ok(Err(Failure::Transient)) | Err(_) => {
+                return Err(connection.explain(&spec.name, deadline));
+            }
         }
     }
 }
@@ -101,130 +113,28 @@ enum Failure {
 }
 
 async fn find_or_create(context: &Context, spec: &BucketSpec) -> Result<stream::Config, Failure> {
-    let name = format!("KV_{}", spec.name);
-    let error = match context.get_stream(&name).await {
-        Ok(stream) => {
-            let config = stream.cached_info().config.clone();
-            if let Some(template) = &spec.create {
-                warn_of_differences(&spec.name, template, &config);
-            }
-            return Ok(config);
-        }
+    let error = match context.get_stream(stream_of(&spec.name)).await {
+        Ok(stream) => return Ok(stream.cached_info().config.clone()),
         Err(error) => error,
     };
-    match (error.kind(), &spec.create) {
-        (GetStreamErrorKind::JetStream(error), Some(template))
-            if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-        {
-            create(context, spec, template).await
+    // No answer: a server that starts up, or a cluster between leaders.
+    let GetStreamErrorKind::JetStream(error) = error.kind() else {
+        return Err(Failure::Transient);
+    };
+    match &spec.create {
+        Some(template) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            create::create(context, spec, template).await
         }
-        (GetStreamErrorKind::JetStream(error), None)
-            if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-        {
+        None if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
             Err(Failure::Final(Error::NoSuchBucket {
                 bucket: spec.name.clone(),
             }))
         }
-        (GetStreamErrorKind::JetStream(error), _) if !is_transient(&error) => {
-            Err(Failure::Final(Error::Refused {
-                what: "to open the bucket",
-                reason: error.to_string(),
-            }))
-        }
-        // No answer: a server that starts up, or a cluster between leaders.
-        _ => Err(Failure::Transient),
-    }
-}
-
-async fn create(
-    context: &Context,
-    spec: &BucketSpec,
-    template: &BucketTemplate,
-) -> Result<stream::Config, Failure> {
-    let created = context.create_key_value(kv::Config {
-        bucket: spec.name.clone(),
-        history: template.history.unwrap_or_default(),
-        max_age: template.ttl.unwrap_or_default(),
-        max_bytes: template.max_bytes.unwrap_or_default(),
-        max_value_size: template.max_value_size.unwrap_or_default(),
-        num_replicas: template.replicas.unwrap_or_default(),
-        storage: template.storage.unwrap_or(StorageType::File),
-        ..kv::Config::default()
-    });
-    match created.await {
-        Ok(store) => {
-            tracing::info!(bucket = spec.name, "created the bucket");
-            Ok(store.stream.cached_info().config.clone())
-        }
-        Err(error) => {
-            let refused = std::error::Error::source(&error)
-                .and_then(|source| source.downcast_ref::<jetstream::context::CreateStreamError>())
-                .and_then(|error| match error.kind() {
-                    CreateStreamErrorKind::JetStream(error) => Some(error),
-                    _ => None,
-                });
-            match refused {
-                // Another instance was quicker: the next look finds it.
-                Some(error) if error.error_code() == ErrorCode::STREAM_NAME_EXIST => {
-                    Err(Failure::Transient)
-                }
-                Some(error) if !is_transient(&error) => Err(Failure::Final(Error::Refused {
-                    what: "to create the bucket",
-                    reason: error.to_string(),
-                })),
-                _ => Err(Failure::Transient),
-            }
-        }
-    }
-}
-
-/// A bucket that exists is used as it is; whoever set other values on the link should know.
-fn warn_of_differences(bucket: &str, template: &BucketTemplate, found: &stream::Config) {
-    let mut differences = Vec::new();
-    let mut compare = |key: &str, wanted: Option<String>, found: String| {
-        if let Some(wanted) = wanted
-            && wanted != found
-        {
-            differences.push(format!("{key}: {found}, not {wanted}"));
-        }
-    };
-    let seconds = |ttl: Duration| format!("{ttl:?}");
-    compare(
-        "bucket_replicas",
-        template.replicas.map(|n| n.to_string()),
-        found.num_replicas.to_string(),
-    );
-    compare(
-        "bucket_storage",
-        template.storage.map(|storage| format!("{storage:?}")),
-        format!("{:?}", found.storage),
-    );
-    compare(
-        "bucket_history",
-        template.history.map(|n| n.to_string()),
-        found.max_messages_per_subject.to_string(),
-    );
-    compare(
-        "bucket_ttl",
-        template.ttl.map(seconds),
-        seconds(found.max_age),
-    );
-    compare(
-        "bucket_max_bytes",
-        template.max_bytes.map(|n| n.to_string()),
-        found.max_bytes.to_string(),
-    );
-    compare(
-        "bucket_max_value_size",
-        template.max_value_size.map(|n| n.to_string()),
-        found.max_message_size.to_string(),
-    );
-    if !differences.is_empty() {
-        tracing::warn!(
-            bucket,
-            differences = differences.join("; "),
-            "the bucket exists with other settings than the link names; it is used as it is"
-        );
+        _ if is_transient(&error) => Err(Failure::Transient),
+        _ => Err(Failure::Final(Error::Refused {
+            what: "to open the bucket",
+            reason: error.to_string(),
+        })),
     }
 }
 
@@ -238,12 +148,27 @@ fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Resul
         Some(domain) => format!("$JS.{domain}.API"),
         None => "$JS.API".to_owned(),
     };
-    let (read_prefix, write_prefix) = prefixes(&spec.name, &api_prefix, config);
+    // In a mirror, keys keep the subjects of the bucket that it mirrors, and writes go there.
+    let stream = stream_of(&spec.name);
+    let write_stream = config
+        .mirror
+        .as_ref()
+        .map_or_else(|| stream.clone(), |mirror| mirror.name.clone());
+    let bucket = write_stream.strip_prefix("KV_").unwrap_or(&write_stream);
+    let read_prefix = format!("$KV.{bucket}.");
+    let external = config
+        .mirror
+        .as_ref()
+        .and_then(|mirror| mirror.external.as_ref());
+    // In another JetStream domain, a publish reaches the stream through the API's prefix (ADR-8).
+    let write_prefix = match (external, &spec.domain) {
+        (Some(external), _) if !external.api_prefix.is_empty() => {
+            format!("{}.{read_prefix}", external.api_prefix)
+        }
+        (_, Some(_)) => format!("{api_prefix}.{read_prefix}"),
+        (_, None) => read_prefix.clone(),
+    };
     Ok(Opened {
-        stream: format!("KV_{}", spec.name),
-        read_prefix,
-        write_prefix,
-        api_prefix,
         read_path: if config.allow_direct {
             ReadPath::Direct
         } else {
@@ -253,29 +178,20 @@ fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Resul
         max_message: usize::try_from(config.max_message_size)
             .ok()
             .filter(|&max| max > 0),
+        multi_last_denied: AtomicBool::new(false),
+        differences: spec.create.as_ref().map_or_else(String::new, |template| {
+            create::differences(template, config)
+        }),
         context,
+        stream,
+        write_stream,
+        read_prefix,
+        write_prefix,
+        api_prefix,
     })
 }
 
-/// Where keys stand in the stream, and where they are published (ADR-8): in a mirror, keys keep
-/// the subjects of the bucket that it mirrors, and writes go there.
-fn prefixes(bucket: &str, api_prefix: &str, config: &stream::Config) -> (String, String) {
-    let subject = |bucket: &str| format!("$KV.{bucket}.");
-    let Some(mirror) = &config.mirror else {
-        let read = subject(bucket);
-        // In another JetStream domain, a publish reaches the stream through the API's prefix.
-        let write = match api_prefix {
-            "$JS.API" => read.clone(),
-            prefix => format!("{prefix}.{read}"),
-        };
-        return (read, write);
-    };
-    let origin = subject(mirror.name.trim_start_matches("KV_"));
-    let write = match &mirror.external {
-        Some(external) if !external.api_prefix.is_empty() => {
-            format!("{}.{origin}", external.api_prefix)
-        }
-        _ => origin.clone(),
-    };
-    (origin, write)
+/// The stream of a bucket (ADR-8).
+fn stream_of(bucket: &str) -> String {
+    format!("KV_{bucket}")
 }

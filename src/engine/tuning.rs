@@ -20,6 +20,9 @@ pub(super) const UNSEEN_VALUE_BYTES: usize = 256 * 1024;
 /// else from this bucket meanwhile.
 pub(super) const MULTI_LAST_SUBJECTS: usize = 128;
 
+/// Fewer subjects than this in a request are read one by one.
+pub(super) const MULTI_LAST_MIN: usize = 8;
+
 /// `multi_last` requests of one batch under way: two, so that the server finds the next one when it
 /// has answered the first.
 pub(super) const MULTI_LAST_ROUNDS: usize = 2;
@@ -29,8 +32,18 @@ pub(super) const MULTI_LAST_ROUNDS: usize = 2;
 pub(super) const BACKOFF: (Duration, Duration) =
     (Duration::from_millis(20), Duration::from_millis(400));
 
+/// How long one look at a bucket's stream may hold up a batch.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
+
 /// Keys asked for at once while listing a bucket.
 pub(super) const LIST_PAGE: usize = 4096;
+
+/// How many pages of a listing may be cut short, each by a key that was written meanwhile, before
+/// what is missing is looked for another way.
+pub(super) const LIST_CUT_SHORT: usize = 32;
+
+/// How long the first message of a page may take before the page counts as empty.
+pub(super) const LIST_EMPTY: Duration = Duration::from_millis(100);
 
 /// After how long without a request the server drops the consumer of a listing that was cut off.
 pub(super) const LIST_INACTIVE: Duration = Duration::from_secs(10);

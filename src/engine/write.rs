@@ -14,11 +14,12 @@ use super::deadline::Deadline;
 use super::error::Error;
 use super::exchange::{self, Exchange, Request};
 use super::key::shorten;
-use super::message::{self, KV_DELETE, KV_OPERATION, is_transient};
+use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_transient};
 use super::open::Opened;
 use super::tuning;
 
-/// What the header block of a set may add to its value: the status line, one `Nats-Msg-Id`.
+/// What the header block may add to a value: the status line, one `Nats-Msg-Id`, and the operation
+/// of a delete.
 const HEADER_ROOM: usize = 96;
 
 pub(super) async fn set_many(
@@ -162,14 +163,12 @@ impl Writes {
     /// Whether the write has an id by which the server knows it again.
     ///
     /// The server counts headers as part of the message, so a value at the very limit of the
-    /// server or the bucket only fits without one.
+    /// server or the bucket only fits without one, as does a delete in a bucket for tiny values.
     fn has_id(&self, item: usize, opened: &Opened) -> bool {
-        self.items[item].value.as_ref().is_none_or(|value| {
-            let max = opened
-                .max_message
-                .map_or(self.max_payload, |max| max.min(self.max_payload));
-            value.len() + HEADER_ROOM <= max
-        })
+        let max = opened
+            .max_message
+            .map_or(self.max_payload, |max| max.min(self.max_payload));
+        self.weight(item) + HEADER_ROOM <= max
     }
 }
 
@@ -198,26 +197,31 @@ impl Exchange for Writes {
         }
     }
 
-    fn answer(&mut self, item: usize, message: Message) -> exchange::Answer {
-        let answer = match serde_json::from_slice::<message::Answer>(&message.payload) {
-            Ok(answer) => answer,
-            Err(error) => {
-                return exchange::Answer::Failed(Error::Refused {
-                    what: "a write",
-                    reason: format!("its acknowledgement cannot be read: {error}"),
-                });
-            }
+    fn answer(&mut self, item: usize, message: Message, opened: &Opened) -> exchange::Answer {
+        let Acknowledgement { stream, seq, error } = match serde_json::from_slice(&message.payload)
+        {
+            Ok(acknowledgement) => acknowledgement,
+            Err(error) => return not_acknowledged(&error),
         };
-        match answer.error {
-            None => exchange::Answer::Done,
+        match error {
+            None if stream == opened.write_stream && seq > 0 => exchange::Answer::Done,
+            None => not_acknowledged(&format_args!("it is of stream {stream:?}")),
             Some(error) if is_transient(&error) => exchange::Answer::Again,
             Some(error) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
-                exchange::Answer::Failed(Error::Refused {
+                let size = self.weight(item);
+                if let Some(max) = opened.max_message.filter(|&max| size > max) {
+                    return exchange::Answer::Failed(Error::ValueTooLarge {
+                        key: shorten(&self.items[item].key),
+                        size,
+                        limit: "the bucket's max_value_size",
+                        max,
+                    });
+                }
+                exchange::Answer::Outdated(Error::Refused {
                     what: "a write",
                     reason: format!(
-                        "{error}; the bucket's max_value_size counts headers, and a delete is a \
-                         message with headers ({} bytes here)",
-                        self.weight(item)
+                        "{error}; the bucket's max_value_size counts a message's headers, of which \
+                         a delete has some 40 bytes"
                     ),
                 })
             }
@@ -225,6 +229,19 @@ impl Exchange for Writes {
                 what: "a write",
                 reason: error.to_string(),
             }),
+        }
+    }
+
+    fn unanswered(&self, why: Error) -> Error {
+        match why {
+            Error::Unavailable { what, reason } => Error::Unavailable {
+                what: format!(
+                    "a write was sent and not acknowledged, so it may or may not be in the bucket: \
+                     {what}"
+                ),
+                reason,
+            },
+            why => why,
         }
     }
 
@@ -243,4 +260,11 @@ impl Exchange for Writes {
         self.failures.cause.get_or_insert(error);
         ControlFlow::Continue(())
     }
+}
+
+fn not_acknowledged(why: &dyn std::fmt::Display) -> exchange::Answer {
+    exchange::Answer::Failed(Error::Refused {
+        what: "a write",
+        reason: format!("the answer is no acknowledgement: {why}"),
+    })
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wrpc_transport_nats::Client;
 
 use super::bindings::wrpc::keyvalue0_2_0_draft::store::Error;
 use super::call::{Call, CallError, Params, answer};
-use super::function::{Invocations, function};
+use super::function::{Function, Lattice, function};
 use crate::engine::Kind;
 use crate::links::Links;
 
@@ -16,13 +15,13 @@ const INSTANCE: &str = "wrpc:keyvalue/batch@0.2.0-draft";
 type Answer<T> = (Result<T, Error>,);
 
 pub(super) async fn functions(
-    wrpc: &Client,
+    lattice: &Lattice,
     links: &Arc<Links>,
-) -> anyhow::Result<Vec<Invocations>> {
+) -> anyhow::Result<Vec<Function>> {
     Ok(vec![
-        function(wrpc, links, INSTANCE, "get-many", get_many).await?,
-        function(wrpc, links, INSTANCE, "set-many", set_many).await?,
-        function(wrpc, links, INSTANCE, "delete-many", delete_many).await?,
+        function(lattice, links, INSTANCE, "get-many", get_many).await?,
+        function(lattice, links, INSTANCE, "set-many", set_many).await?,
+        function(lattice, links, INSTANCE, "delete-many", delete_many).await?,
     ])
 }
 

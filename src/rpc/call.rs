@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use lattice_nats::HeaderMap;
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 use wasmcloud_provider_sdk::provider::invocation_context;
 
@@ -31,6 +32,13 @@ impl CallError {
             Self::Link(_) => Kind::AccessDenied,
             Self::Engine(error) => error.kind(),
             Self::NotBase64 { .. } => Kind::InvalidArgument,
+        }
+    }
+
+    fn server_trouble(&self) -> Option<String> {
+        match self {
+            Self::Engine(error) => error.server_trouble(),
+            Self::Link(_) | Self::NotBase64 { .. } => None,
         }
     }
 }
@@ -63,6 +71,7 @@ pub(super) struct Call {
     links: Arc<Links>,
     caller: Option<String>,
     link: String,
+    begun: Instant,
     span: Span,
 }
 
@@ -92,6 +101,7 @@ impl Call {
             links: Arc::clone(links),
             caller,
             link,
+            begun: Instant::now(),
             span,
         }
     }
@@ -156,7 +166,7 @@ impl Call {
             let result = match self.granted(bucket) {
                 Ok(granted) => {
                     self.span.record("bucket", granted.bucket.name());
-                    let deadline = Deadline::after(granted.link.timeout());
+                    let deadline = Deadline::new(self.begun, granted.link.timeout());
                     work(granted.bucket, deadline).await
                 }
                 Err(error) => Err(error.into()),
@@ -178,9 +188,9 @@ impl Call {
         match error {
             None => debug!("answered"),
             Some(error) => {
-                match error.kind() {
-                    Kind::Unavailable | Kind::Other => warn!(outcome, "call failed"),
-                    _ => info!(outcome, "call refused"),
+                match error.server_trouble() {
+                    Some(trouble) => warn!(outcome, trouble, "call failed"),
+                    None => info!(outcome, "call refused"),
                 }
                 debug!(%error, "answered with an error");
             }

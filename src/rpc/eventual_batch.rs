@@ -5,11 +5,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use wrpc_transport_nats::Client;
 
 use super::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::{Error, Value};
 use super::call::{Call, CallError, Params, answer};
-use super::function::{Invocations, function};
+use super::function::{Function, Lattice, function};
 use crate::engine::Kind;
 use crate::links::Links;
 
@@ -18,15 +17,15 @@ const INSTANCE: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
 type Answer<T> = (Result<T, Error>,);
 
 pub(super) async fn functions(
-    wrpc: &Client,
+    lattice: &Lattice,
     links: &Arc<Links>,
-) -> anyhow::Result<Vec<Invocations>> {
+) -> anyhow::Result<Vec<Function>> {
     Ok(vec![
-        function(wrpc, links, INSTANCE, "open-bucket", open_bucket).await?,
-        function(wrpc, links, INSTANCE, "get-many", get_many).await?,
-        function(wrpc, links, INSTANCE, "keys", keys).await?,
-        function(wrpc, links, INSTANCE, "set-many", set_many).await?,
-        function(wrpc, links, INSTANCE, "delete-many", delete_many).await?,
+        function(lattice, links, INSTANCE, "open-bucket", open_bucket).await?,
+        function(lattice, links, INSTANCE, "get-many", get_many).await?,
+        function(lattice, links, INSTANCE, "keys", keys).await?,
+        function(lattice, links, INSTANCE, "set-many", set_many).await?,
+        function(lattice, links, INSTANCE, "delete-many", delete_many).await?,
     ])
 }
 

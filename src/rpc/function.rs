@@ -1,25 +1,24 @@
-//! One function of an interface on the wire: receive parameters, answer, send the results.
+//! One function of an interface: its subscription, and the future that answers an invocation of it.
 //!
-//! The server that wRPC generates reads the parameters of one invocation after another, so that a caller
-//! who never sends them all would hold up everybody else. Here each invocation is its own future
-//! from its first message on, with bounds on how long and how much it may send.
+//! Each invocation is its own future from its first message on, with bounds on how long and how
+//! much it may send, so that a caller who never sends all of its parameters holds nobody up.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
-use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use lattice_nats::{Client, Message, Subscriber};
 use tokio::time::timeout;
-use tokio_util::codec::{Encoder, FramedRead, FramedWrite};
-use wrpc_transport::{Serve as _, TupleDecode, TupleEncode};
-use wrpc_transport_nats::{Client, Reader, SubjectWriter};
+use tokio_util::codec::Encoder;
+use wrpc_transport::{TupleDecode, TupleEncode};
+use wrpc_transport_nats::{Reader, SubjectWriter, invocation_subject};
 
 use super::call::{Call, Params};
 use super::guard::{Guarded, Parameters, Refusal};
+use super::invocation::{Invocation, Received};
 use crate::links::Links;
 
 /// How long a caller may take to send its parameters: a host's calls time out long before.
@@ -28,19 +27,32 @@ const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the lattice may take to accept an answer.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The invocations of a function, each a future that ends when it is answered.
-pub(super) type Invocations =
-    BoxStream<'static, anyhow::Result<BoxFuture<'static, anyhow::Result<()>>>>;
+/// The lattice, as far as serving goes.
+#[derive(Clone, Debug)]
+pub struct Lattice {
+    /// The connection to it.
+    pub nats: Client,
+    /// What invocations of this provider are addressed to, and the name of the group of its
+    /// instances, of which one gets each.
+    pub prefix: Arc<str>,
+}
+
+/// A function that is subscribed to.
+pub(super) struct Function {
+    pub(super) invocations: Subscriber,
+    /// The future that answers an invocation.
+    pub(super) answer: Box<dyn Fn(Message) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>,
+}
 
 /// Subscribes to a function's invocations. `answer` gets the parameters, or why they could not be
 /// read.
 pub(super) async fn function<P, R, F>(
-    wrpc: &Client,
+    lattice: &Lattice,
     links: &Arc<Links>,
     instance: &'static str,
     name: &'static str,
     answer: fn(Call, Params<P>) -> F,
-) -> anyhow::Result<Invocations>
+) -> anyhow::Result<Function>
 where
     P: Parameters + TupleDecode<Reader> + Send + 'static,
     P::Decoder: Send,
@@ -49,59 +61,47 @@ where
     <R::Encoder as Encoder<R>>::Error: std::error::Error + Send + Sync + 'static,
     F: Future<Output = R> + Send + 'static,
 {
-    let invocations = wrpc
-        .serve(instance, name, [])
+    let subject = invocation_subject(&lattice.prefix, instance, name);
+    let invocations = lattice
+        .nats
+        .queue_subscribe(subject, lattice.prefix.to_string())
         .await
         .with_context(|| format!("failed to serve `{instance}.{name}`"))?;
-    let links = Arc::clone(links);
-    let invocations = invocations.map(move |invocation| {
-        let (headers, outgoing, incoming) = invocation?;
-        let call = Call::new(&links, name, headers.as_ref());
-        let invocation = async move {
-            let params = receive(&call, incoming).await?;
+    let (nats, links) = (lattice.nats.clone(), Arc::clone(links));
+    let answer = move |message| {
+        let mut invocation = Invocation::new(nats.clone(), message);
+        let call = Call::new(&links, name, invocation.headers());
+        async move {
+            let params = receive(&call, &mut invocation).await?;
             let results = answer(call, params).await;
-            timeout(SEND_TIMEOUT, send(outgoing, results))
+            let sent = invocation.send(results, R::Encoder::default());
+            timeout(SEND_TIMEOUT, sent)
                 .await
                 .context("the lattice did not take the answer in time")?
-        };
-        Ok(invocation.boxed())
-    });
-    Ok(invocations.boxed())
+        }
+        .boxed()
+    };
+    Ok(Function {
+        invocations,
+        answer: Box::new(answer),
+    })
 }
 
-async fn receive<P>(call: &Call, incoming: Reader) -> anyhow::Result<Params<P>>
+async fn receive<P>(call: &Call, invocation: &mut Invocation) -> anyhow::Result<Params<P>>
 where
     P: Parameters + TupleDecode<Reader>,
 {
     let decoder = Guarded::<P::Decoder>::new::<P>(call.max_keys());
-    let mut frames = FramedRead::new(incoming.take(call.max_parameter_bytes()), decoder);
-    let received = timeout(RECEIVE_TIMEOUT, frames.next())
+    let received = invocation.receive(decoder, call.max_parameter_bytes());
+    let received = timeout(RECEIVE_TIMEOUT, received)
         .await
         .context("the caller did not send its parameters in time")?;
-    match received {
-        Some(Ok(params)) => Ok(Ok(params)),
-        _ if frames.get_ref().limit() == 0 => Ok(Err(call.too_many_bytes())),
-        Some(Err(Refusal::TooMany(keys))) => Ok(Err(call.too_many_keys(keys))),
-        Some(Err(Refusal::Malformed)) => {
-            anyhow::bail!("the parameters are not of the function's types")
+    match received? {
+        Received::Params(params) => Ok(Ok(params)),
+        Received::TooLarge => Ok(Err(call.too_many_bytes())),
+        Received::Refused(Refusal::TooMany(keys)) => Ok(Err(call.too_many_keys(keys))),
+        Received::Refused(Refusal::Malformed) => {
+            bail!("the parameters are not of the function's types")
         }
-        None => anyhow::bail!("the parameters end too early"),
     }
-}
-
-async fn send<R>(outgoing: SubjectWriter, results: R) -> anyhow::Result<()>
-where
-    R: TupleEncode<SubjectWriter>,
-    <R::Encoder as Encoder<R>>::Error: std::error::Error + Send + Sync + 'static,
-{
-    let mut frames = FramedWrite::new(outgoing, R::Encoder::default());
-    frames
-        .send(results)
-        .await
-        .context("failed to send the results")?;
-    frames
-        .into_inner()
-        .shutdown()
-        .await
-        .context("failed to end the results")
 }

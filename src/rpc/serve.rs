@@ -3,30 +3,52 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::select_all;
-use tokio::task::{JoinError, JoinSet};
+use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _};
+use lattice_nats::{Client, Message, UnsubscribeError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
-use wrpc_transport_nats::Client;
 
-use super::function::Invocations;
+use super::function::{Function, Lattice};
 use super::{batch, eventual_batch};
 use crate::links::Links;
 
 /// Invocations under way in this process, at most. Those that come while it is full wait in their
-/// subscriptions, which NATS bounds in turn.
+/// subscriptions, which the client bounds in turn.
 const MAX_INVOCATIONS: usize = 16_384;
 
 /// How long calls under way may take to end when the provider stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How many more invocations of a function are taken when the provider stops, and for how long.
+///
+/// The server counts them as well and sends no more, so that none is lost between the last that is
+/// taken and the end of the subscription. Where calls are so rare that the number is not reached in
+/// time, the subscription just ends.
+const LAST_INVOCATIONS: (u64, Duration) = (32, Duration::from_secs(1));
+
+/// How long the lattice's server may take to answer a message of this process to itself.
+const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Stops the serving, and tells when it has stopped. Clones are handles of the same serving.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Serving {
     stop: CancellationToken,
-    stopped: CancellationToken,
+    calls: TaskTracker,
+    slots: Arc<Semaphore>,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self {
+            stop: CancellationToken::new(),
+            calls: TaskTracker::new(),
+            slots: Arc::new(Semaphore::new(MAX_INVOCATIONS)),
+        }
+    }
 }
 
 impl Serving {
@@ -35,69 +57,113 @@ impl Serving {
     /// # Errors
     ///
     /// The lattice did not take a subscription.
-    pub async fn start(&self, wrpc: &Client, links: &Arc<Links>) -> anyhow::Result<()> {
-        let mut functions = eventual_batch::functions(wrpc, links).await?;
-        functions.extend(batch::functions(wrpc, links).await?);
-        let serving = self.clone();
-        tokio::spawn(async move {
-            run(functions, serving.stop).await;
-            serving.stopped.cancel();
-        });
+    pub async fn start(&self, lattice: &Lattice, links: &Arc<Links>) -> anyhow::Result<()> {
+        let mut functions = eventual_batch::functions(lattice, links).await?;
+        functions.extend(batch::functions(lattice, links).await?);
+        for function in functions {
+            self.calls
+                .spawn(accept(function, lattice.nats.clone(), self.clone()));
+        }
         Ok(())
     }
 
     /// Takes no more calls, and waits until those under way are answered, or have had
-    /// [`DRAIN_TIMEOUT`] to be.
+    /// 30 s to be.
     pub async fn stop(&self) {
         self.stop.cancel();
-        self.stopped.cancelled().await;
+        self.calls.close();
+        if timeout(DRAIN_TIMEOUT, self.calls.wait()).await.is_err() {
+            let unanswered = self.calls.len();
+            warn!(unanswered, "stopped before all calls were answered");
+        } else {
+            info!("all calls that were under way are answered");
+        }
     }
 }
 
-async fn run(functions: Vec<Invocations>, stop: CancellationToken) {
-    let mut invocations = select_all(functions);
-    let mut calls = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            Some(ended) = calls.join_next() => report(ended),
-            invocation = invocations.next(), if calls.len() < MAX_INVOCATIONS => match invocation {
-                Some(Ok(invocation)) => {
-                    calls.spawn(invocation);
-                }
-                Some(Err(error)) => warn!(%error, "failed to accept an invocation"),
-                None => break,
-            },
-            // Only looked at when no invocation is waiting: what NATS has delivered to this process
-            // was taken from the other instances, so nobody else would answer it.
-            () = stop.cancelled() => break,
-        }
+/// Takes a function's invocations until the provider stops, and then those that the server has sent
+/// to this process: they were taken from the other instances, so nobody else would answer them.
+async fn accept(mut function: Function, nats: Client, serving: Serving) {
+    let mut accepted = Accepted::new(&mut function, &serving);
+    tokio::select! {
+        () = accepted.all() => return,
+        () = serving.stop.cancelled() => {}
     }
-    drop(invocations);
-    let under_way = calls.len();
-    let drained = timeout(DRAIN_TIMEOUT, async {
-        while let Some(ended) = calls.join_next().await {
-            report(ended);
-        }
-    });
-    if drained.await.is_err() {
-        warn!(
-            unanswered = calls.len(),
-            "stopped before all calls were answered"
-        );
-        calls.shutdown().await;
-    } else if under_way > 0 {
-        info!(under_way, "answered the calls that were under way");
+    round_trip(&nats).await;
+    accepted.those_here().await;
+    let (more, time) = LAST_INVOCATIONS;
+    if accepted.end_after(more).await.is_ok() && timeout(time, accepted.all()).await.is_err() {
+        round_trip(&nats).await;
+        accepted.those_here().await;
     }
 }
 
-fn report(ended: Result<anyhow::Result<()>, JoinError>) {
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(
-            error = format!("{error:#}"),
-            "an invocation was not answered"
-        ),
-        Err(error) => warn!(%error, "an invocation was broken off"),
+/// The invocations of one function, which are answered in the background.
+struct Accepted<'a> {
+    function: &'a mut Function,
+    serving: &'a Serving,
+    count: u64,
+}
+
+impl<'a> Accepted<'a> {
+    fn new(function: &'a mut Function, serving: &'a Serving) -> Self {
+        Self {
+            function,
+            serving,
+            count: 0,
+        }
+    }
+
+    /// Takes invocations until the subscription ends. May be dropped between any two.
+    async fn all(&mut self) {
+        while let Some(slot) = self.slot().await
+            && let Some(message) = self.function.invocations.next().await
+        {
+            self.answer(message, slot);
+        }
+    }
+
+    /// Takes the invocations that have been received.
+    async fn those_here(&mut self) {
+        while let Some(slot) = self.slot().await
+            && let Some(Some(message)) = self.function.invocations.next().now_or_never()
+        {
+            self.answer(message, slot);
+        }
+    }
+
+    /// Has the server end the subscription after some more invocations.
+    async fn end_after(&mut self, more: u64) -> Result<(), UnsubscribeError> {
+        let all = self.count + more;
+        self.function.invocations.unsubscribe_after(all).await
+    }
+
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.serving.slots).acquire_owned().await.ok()
+    }
+
+    fn answer(&mut self, message: Message, slot: OwnedSemaphorePermit) {
+        self.count += 1;
+        let answer = (self.function.answer)(message);
+        self.serving.calls.spawn(async move {
+            if let Err(error) = answer.await {
+                let error = format!("{error:#}");
+                debug!(error, "an invocation was not answered");
+            }
+            drop(slot);
+        });
+    }
+}
+
+/// When this message of its own is back, the process has received all that was sent to it before.
+async fn round_trip(nats: &Client) {
+    let trip = async {
+        let inbox = nats.new_inbox();
+        let mut back = nats.subscribe(inbox.clone()).await.ok()?;
+        nats.publish(inbox, Bytes::new()).await.ok()?;
+        back.next().await
+    };
+    if timeout(ROUND_TRIP_TIMEOUT, trip).await.is_err() {
+        warn!("the lattice is slow; calls sent to this process may stay unanswered");
     }
 }

@@ -22,6 +22,12 @@ impl Secret {
         Self(Zeroizing::new(text))
     }
 
+    /// The same without white space around it.
+    #[must_use]
+    pub fn trimmed(&self) -> Self {
+        Self::new(self.expose().trim().to_owned())
+    }
+
     /// The text itself.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -44,7 +50,7 @@ impl fmt::Debug for Secret {
 /// One way to log in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Auth {
-    /// None, or a user and password within the server's URL.
+    /// None.
     #[default]
     None,
     /// A user JWT and the seed of its key.
@@ -129,8 +135,10 @@ impl ConnectionSettings {
                     async move { key.sign(&nonce).map_err(AuthError::new) }
                 })
             }
+            // The client's parser wants a line end after the last line, which may be lost on the
+            // way here.
             Auth::Credentials(text) => options
-                .credentials(text.expose())
+                .credentials(&Zeroizing::new(format!("{}\n", text.expose())))
                 .map_err(|_| ("credentials", "is not the text of a .creds file".to_owned()))?,
             Auth::User { username, password } => {
                 options.user_and_password(username.clone(), password.expose().to_owned())

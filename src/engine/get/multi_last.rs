@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_nats::Message;
 use async_nats::header::NATS_SUBJECT;
@@ -42,11 +43,18 @@ pub(super) async fn read(
     wanted: &mut Wanted<'_>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    // Half of the link's slots at most, so that another batch finds some free.
-    let half = bucket.limits().max_concurrency.div_ceil(2);
+    // Half of the link's slots in all rounds together, so that another batch finds some free.
+    let share = bucket.limits().max_concurrency / (2 * tuning::MULTI_LAST_ROUNDS);
+    let client = bucket.connection().client();
+    if share < tuning::MULTI_LAST_MIN
+        || opened.multi_last_denied.load(Ordering::Relaxed)
+        || !client.is_server_compatible(2, 11, 0)
+    {
+        return Ok(());
+    }
     let mut chunks: VecDeque<Vec<usize>> = wanted
         .unknown()
-        .chunks(half.min(tuning::MULTI_LAST_SUBJECTS))
+        .chunks(share.min(tuning::MULTI_LAST_SUBJECTS))
         .map(<[usize]>::to_vec)
         .collect();
     let mut rounds = FuturesUnordered::new();
@@ -67,6 +75,13 @@ pub(super) async fn read(
             match value {
                 Some(value) => wanted.found(index, value)?,
                 None => wanted.missing(index),
+            }
+        }
+        if round.unanswered {
+            // The rest would wait as long, and the keys can be read one by one.
+            chunks.clear();
+            if bucket.refused(deadline.start()).is_some() {
+                opened.multi_last_denied.store(true, Ordering::Relaxed);
             }
         }
         if !round.rest.is_empty() {
@@ -93,6 +108,8 @@ struct Round {
     answered: Vec<(usize, Option<Bytes>)>,
     /// The keys to ask for again, because the answer was cut off at `max_bytes`.
     rest: Vec<usize>,
+    /// The server did not answer to the end.
+    unanswered: bool,
 }
 
 async fn round(
@@ -107,7 +124,7 @@ async fn round(
     let Ok(Ok(_permits)) = timeout_at(deadline.settle(), slots).await else {
         return round;
     };
-    if !bucket.connection().status().borrow().connected {
+    if !bucket.connection().is_up() {
         return round;
     }
     let request = serde_json::to_vec(&MultiLast {
@@ -116,23 +133,34 @@ async fn round(
     });
     let client = bucket.connection().client();
     let inbox = client.new_inbox();
-    let (Ok(request), Ok(mut answers)) = (request, client.subscribe(inbox.clone()).await) else {
+    let Ok(request) = request else {
         return round;
     };
-    let to = format!("{}.DIRECT.GET.{}", opened.api_prefix, opened.stream);
-    if client
-        .publish_with_reply(to, inbox, request.into())
-        .await
-        .is_err()
-    {
+    // The client's queue is full while the server reads nothing.
+    let asked = timeout_at(deadline.settle(), async {
+        let answers = client.subscribe(inbox.clone()).await.ok()?;
+        let to = format!("{}.DIRECT.GET.{}", opened.api_prefix, opened.stream);
+        client
+            .publish_with_reply(to, inbox, request.into())
+            .await
+            .ok()?;
+        Some(answers)
+    });
+    let Ok(Some(mut answers)) = asked.await else {
         return round;
-    }
-    while let Ok(Some(message)) = timeout_at(
-        (Instant::now() + deadline.patience()).min(deadline.settle()),
-        answers.next(),
-    )
-    .await
-    {
+    };
+    loop {
+        let patience = (Instant::now() + deadline.patience()).min(deadline.settle());
+        let mut status = bucket.connection().status();
+        let message = tokio::select! {
+            message = timeout_at(patience, answers.next()) => message.ok().flatten(),
+            // Who may not ask for many keys at once may still read each of them.
+            _ = status.wait_for(|_| bucket.refused(deadline.start()).is_some()) => None,
+        };
+        let Some(message) = message else {
+            round.unanswered = true;
+            break;
+        };
         match part(message) {
             Part::Of { subject, value } => {
                 if let Some(index) = subjects.remove(&subject) {
@@ -164,7 +192,8 @@ enum Part {
 }
 
 fn part(message: Message) -> Part {
-    let header = |name: &str| message.headers.as_ref()?.get(name);
+    // The server's headers come last. One of the same name may be part of the stored message.
+    let header = |name: &str| message.headers.as_ref()?.get_last(name);
     let Some(pending) = header(NUM_PENDING) else {
         return Part::End;
     };

@@ -105,7 +105,7 @@ impl Exchange for Reads<'_, '_> {
         }
     }
 
-    fn answer(&mut self, item: usize, message: Message) -> Answer {
+    fn answer(&mut self, item: usize, message: Message, _opened: &Opened) -> Answer {
         match message.status {
             Some(StatusCode::NOT_FOUND) => return self.missing(item),
             Some(status) => {
@@ -151,6 +151,10 @@ impl Exchange for Reads<'_, '_> {
 
     fn repeatable(&self, _item: usize, _sent: Instant, _opened: &Opened) -> bool {
         true
+    }
+
+    fn unanswered(&self, why: Error) -> Error {
+        why
     }
 
     /// One key that cannot be read makes the answer an error.

@@ -1,0 +1,143 @@
+//! Reads the last message of each key by a pull consumer.
+//!
+//! The server makes a list of the last messages when the consumer is created, and goes through it.
+//! When it finds that one of them is gone, because its key was overwritten or has expired, it tells
+//! the waiting request that there are no more messages, in the midst of the list. So the end of a
+//! page is no sign of the end of the list; that every message of the list has come, is.
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind, Stream};
+use async_nats::jetstream::{self, ErrorCode};
+use futures::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Failure, Listing};
+use crate::engine::deadline::Deadline;
+use crate::engine::error::Error;
+use crate::engine::message::is_transient;
+use crate::engine::open::Opened;
+use crate::engine::tuning;
+
+/// Reads the keys into the listing. Answers whether they are all there.
+pub(super) async fn read(
+    listing: &mut Listing<'_>,
+    opened: &Opened,
+    deadline: &Deadline,
+) -> Result<bool, Failure> {
+    let stream = opened
+        .context
+        .get_stream(&opened.stream)
+        .await
+        .map_err(|_| Failure::Interrupted)?;
+    // Before the consumer is created: what is later than this is not in its list.
+    let last = stream.cached_info().state.last_sequence;
+    if stream.cached_info().state.messages == 0 {
+        return Ok(true);
+    }
+    let consumer = create(&stream, opened).await?;
+    let complete = read_pages(listing, &consumer, last, deadline).await;
+    // Only tidiness: the server drops the consumer by itself when it is not used.
+    let name = &consumer.cached_info().name;
+    let _ = timeout_at(deadline.end(), stream.delete_consumer(name)).await;
+    complete
+}
+
+async fn create(stream: &Stream, opened: &Opened) -> Result<PullConsumer, Failure> {
+    let consumer = stream.create_consumer(pull::Config {
+        filter_subject: format!("{}>", opened.read_prefix),
+        deliver_policy: DeliverPolicy::LastPerSubject,
+        ack_policy: AckPolicy::None,
+        headers_only: true,
+        memory_storage: true,
+        num_replicas: 1,
+        inactive_threshold: tuning::LIST_INACTIVE,
+        ..pull::Config::default()
+    });
+    consumer.await.map_err(|error| refused(&error))
+}
+
+fn refused(error: &ConsumerError) -> Failure {
+    match error.kind() {
+        ConsumerErrorKind::JetStream(error)
+            if !is_transient(&error) && error.error_code() != ErrorCode::STREAM_NOT_FOUND =>
+        {
+            Failure::Final(Error::Refused {
+                what: "to list the bucket",
+                reason: error.to_string(),
+            })
+        }
+        _ => Failure::Interrupted,
+    }
+}
+
+async fn read_pages(
+    listing: &mut Listing<'_>,
+    consumer: &PullConsumer,
+    last: u64,
+    deadline: &Deadline,
+) -> Result<bool, Failure> {
+    let expected = consumer.cached_info().num_pending;
+    let mut progress = Progress::default();
+    let mut cut_short = 0;
+    while progress.of_list < expected {
+        let slots = listing.bucket.slots().acquire();
+        let Ok(Ok(_slot)) = timeout_at(deadline.settle(), slots).await else {
+            return Err(Failure::Interrupted);
+        };
+        let mut page = consumer
+            .fetch()
+            .max_messages(tuning::LIST_PAGE)
+            .messages()
+            .await
+            .map_err(|_| Failure::Interrupted)?;
+        let mut count = 0;
+        loop {
+            // A server of 2.10 does not say that a page is empty.
+            let patience = if count == 0 && progress.delivered > 0 {
+                tuning::LIST_EMPTY
+            } else {
+                deadline.patience()
+            };
+            let patience = (Instant::now() + patience).min(deadline.end());
+            match timeout_at(patience, page.next()).await {
+                Ok(Some(Ok(message))) => {
+                    progress.take(&message, last)?;
+                    listing.take(&message)?;
+                }
+                Err(_) if count == 0 && progress.delivered > 0 => break,
+                Ok(None) => break,
+                Ok(Some(Err(_))) | Err(_) => return Err(Failure::Interrupted),
+            }
+            count += 1;
+        }
+        if count < tuning::LIST_PAGE {
+            cut_short += 1;
+        }
+        let list_is_through = progress.delivered > progress.of_list;
+        if list_is_through || cut_short == tuning::LIST_CUT_SHORT {
+            break;
+        }
+    }
+    Ok(progress.of_list >= expected)
+}
+
+#[derive(Default)]
+struct Progress {
+    delivered: u64,
+    /// How many of them are of the list that was made when the consumer was created.
+    of_list: u64,
+}
+
+impl Progress {
+    fn take(&mut self, message: &jetstream::Message, last: u64) -> Result<(), Failure> {
+        let info = message.info().map_err(|_| Failure::Interrupted)?;
+        self.delivered += 1;
+        if info.consumer_sequence != self.delivered {
+            return Err(Failure::Interrupted);
+        }
+        if info.stream_sequence <= last {
+            self.of_list += 1;
+        }
+        Ok(())
+    }
+}
