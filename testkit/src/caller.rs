@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch;
 use crate::bindings::wrpc::keyvalue0_2_0_draft::batch;
+use crate::transport::Transport;
 use crate::value::{BatchError, Error, Value};
 
 /// How long a [`Caller`] waits for an answer unless told otherwise.
@@ -24,7 +25,7 @@ const LINK_NAME: &str = "link-name";
 /// Clones share one connection and may call at the same time.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    wrpc: wrpc_transport_nats::Client,
+    wrpc: Transport,
     /// `None`, and not an empty map, where there is no header.
     headers: Option<HeaderMap>,
     timeout: Duration,
@@ -41,9 +42,7 @@ impl Caller {
             .connect(lattice_url)
             .await
             .with_context(|| format!("cannot connect to {lattice_url}"))?;
-        let wrpc =
-            wrpc_transport_nats::Client::new(nats, format!("{lattice}.{provider_key}"), None)
-                .await?;
+        let wrpc = Transport::new(nats, format!("{lattice}.{provider_key}")).await?;
         Ok(Self {
             wrpc,
             headers: None,

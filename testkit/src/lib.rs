@@ -14,6 +14,7 @@ mod provider;
 mod random;
 mod stack;
 mod tools;
+mod transport;
 mod value;
 
 pub use async_nats;

@@ -64,6 +64,7 @@ pub struct ProviderBuilder {
     log_level: Level,
     rpc_timeout: Duration,
     env: Vec<(String, String)>,
+    identity: Option<(String, String)>,
 }
 
 impl ProviderBuilder {
@@ -117,6 +118,14 @@ impl ProviderBuilder {
         self
     }
 
+    /// Starts it as one more instance of a provider: with its key, on its lattice, so that they
+    /// share the calls. Each is shut down by itself; each has to be given its links.
+    #[must_use]
+    pub fn instance_of(mut self, provider: &Provider) -> Self {
+        self.identity = Some((provider.lattice.clone(), provider.key.clone()));
+        self
+    }
+
     /// Starts the provider and waits until it answers calls.
     ///
     /// # Errors
@@ -132,8 +141,10 @@ impl ProviderBuilder {
             binary.display()
         );
 
-        let lattice = format!("testkit-{:016x}", random::number());
-        let key = KeyPair::new_service().public_key();
+        let (lattice, key) = self.identity.unwrap_or_else(|| {
+            let lattice = format!("testkit-{:016x}", random::number());
+            (lattice, KeyPair::new_service().public_key())
+        });
         let host_id = KeyPair::new_server().public_key();
         let host_xkey = XKey::new();
         let xkey = XKey::new();
@@ -258,6 +269,7 @@ impl Provider {
             log_level: Level::Debug,
             rpc_timeout: Duration::from_secs(2),
             env: Vec::new(),
+            identity: None,
         }
     }
 

@@ -12,7 +12,7 @@ pub enum Interface {
 
 pub const BOTH: [Interface; 2] = [Interface::EventualBatch, Interface::Batch];
 
-/// A key or a value that may be there.
+/// The answer of `get-many`.
 pub type Values = Vec<Option<Vec<u8>>>;
 
 /// An error of either interface, by the case that the provider means.
@@ -118,10 +118,10 @@ impl Interface {
 }
 
 /// The refusal, or a failure that says what was answered in its place.
-pub fn refused<T: std::fmt::Debug>(answer: Result<T, Refusal>) -> Result<Refusal> {
+pub fn refused<T: std::fmt::Debug>(answer: Result<T, impl Into<Refusal>>) -> Result<Refusal> {
     match answer {
         Ok(answer) => anyhow::bail!("answered {answer:?} where an error was due"),
-        Err(refusal) => Ok(refusal),
+        Err(refusal) => Ok(refusal.into()),
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the integration tests share.
 
-#![allow(dead_code, unused_macros)]
+#![allow(dead_code, unreachable_pub, unused_macros)]
 
 pub mod interface;
+pub mod jwt;
+pub mod tls;
+pub mod waiting;
 
 use testkit::{Stack, StackBuilder};
 
@@ -15,8 +18,20 @@ pub fn stack(version: &str) -> StackBuilder {
     Stack::builder(version, PROVIDER)
 }
 
+/// Like [`Stack::linked`], with time for calls on a machine that is busy with something else.
+pub async fn patiently_linked(
+    stack: &Stack,
+    component: &str,
+    bucket: &str,
+) -> anyhow::Result<testkit::Caller> {
+    let link = stack.link(component, bucket).config("timeout", "60s");
+    stack.provider.put_link(&link).await?;
+    let caller = stack.caller(component);
+    Ok(caller.with_timeout(std::time::Duration::from_secs(60)))
+}
+
 macro_rules! on_version {
-    ($module:ident, $version:expr, [$($test:ident),*]) => {
+    ($module:ident, $version:expr, [$($test:ident),* $(,)?]) => {
         mod $module {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,64 @@
+//! Waiting for what comes in its own time.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use testkit::{Caller, Provider, Stack};
+use tokio::time::{Instant, sleep};
+
+/// What the provider names its connections to the buckets' NATS.
+const CONNECTION: &str = "eventual-batch-nats-provider";
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until there is something; fails after 20 s.
+pub async fn eventually<T>(
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask().await? {
+            return Ok(found);
+        }
+        if Instant::now() >= deadline {
+            bail!("waited 20 s in vain for {what}");
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The first line of the provider's log that holds all of `parts`.
+pub async fn logged(provider: &Provider, parts: &[&str]) -> Result<String> {
+    let line = || {
+        let logs = provider.logs();
+        let all = |line: &&str| parts.iter().all(|part| line.contains(part));
+        logs.lines().find(all).map(str::to_owned)
+    };
+    eventually(&format!("a line in the log with {parts:?}"), async || {
+        Ok(line())
+    })
+    .await
+}
+
+/// Waits until the provider has this many connections to the buckets' NATS. Only on a stack with a
+/// lattice of its own: the provider's connection to that has the same name.
+pub async fn connections(stack: &Stack, count: usize) -> Result<()> {
+    eventually(&format!("{count} connections"), async || {
+        Ok((connections_now(stack).await? == count).then_some(()))
+    })
+    .await
+}
+
+/// How many connections the provider has to the buckets' NATS. See [`connections`].
+pub async fn connections_now(stack: &Stack) -> Result<usize> {
+    stack.nats.connections_named(CONNECTION).await
+}
+
+/// Waits until the caller's bucket answers.
+pub async fn open(caller: &Caller) -> Result<()> {
+    eventually("the bucket to answer", async || {
+        Ok(caller.open_bucket("default").await?.ok())
+    })
+    .await
+}
