@@ -195,6 +195,11 @@ impl Bucket {
         self.connection.refused(&self.spec.name, since)
     }
 
+    /// Waits until the server has refused such a request.
+    pub(super) async fn until_refused(&self, since: Instant) {
+        self.connection.until_refused(&self.spec.name, since).await;
+    }
+
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }

@@ -29,7 +29,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) struct Status {
     /// Counts connects: what was sent in an earlier epoch and is unanswered may be lost.
     pub(super) epoch: u64,
-    pub(super) connected: bool,
+    connected: bool,
     last_error: Option<String>,
     /// When the server last refused a publish or subscription, and its words.
     refusal: Option<(Instant, String)>,
@@ -66,6 +66,16 @@ impl Status {
         if reason.is_some() {
             self.last_error = reason;
         }
+    }
+
+    /// In what words the server has refused, since then, a request that has to do with the bucket.
+    /// They name its subject, so those about other buckets are nobody's business here.
+    fn refusal(&self, bucket: &str, since: Instant) -> Option<&str> {
+        let (when, words) = self.refusal.as_ref()?;
+        let is_about = [format!("KV_{bucket}"), format!("$KV.{bucket}.")]
+            .iter()
+            .any(|name| words.contains(name));
+        (is_about && *when >= since).then_some(words)
     }
 
     fn login_refused(&self) -> bool {
@@ -172,18 +182,25 @@ impl Connection {
         Err(self.explain(bucket, deadline))
     }
 
-    /// Whether the server has refused, since then, a request that has to do with the
-    /// bucket. The words name its subject, so those about other buckets are nobody's business here.
+    /// Whether the server has refused a request that has to do with the bucket since then.
     pub(super) fn refused(&self, bucket: &str, since: Instant) -> Option<Error> {
         let status = self.status.borrow();
-        let (when, words) = status.refusal.as_ref()?;
-        let is_about = [format!("KV_{bucket}"), format!("$KV.{bucket}.")]
-            .iter()
-            .any(|name| words.contains(name));
-        (is_about && *when >= since).then(|| Error::AccessDenied {
+        let words = status.refusal(bucket, since)?;
+        Some(Error::AccessDenied {
             server: self.servers.clone(),
-            reason: words.clone(),
+            reason: words.to_owned(),
         })
+    }
+
+    /// Waits until the server has refused such a request.
+    pub(super) async fn until_refused(&self, bucket: &str, since: Instant) {
+        // Asked of the status at hand: to borrow it once more in here could wait for ever.
+        let mut status = self.status.clone();
+        let refused = status.wait_for(|status| status.refusal(bucket, since).is_some());
+        if refused.await.is_err() {
+            // Without its client the connection has nothing more to say.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Why there was no answer: the best that is known when a call's time is over.

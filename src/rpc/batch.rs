@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::bindings::wrpc::keyvalue0_2_0_draft::store::Error;
-use super::call::{Call, CallError, Params, answer};
+use super::call::{Call, CallError, Params, answer, delete_many};
 use super::function::{Function, Lattice, function};
 use crate::engine::Kind;
 use crate::links::Links;
@@ -21,7 +21,14 @@ pub(super) async fn functions(
     Ok(vec![
         function(lattice, links, INSTANCE, "get-many", get_many).await?,
         function(lattice, links, INSTANCE, "set-many", set_many).await?,
-        function(lattice, links, INSTANCE, "delete-many", delete_many).await?,
+        function(
+            lattice,
+            links,
+            INSTANCE,
+            "delete-many",
+            delete_many::<Error>,
+        )
+        .await?,
     ])
 }
 
@@ -44,16 +51,6 @@ async fn set_many(call: Call, params: Params<(String, Vec<(String, Bytes)>)>) ->
     answer(call, params, |call, (name, entries)| async move {
         call.run(&name, Some(entries.len()), |bucket, deadline| async move {
             Ok(bucket.set_many(entries, deadline).await?)
-        })
-        .await
-    })
-    .await
-}
-
-async fn delete_many(call: Call, params: Params<(String, Vec<String>)>) -> Answer<()> {
-    answer(call, params, |call, (name, keys)| async move {
-        call.run(&name, Some(keys.len()), |bucket, deadline| async move {
-            Ok(bucket.delete_many(keys, deadline).await?)
         })
         .await
     })

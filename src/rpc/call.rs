@@ -66,6 +66,20 @@ where
     (result.map_err(E::from),)
 }
 
+/// `delete-many`, which is the same in both interfaces but for the type of its error.
+pub(super) async fn delete_many<E: From<CallError>>(
+    call: Call,
+    params: Params<(String, Vec<String>)>,
+) -> (Result<(), E>,) {
+    answer(call, params, |call, (name, keys)| async move {
+        call.run(&name, Some(keys.len()), |bucket, deadline| async move {
+            Ok(bucket.delete_many(keys, deadline).await?)
+        })
+        .await
+    })
+    .await
+}
+
 /// One call: who made it, over which link, for what.
 pub(super) struct Call {
     links: Arc<Links>,

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::{Error, Value};
-use super::call::{Call, CallError, Params, answer};
+use super::call::{Call, CallError, Params, answer, delete_many};
 use super::function::{Function, Lattice, function};
 use crate::engine::Kind;
 use crate::links::Links;
@@ -25,7 +25,14 @@ pub(super) async fn functions(
         function(lattice, links, INSTANCE, "get-many", get_many).await?,
         function(lattice, links, INSTANCE, "keys", keys).await?,
         function(lattice, links, INSTANCE, "set-many", set_many).await?,
-        function(lattice, links, INSTANCE, "delete-many", delete_many).await?,
+        function(
+            lattice,
+            links,
+            INSTANCE,
+            "delete-many",
+            delete_many::<Error>,
+        )
+        .await?,
     ])
 }
 
@@ -65,16 +72,6 @@ async fn set_many(call: Call, params: Params<(String, Vec<(String, Value)>)>) ->
         call.run(&name, Some(entries.len()), |bucket, deadline| async move {
             let entries: Vec<_> = entries.into_iter().map(decode).collect::<Result<_, _>>()?;
             Ok(bucket.set_many(entries, deadline).await?)
-        })
-        .await
-    })
-    .await
-}
-
-async fn delete_many(call: Call, params: Params<(String, Vec<String>)>) -> Answer<()> {
-    answer(call, params, |call, (name, keys)| async move {
-        call.run(&name, Some(keys.len()), |bucket, deadline| async move {
-            Ok(bucket.delete_many(keys, deadline).await?)
         })
         .await
     })

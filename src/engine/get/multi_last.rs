@@ -151,11 +151,10 @@ async fn round(
     };
     loop {
         let patience = (Instant::now() + deadline.patience()).min(deadline.settle());
-        let mut status = bucket.connection().status();
         let message = tokio::select! {
             message = timeout_at(patience, answers.next()) => message.ok().flatten(),
             // Who may not ask for many keys at once may still read each of them.
-            _ = status.wait_for(|_| bucket.refused(deadline.start()).is_some()) => None,
+            () = bucket.until_refused(deadline.start()) => None,
         };
         let Some(message) = message else {
             round.unanswered = true;
