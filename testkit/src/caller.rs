@@ -2,8 +2,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use async_nats_0_39::{ConnectOptions, HeaderMap};
 use bytes::Bytes;
+use lattice_nats::{ConnectOptions, HeaderMap};
 use tokio::time::timeout;
 
 use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch;

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use async_nats_0_39::{Client, HeaderMap, Message, StatusCode, Subject};
 use bytes::{Buf as _, Bytes};
 use futures::StreamExt as _;
+use lattice_nats::{Client, HeaderMap, Message, StatusCode, Subject};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::AbortHandle;
