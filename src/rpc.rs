@@ -1,14 +1,15 @@
 //! The lattice side: wRPC calls in, typed answers out.
 //!
 //! A function of an interface (`eventual_batch`, `batch`) turns wire types into the engine's and
-//! back; what all of them do alike is in `call`; `function` and `invocation` speak wRPC, and `serve`
-//! runs the calls.
+//! back; what all of them do alike is in `call`; `function`, `invocation` and `handshake` speak wRPC,
+//! and `serve` runs the calls.
 
 mod batch;
 mod call;
 mod eventual_batch;
 mod function;
 mod guard;
+mod handshake;
 mod invocation;
 mod serve;
 

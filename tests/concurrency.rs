@@ -29,6 +29,8 @@ on_version!(
     any_server,
     testkit::NEWEST,
     [
+        a_busy_client_loses_no_answer,
+        a_caller_that_does_not_end_its_parameters_is_answered,
         a_caller_that_never_sends_its_parameters_holds_up_nobody,
         garbage_for_parameters_harms_nobody
     ]
@@ -182,6 +184,47 @@ async fn garbage_for_parameters_harms_nobody(version: &str) -> Result<()> {
     assert!(stack.provider.health().await?.healthy);
     let logs = stack.provider.logs();
     assert!(!logs.contains("panicked"), "{logs}");
+    Ok(())
+}
+
+/// With so many calls under way, the client often looks at what comes for a call before it knows of
+/// the call.
+async fn a_busy_client_loses_no_answer(version: &str) -> Result<()> {
+    let stack = support::stack(version).start().await?;
+    stack.create_bucket("orders", kv::Config::default()).await?;
+    let caller = linked(&stack, "256").await?;
+    caller.set_many("default", &[("key", "value")]).await??;
+    try_join_all((0..64).map(|_| async {
+        for _ in 0..200 {
+            let values = caller.get_many("default", &["key"]).await??;
+            ensure!(values == [Some(b"value".to_vec())], "{values:?}");
+        }
+        Ok(())
+    }))
+    .await?;
+    Ok(())
+}
+
+/// Other clients than a host's may leave out the empty message at the end.
+async fn a_caller_that_does_not_end_its_parameters_is_answered(version: &str) -> Result<()> {
+    let stack = support::stack(version).start().await?;
+    stack.create_bucket("orders", kv::Config::default()).await?;
+    let caller = linked(&stack, "256").await?;
+    caller.set_many("default", &[("key", "value")]).await??;
+    let lattice = stack.nats.client().await?;
+    // The strings `default` and `key`, each after its length, the second in a list of one.
+    let params = b"\x07default\x01\x03key";
+    // Ok, a list of one, some, the case `utf8`, and the string.
+    let expected = b"\x00\x01\x01\x00\x05value".as_slice();
+    for _ in 0..3 {
+        let inbox = lattice.new_inbox();
+        let mut results = lattice.subscribe(format!("{inbox}.results")).await?;
+        invoke(&stack, &lattice, "get-many", Some(inbox), params).await?;
+        for part in [expected, b""] {
+            let message = timeout(LONG, results.next()).await?.context("cut off")?;
+            ensure!(message.payload == part, "{:?}", message.payload);
+        }
+    }
     Ok(())
 }
 

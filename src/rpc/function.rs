@@ -18,7 +18,8 @@ use wrpc_transport_nats::{Reader, SubjectWriter, invocation_subject};
 
 use super::call::{Call, Params};
 use super::guard::{Guarded, Parameters, Refusal};
-use super::invocation::{Invocation, Received};
+use super::handshake::SilentCallers;
+use super::invocation::{Accepted, Invocation, Received};
 use crate::links::Links;
 
 /// How long a caller may take to send its parameters: a host's calls time out long before.
@@ -68,13 +69,15 @@ where
         .await
         .with_context(|| format!("failed to serve `{instance}.{name}`"))?;
     let (nats, links) = (lattice.nats.clone(), Arc::clone(links));
+    let silent = Arc::<SilentCallers>::default();
     let answer = move |message| {
-        let mut invocation = Invocation::new(nats.clone(), message);
+        let invocation = Invocation::new(nats.clone(), message);
         let call = Call::new(&links, name, invocation.headers());
+        let silent = Arc::clone(&silent);
         async move {
-            let params = receive(&call, &mut invocation).await?;
+            let (accepted, params) = receive(&call, invocation).await?;
             let results = answer(call, params).await;
-            let sent = invocation.send(results, R::Encoder::default());
+            let sent = accepted.send(results, R::Encoder::default(), &silent);
             timeout(SEND_TIMEOUT, sent)
                 .await
                 .context("the lattice did not take the answer in time")?
@@ -87,7 +90,7 @@ where
     })
 }
 
-async fn receive<P>(call: &Call, invocation: &mut Invocation) -> anyhow::Result<Params<P>>
+async fn receive<P>(call: &Call, invocation: Invocation) -> anyhow::Result<(Accepted, Params<P>)>
 where
     P: Parameters + TupleDecode<Reader>,
 {
@@ -96,12 +99,14 @@ where
     let received = timeout(RECEIVE_TIMEOUT, received)
         .await
         .context("the caller did not send its parameters in time")?;
-    match received? {
-        Received::Params(params) => Ok(Ok(params)),
-        Received::TooLarge => Ok(Err(call.too_many_bytes())),
-        Received::Refused(Refusal::TooMany(keys)) => Ok(Err(call.too_many_keys(keys))),
+    let (accepted, received) = received?;
+    let params = match received {
+        Received::Params(params) => Ok(params),
+        Received::TooLarge => Err(call.too_many_bytes()),
+        Received::Refused(Refusal::TooMany(keys)) => Err(call.too_many_keys(keys)),
         Received::Refused(Refusal::Malformed) => {
             bail!("the parameters are not of the function's types")
         }
-    }
+    };
+    Ok((accepted, params))
 }

@@ -8,15 +8,23 @@
 
 use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt as _;
 use lattice_nats::{Client, HeaderMap, Message, Subject};
 use tokio_util::codec::{Decoder, Encoder};
-use wrpc_transport_nats::{param_subject, result_subject};
+use wrpc_transport_nats::result_subject;
 
-/// One invocation that has been received, as far as its first message goes.
+use super::handshake::{Handshake, SilentCallers};
+
+/// An invocation that has been received, as far as its first message goes.
 pub(super) struct Invocation {
     nats: Client,
     message: Message,
+}
+
+/// An invocation whose parameters have been received.
+pub(super) struct Accepted {
+    nats: Client,
+    caller: Subject,
+    handshake: Handshake,
 }
 
 /// What became of an invocation's parameters.
@@ -44,52 +52,54 @@ impl Invocation {
     ///
     /// The parameters ended too early, or the lattice is not there.
     pub(super) async fn receive<D: Decoder>(
-        &mut self,
+        self,
         mut decoder: D,
         max: u64,
-    ) -> anyhow::Result<Received<D::Item, D::Error>> {
-        let first = std::mem::take(&mut self.message.payload);
-        let mut bytes = u64::try_from(first.len()).unwrap_or(u64::MAX);
-        let mut buffer = BytesMut::from(first);
-        let inbox = self.nats.new_inbox();
-        let mut params = decoder.decode(&mut buffer);
-        let mut rest = None;
-        if let Ok(None) = params {
-            // Before the caller knows of it, so that nothing is missed.
-            let subscribed = self.nats.subscribe(param_subject(&inbox)).await;
-            rest = Some(subscribed.context("failed to subscribe to the parameters")?);
-        }
-        let reply = self.caller()?.clone();
-        self.nats
-            .publish_with_reply(reply, inbox, Bytes::new())
-            .await
-            .context("failed to accept the invocation")?;
-        loop {
-            match params {
-                Ok(Some(params)) => return Ok(Received::Params(params)),
-                Err(refusal) => return Ok(Received::Refused(refusal)),
-                Ok(None) if bytes > max => return Ok(Received::TooLarge),
+    ) -> anyhow::Result<(Accepted, Received<D::Item, D::Error>)> {
+        let Self { nats, message } = self;
+        let caller = message
+            .reply
+            .context("the caller did not say where to send the answer")?;
+        let mut handshake = Handshake::begin(nats.clone(), caller.clone()).await?;
+        let mut buffer = BytesMut::from(message.payload);
+        let mut bytes = buffer.len();
+        let received = loop {
+            match decoder.decode(&mut buffer) {
+                Ok(Some(params)) => break Received::Params(params),
+                Err(refusal) => break Received::Refused(refusal),
+                Ok(None) if u64::try_from(bytes).is_ok_and(|bytes| bytes > max) => {
+                    break Received::TooLarge;
+                }
                 Ok(None) => {}
             }
-            let next = match &mut rest {
-                Some(rest) => rest.next().await,
-                None => None,
-            };
-            let Some(part) = next.filter(|part| !part.payload.is_empty()) else {
+            let part = handshake.params().await?;
+            if part.payload.is_empty() {
                 bail!("the parameters end too early");
-            };
-            bytes += u64::try_from(part.payload.len()).unwrap_or(u64::MAX);
+            }
+            bytes += part.payload.len();
             buffer.extend_from_slice(&part.payload);
-            params = decoder.decode(&mut buffer);
-        }
+        };
+        let accepted = Accepted {
+            nats,
+            caller,
+            handshake,
+        };
+        Ok((accepted, received))
     }
+}
 
+impl Accepted {
     /// Sends the results.
     ///
     /// # Errors
     ///
     /// They could not be encoded, or the lattice is not there.
-    pub(super) async fn send<R, E>(self, results: R, mut encoder: E) -> anyhow::Result<()>
+    pub(super) async fn send<R, E>(
+        mut self,
+        results: R,
+        mut encoder: E,
+        silent: &SilentCallers,
+    ) -> anyhow::Result<()>
     where
         E: Encoder<R>,
         E::Error: std::error::Error + Send + Sync + 'static,
@@ -98,7 +108,8 @@ impl Invocation {
         encoder
             .encode(results, &mut buffer)
             .context("failed to encode the results")?;
-        let subject = Subject::from(result_subject(self.caller()?));
+        self.handshake.heard(silent).await?;
+        let subject = Subject::from(result_subject(&self.caller));
         let max_payload = self.nats.server_info().max_payload.max(1);
         let mut results = buffer.freeze();
         while !results.is_empty() {
@@ -112,10 +123,5 @@ impl Invocation {
     async fn publish(&self, subject: &Subject, payload: Bytes) -> anyhow::Result<()> {
         let published = self.nats.publish(subject.clone(), payload).await;
         published.context("failed to send the results")
-    }
-
-    fn caller(&self) -> anyhow::Result<&Subject> {
-        let reply = self.message.reply.as_ref();
-        reply.context("the caller did not say where to send the answer")
     }
 }

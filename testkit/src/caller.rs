@@ -5,10 +5,10 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use lattice_nats::{ConnectOptions, HeaderMap};
 use tokio::time::timeout;
+use wrpc_transport_nats::Client;
 
 use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch;
 use crate::bindings::wrpc::keyvalue0_2_0_draft::batch;
-use crate::transport::Transport;
 use crate::value::{BatchError, Error, Value};
 
 /// How long a [`Caller`] waits for an answer unless told otherwise.
@@ -25,7 +25,7 @@ const LINK_NAME: &str = "link-name";
 /// Clones share one connection and may call at the same time.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    wrpc: Transport,
+    wrpc: Client,
     /// `None`, and not an empty map, where there is no header.
     headers: Option<HeaderMap>,
     timeout: Duration,
@@ -42,7 +42,7 @@ impl Caller {
             .connect(lattice_url)
             .await
             .with_context(|| format!("cannot connect to {lattice_url}"))?;
-        let wrpc = Transport::new(nats, format!("{lattice}.{provider_key}")).await?;
+        let wrpc = Client::new(nats, format!("{lattice}.{provider_key}"), None).await?;
         Ok(Self {
             wrpc,
             headers: None,

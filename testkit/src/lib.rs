@@ -14,7 +14,6 @@ mod provider;
 mod random;
 mod stack;
 mod tools;
-mod transport;
 mod value;
 
 pub use async_nats;
@@ -26,6 +25,7 @@ pub use link::Link;
 pub use logging::init_tracing;
 pub use nats_server::{Connection, NatsServer, NatsServerBuilder};
 pub use provider::{PROVIDER_ENV, Provider, ProviderBuilder};
+pub use random::free_port;
 pub use stack::{Stack, StackBuilder};
 pub use tools::{NATS_VERSIONS, NEWEST, OLDEST, TOOLS_ENV, nats_server_binary, tools_dir};
 pub use value::{BatchError, Error, Value};

@@ -90,8 +90,8 @@ impl NatsServerBuilder {
         };
         let mut attempts = 0;
         loop {
-            server.port = random::port();
-            server.monitor_port = random::port();
+            server.port = random::free_port();
+            server.monitor_port = random::free_port();
             attempts += 1;
             match server.try_start().await? {
                 Started::Yes => return Ok(server),

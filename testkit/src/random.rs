@@ -5,12 +5,13 @@ pub(crate) fn number() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// A port below Linux's range for outgoing connections (32768 and up).
+/// A port that is likely free, below Linux's range for outgoing connections (32768 and up).
 ///
 /// A port that the system picks (`:0`) is in that range. While a server is stopped, any outgoing
 /// connection may be given its port, so that the server cannot come back on it; a client that
 /// tries to reconnect can even end up connected to itself.
-pub(crate) fn port() -> u16 {
+#[must_use]
+pub fn free_port() -> u16 {
     let offset = u16::try_from(number() % 20_000).unwrap_or_default();
     11_000 + offset
 }
