@@ -7,8 +7,9 @@
 //! does, where many calls are under way.
 //!
 //! Once the client has noticed the acceptance it knows of the call and loses nothing more, and it
-//! shows that: it ends its parameters. So the acceptance is repeated until the caller is heard of,
-//! and results wait for that. The wait is over, nearly always, before the results are there.
+//! shows that: it ends its parameters, at the address that the acceptance gave. So the acceptance is
+//! repeated until the caller is heard of, each time with another address. Which of them the caller
+//! uses tells what else it may have missed.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -24,8 +25,8 @@ use wrpc_transport_nats::param_subject;
 /// After how long the acceptance is repeated for the first time; then after twice as long, and so on.
 const REPEAT: Duration = Duration::from_millis(5);
 
-/// How often the acceptance is repeated before the results are sent to a caller that is not heard of:
-/// for a third of a second in all.
+/// How often the acceptance is repeated until a caller counts as silent: for a third of a second in
+/// all.
 const REPEATS: u32 = 6;
 
 /// How many callers are known to be silent, at most.
@@ -36,10 +37,22 @@ pub(super) struct Handshake {
     nats: Client,
     /// Where the caller takes the acceptance.
     caller: Subject,
-    /// Where this process takes the parameters.
+    /// What the addresses of the parameters have in common.
     inbox: String,
     params: Subscriber,
-    heard: bool,
+    accepted: u32,
+    heard: Option<Heard>,
+}
+
+/// Which acceptance a caller has noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// The first: it has missed nothing.
+    First,
+    /// A repeated one: it may have missed all that was sent to it before that.
+    Repeated,
+    /// None, or it does not say so.
+    Nothing,
 }
 
 impl Handshake {
@@ -52,24 +65,32 @@ impl Handshake {
         let inbox = nats.new_inbox();
         // Before the caller knows of it, so that nothing is missed.
         let params = nats
-            .subscribe(param_subject(&inbox))
+            .subscribe(param_subject(&format!("{inbox}.*")))
             .await
             .context("failed to subscribe to the parameters")?;
-        let handshake = Self {
+        let mut handshake = Self {
             nats,
             caller,
             inbox,
             params,
-            heard: false,
+            accepted: 0,
+            heard: None,
         };
         handshake.accept().await?;
         Ok(handshake)
     }
 
-    async fn accept(&self) -> anyhow::Result<()> {
-        let (caller, inbox) = (self.caller.clone(), self.inbox.clone());
-        let accepted = self.nats.publish_with_reply(caller, inbox, Bytes::new());
+    async fn accept(&mut self) -> anyhow::Result<()> {
+        let address = self.address(self.accepted);
+        self.accepted += 1;
+        let accepted = self
+            .nats
+            .publish_with_reply(self.caller.clone(), address, Bytes::new());
         accepted.await.context("failed to accept the invocation")
+    }
+
+    fn address(&self, acceptance: u32) -> String {
+        format!("{}.{acceptance}", self.inbox)
     }
 
     /// The next part of the parameters; an empty one is their end.
@@ -80,19 +101,32 @@ impl Handshake {
     pub(super) async fn params(&mut self) -> anyhow::Result<Message> {
         let mut pause = REPEAT;
         loop {
-            let next = self.params.next();
-            let part = match timeout(pause, next).await {
+            let next = timeout(pause, self.params.next());
+            let part = match next.await {
                 Ok(part) => part.context("the connection to the lattice is closed")?,
-                Err(_) if self.heard => continue,
                 Err(_) => {
+                    if self.heard.is_none() {
+                        self.accept().await?;
+                    }
                     pause *= 2;
-                    self.accept().await?;
                     continue;
                 }
             };
-            self.heard = true;
+            self.heard.get_or_insert({
+                let first = param_subject(&self.address(0));
+                if part.subject.as_str() == first {
+                    Heard::First
+                } else {
+                    Heard::Repeated
+                }
+            });
             return Ok(part);
         }
+    }
+
+    /// What the caller has noticed so far.
+    pub(super) fn heard_so_far(&self) -> Option<Heard> {
+        self.heard
     }
 
     /// Waits until the caller knows of the call, unless it is known for never showing that.
@@ -100,22 +134,19 @@ impl Handshake {
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn heard(&mut self, silent: &SilentCallers) -> anyhow::Result<()> {
-        if self.heard || silent.contains(&self.caller) {
-            return Ok(());
-        }
-        match timeout(REPEAT * 2_u32.pow(REPEATS), self.params()).await {
-            Ok(part) => part.map(drop),
-            Err(_) => {
-                silent.add(&self.caller);
-                Ok(())
+    pub(super) async fn heard(&mut self, silent: &SilentCallers) -> anyhow::Result<Heard> {
+        if self.heard.is_none() && !silent.contains(&self.caller) {
+            match timeout(REPEAT * 2_u32.pow(REPEATS), self.params()).await {
+                Ok(part) => drop(part?),
+                Err(_) => silent.add(&self.caller),
             }
         }
+        Ok(self.heard.unwrap_or(Heard::Nothing))
     }
 }
 
-/// Callers that do not end their parameters, as other clients than the transport crate's may: each
-/// of them is waited for once.
+/// Callers that do not end their parameters, as other clients than the transport crate's may: one is
+/// waited for once.
 #[derive(Default)]
 pub(super) struct SilentCallers(Mutex<HashSet<Box<str>>>);
 

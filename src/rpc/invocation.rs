@@ -12,7 +12,7 @@ use lattice_nats::{Client, HeaderMap, Message, Subject};
 use tokio_util::codec::{Decoder, Encoder};
 use wrpc_transport_nats::result_subject;
 
-use super::handshake::{Handshake, SilentCallers};
+use super::handshake::{Handshake, Heard, SilentCallers};
 
 /// An invocation that has been received, as far as its first message goes.
 pub(super) struct Invocation {
@@ -108,20 +108,34 @@ impl Accepted {
         encoder
             .encode(results, &mut buffer)
             .context("failed to encode the results")?;
-        self.handshake.heard(silent).await?;
-        let subject = Subject::from(result_subject(&self.caller));
+        let results = buffer.freeze();
         let max_payload = self.nats.server_info().max_payload.max(1);
-        let mut results = buffer.freeze();
-        while !results.is_empty() {
-            let part = results.split_to(results.len().min(max_payload));
-            self.publish(&subject, part).await?;
+        if results.len() > max_payload {
+            // A caller that misses the first part would take the second for it.
+            self.handshake.heard(silent).await?;
         }
-        // The end of the results.
-        self.publish(&subject, Bytes::new()).await
+        let heard_before = self.handshake.heard_so_far();
+        self.publish(&results, max_payload).await?;
+        // The end of the results is not needed to read them, so nobody waits for this.
+        let heard = self.handshake.heard(silent).await?;
+        if heard_before.is_none() && heard == Heard::Repeated {
+            // Twice does no harm: the caller reads no further than the results go.
+            self.publish(&results, max_payload).await?;
+        }
+        self.publish(&Bytes::new(), max_payload).await
     }
 
-    async fn publish(&self, subject: &Subject, payload: Bytes) -> anyhow::Result<()> {
-        let published = self.nats.publish(subject.clone(), payload).await;
-        published.context("failed to send the results")
+    /// Publishes results in as many parts as they need. Empty ones are the end.
+    async fn publish(&self, results: &Bytes, max_payload: usize) -> anyhow::Result<()> {
+        let mut rest = results.clone();
+        loop {
+            let part = rest.split_to(rest.len().min(max_payload));
+            let subject = Subject::from(result_subject(&self.caller));
+            let published = self.nats.publish(subject, part).await;
+            published.context("failed to send the results")?;
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
     }
 }
