@@ -39,6 +39,15 @@ pub(crate) fn in_workspace(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// A cargo to be started in another workspace of this repository, that builds below our target
+/// directory.
+pub(crate) fn cargo_in(workspace: &str, target: &Path) -> Command {
+    let mut command = cargo();
+    command.current_dir(workspace_root().join(workspace));
+    command.env("CARGO_TARGET_DIR", target);
+    command
+}
+
 /// A cargo to be started in the workspace's root.
 pub(crate) fn cargo() -> Command {
     let mut command = in_workspace(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

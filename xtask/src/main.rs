@@ -2,8 +2,10 @@
 //!
 //! They need rustup and Python's pip, and fetch what else they need, pinned and checked.
 
+mod build;
 mod cargo;
-mod demo;
+mod components;
+mod host;
 mod nats_server;
 mod pip;
 mod setup;
@@ -16,9 +18,13 @@ const USAGE: &str = "\
 Usage: cargo xtask <command> [arguments]
 
 Commands:
+  demo [--keep]   set up, build, and show a component on a real wasmCloud host at work;
+                  --keep leaves it running
+  test            set up, run all tests and sum up their results
+  test ARGS       the same without the tests on a real host; ARGS go to `cargo test`
+  e2e [ARGS]      only the tests on a real host; ARGS go to `cargo test`
+  components      build the adapter, and the examples composed with it
   setup           fetch the nats-servers that the tests and the demo run, each pinned and checked
-  test [args]     set up, run all tests and sum up their results; args go to `cargo test`
-  demo [--keep]   set up, build the provider and show it at work; --keep leaves the servers running
   help            print this text
 ";
 
@@ -27,9 +33,11 @@ fn main() -> ExitCode {
     let command = args.next().unwrap_or_default();
     let rest: Vec<String> = args.collect();
     let result = match command.as_str() {
-        "setup" if rest.is_empty() => setup::command().map(|()| ExitCode::SUCCESS),
+        "demo" => host::demo(&rest),
         "test" => test::command(&rest),
-        "demo" => demo::command(&rest),
+        "e2e" => host::command(&rest),
+        "components" if rest.is_empty() => components::command().map(|()| ExitCode::SUCCESS),
+        "setup" if rest.is_empty() => setup::command().map(|()| ExitCode::SUCCESS),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -72,6 +72,23 @@ impl Pip {
         )
     }
 
+    /// Installs what `requirements` pins into a directory of its own.
+    pub(crate) fn install(&self, requirements: &Path, into: &Path) -> Result<()> {
+        let mut command = self.python(["-m", "pip", "install"]);
+        command.args(["--quiet", "--no-input", "--disable-pip-version-check"]);
+        command.args(["--no-deps", "--only-binary", ":all:", "--require-hashes"]);
+        command
+            .arg("-r")
+            .arg(requirements)
+            .arg("--target")
+            .arg(into);
+        let output = command.output().context("cannot start pip")?;
+        if !output.status.success() {
+            bail!("pip could not install it{}", said(&output));
+        }
+        Ok(())
+    }
+
     /// Unpacks a wheel, which is a zip archive.
     pub(crate) fn unpack(&self, wheel: &Path, into: &Path) -> Result<()> {
         let mut command = self.python(["-m", "zipfile", "-e"]);

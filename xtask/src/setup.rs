@@ -1,11 +1,11 @@
 //! `cargo xtask setup`: everything that the tests and the demo need besides Rust and pip.
 
 use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::cargo::{cargo, target_dir};
+use crate::cargo::{cargo, target_dir, workspace_root};
 use crate::nats_server::{NatsServer, PINNED, remove_unfinished};
 use crate::pip::Pip;
 
@@ -53,6 +53,32 @@ pub(crate) fn nats_servers() -> Result<()> {
     }
     println!("set up: {}", versions());
     Ok(())
+}
+
+/// Makes sure that the compiler of the Python example is installed, and says where.
+pub(crate) fn componentize_py() -> Result<PathBuf> {
+    let requirements = workspace_root().join("examples/python-batch/requirements.txt");
+    let pinned = fs::read_to_string(&requirements)
+        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    let tools = target_dir().join("tools");
+    fs::create_dir_all(&tools).with_context(|| format!("cannot create {}", tools.display()))?;
+    let _lock = lock(&tools.join(".componentize-py.lock"))?;
+
+    let place = tools.join("componentize-py");
+    // Written last: an installation that was stopped has none.
+    let marker = place.join("installed-from.txt");
+    if fs::read_to_string(&marker).is_ok_and(|text| text == pinned) {
+        return Ok(place);
+    }
+    println!("  componentize-py: fetching (about 40 MB)");
+    if place.exists() {
+        fs::remove_dir_all(&place).with_context(|| format!("cannot remove {}", place.display()))?;
+    }
+    Pip::find()?
+        .install(&requirements, &place)
+        .context("componentize-py could not be installed")?;
+    fs::write(&marker, pinned).with_context(|| format!("cannot write {}", marker.display()))?;
+    Ok(place)
 }
 
 fn versions() -> String {

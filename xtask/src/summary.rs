@@ -1,6 +1,7 @@
 //! Sums up what the test binaries say of themselves.
 
 use std::fmt;
+use std::process::ExitCode;
 
 /// Results of tests.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -11,9 +12,17 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Whether any test was executed.
-    pub(crate) fn ran_any(self) -> bool {
-        self.passed + self.failed > 0
+    /// Prints the closing line. No test at all is no success.
+    pub(crate) fn close(self) -> ExitCode {
+        if self.passed + self.failed == 0 {
+            println!("no test ran");
+        }
+        println!("{self}");
+        if self.passed > 0 && self.failed == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 
     /// Adds a test binary's closing line; every other line is left alone.
@@ -79,9 +88,9 @@ mod tests {
     #[test]
     fn says_nothing_of_skipped_tests_if_there_are_none() {
         let mut summary = Summary::default();
-        assert!(!summary.ran_any());
+        assert_eq!(summary.close(), ExitCode::FAILURE);
         summary.add_line("test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s");
-        assert!(summary.ran_any());
         assert_eq!(summary.to_string(), "1 passed, 0 failed");
+        assert_eq!(summary.close(), ExitCode::SUCCESS);
     }
 }

@@ -1,50 +1,56 @@
 //! `cargo xtask test`: all tests, and one closing line that sums them up.
 
 use std::io::{self, Read, Write};
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
 use crate::cargo::cargo;
-use crate::setup;
 use crate::summary::Summary;
+use crate::{host, setup};
 
-/// Sets up, runs `cargo test` and prints `N passed, N failed` as the last line.
+/// Sets up, runs the tests and prints `N passed, N failed` as the last line.
 ///
-/// It fails if a test fails, if cargo does, or if no test ran.
+/// It fails if a test fails, if cargo does, or if no test ran. With arguments, which choose among
+/// the ordinary tests, those on a real host are left out.
 pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
     setup::nats_servers()?;
+    let mut summary = Summary::default();
+    let mut command = cargo();
+    command.args(arguments(args));
+    cargo_test(command, &mut summary)?;
+    if args.is_empty()
+        && let Err(error) = host::test(&[], &mut summary)
+    {
+        // What was counted before is still to be said.
+        println!("error: {error:#}");
+        summary.failed += 1;
+    }
+    Ok(summary.close())
+}
+
+/// Runs this `cargo test`, shows what it prints and adds its results to the summary.
+pub(crate) fn cargo_test(mut command: Command, summary: &mut Summary) -> Result<()> {
     let begun = Instant::now();
-    let mut child = cargo()
-        .args(arguments(args))
+    let failed_before = summary.failed;
+    let mut child = command
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start cargo test")?;
-    let mut summary = Summary::default();
     if let Some(output) = child.stdout.take() {
         follow(output, io::stdout(), |line| summary.add_line(line))
             .context("cannot pass on what the tests print")?;
     }
     let status = child.wait().context("cannot wait for cargo test")?;
-
     println!("\ntests took {:.0} s", begun.elapsed().as_secs_f64());
-    if !status.success() && summary.failed == 0 {
+    if !status.success() && summary.failed == failed_before {
         // A build that failed or a test binary that died says no count of its own, and the
         // closing line must not look like success.
         println!("cargo test ended with {status} but no test says that it failed: counted as one");
-        summary.failed = 1;
+        summary.failed += 1;
     }
-    let ok = status.success() && summary.ran_any();
-    if !summary.ran_any() {
-        println!("no test ran");
-    }
-    println!("{summary}");
-    Ok(if ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(())
 }
 
 /// The arguments of cargo: ours, unless the person's own say otherwise, and then theirs.

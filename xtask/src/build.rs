@@ -1,0 +1,84 @@
+//! Builds, and what comes out of them.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::cargo::cargo;
+
+/// The name of the provider's package and binary.
+pub(crate) const PROVIDER: &str = "eventual-batch-nats-provider";
+
+/// What cargo said of a build, in its messages of one line each: it knows best where its files
+/// are, whatever its configuration.
+pub(crate) struct Built(String);
+
+/// Runs this `cargo build`; what it has to say goes to the terminal as it comes.
+pub(crate) fn build(mut command: Command, what: &str) -> Result<Built> {
+    let output = command
+        .args(["--locked", "--message-format=json-render-diagnostics"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo build")?;
+    if !output.status.success() {
+        bail!("{what} could not be built; cargo says why above");
+    }
+    Ok(Built(String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+/// Builds the provider as the tests build it, so that both use one build.
+pub(crate) fn provider() -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--workspace", "--bin", PROVIDER]);
+    build(command, "the provider")?.executable(PROVIDER)
+}
+
+impl Built {
+    /// The executable of a target.
+    pub(crate) fn executable(&self, target: &str) -> Result<PathBuf> {
+        self.of(target)
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .with_context(|| format!("cargo built no executable {target}"))
+    }
+
+    /// The WebAssembly file of a target.
+    pub(crate) fn wasm(&self, target: &str) -> Result<PathBuf> {
+        self.of(target)
+            .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default())
+            .filter_map(|name| name.as_str().map(PathBuf::from))
+            .find(|path| path.extension() == Some(OsStr::new("wasm")))
+            .with_context(|| format!("cargo built no component {target}"))
+    }
+
+    fn of(&self, target: &str) -> impl Iterator<Item = Value> {
+        self.0
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(move |message| message["target"]["name"] == target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGES: &str = r#"{"reason":"compiler-artifact","target":{"name":"demo"},"executable":null,"filenames":["/t/demo.d"]}
+not json
+{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}
+{"reason":"compiler-artifact","target":{"name":"demo"},"executable":"/t/examples/demo"}
+{"reason":"compiler-artifact","target":{"name":"part"},"executable":null,"filenames":["/t/part.d","/t/part.wasm"]}
+{"reason":"build-finished","success":true}"#;
+
+    #[test]
+    fn finds_the_files_of_a_target() -> Result<()> {
+        let built = Built(MESSAGES.to_owned());
+        assert_eq!(built.executable("demo")?, PathBuf::from("/t/examples/demo"));
+        assert_eq!(built.wasm("part")?, PathBuf::from("/t/part.wasm"));
+        assert!(built.executable("absent").is_err());
+        assert!(built.wasm("other").is_err());
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! `cargo xtask components`: the adapter, and the examples composed with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::build::{Built, build};
+use crate::cargo::{cargo, cargo_in, in_workspace, target_dir, workspace_root};
+use crate::setup;
+
+const TARGET: &str = "wasm32-wasip2";
+const ADAPTER: &str = "eventual_batch_adapter";
+const COMPOSE: &str = "eventual-batch-compose";
+
+/// The components, each at `<name>.wasm`, and [`ADAPTER`] beside them.
+pub(crate) struct Components {
+    dir: PathBuf,
+    compose: PathBuf,
+}
+
+/// Builds all of them and says where they are.
+pub(crate) fn command() -> Result<()> {
+    let components = Components::begin()?;
+    components.http_batch()?;
+    components.python_batch()?;
+    println!("components: {}", components.dir.display());
+    Ok(())
+}
+
+impl Components {
+    /// Builds the adapter, and the command that composes.
+    pub(crate) fn begin() -> Result<Self> {
+        add_target()?;
+        let dir = target_dir().join("components");
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let mut command = cargo();
+        command.args(["build", "--package", "eventual-batch-adapter"]);
+        command.args(["--profile", "component", "--target", TARGET]);
+        let adapter = build(command, "the adapter")?.wasm(ADAPTER)?;
+        let mut command = cargo();
+        command.args(["build", "--workspace", "--bin", COMPOSE]);
+        let compose = build(command, COMPOSE)?.executable(COMPOSE)?;
+        let components = Self { dir, compose };
+        copy(&adapter, &components.path(ADAPTER))?;
+        Ok(components)
+    }
+
+    /// Where the components are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The Rust example.
+    pub(crate) fn http_batch(&self) -> Result<()> {
+        let built = self.build("examples/http-batch")?;
+        self.compose(&built.wasm("http_batch")?, "http-batch")
+    }
+
+    /// The Python example. Its compiler is fetched by pip.
+    pub(crate) fn python_batch(&self) -> Result<()> {
+        let compiler = setup::componentize_py()?;
+        let example = workspace_root().join("examples/python-batch");
+        let plain = self.build_dir().join("python_batch.wasm");
+        println!("  python-batch: compiling, which takes a while");
+        let mut command = in_workspace(compiler.join("bin/componentize-py"));
+        command
+            .env("PYTHONPATH", &compiler)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .current_dir(&example)
+            .args(["--quiet", "-d", "wit", "-w", "python-batch"])
+            .args(["componentize", "app", "-o"])
+            .arg(&plain);
+        run(command, "componentize-py")?;
+        self.compose(&plain, "python-batch")
+    }
+
+    /// What only the tests use.
+    pub(crate) fn of_tests(&self) -> Result<()> {
+        let built = self.build("e2e/components")?;
+        copy(&built.wasm("draft_batch")?, &self.path("draft-batch"))?;
+        self.compose(&built.wasm("bench")?, "bench")?;
+        self.compose(&built.wasm("edges")?, "edges")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name).with_extension("wasm")
+    }
+
+    fn build_dir(&self) -> PathBuf {
+        self.dir.join("build")
+    }
+
+    fn build(&self, workspace: &str) -> Result<Built> {
+        let mut command = cargo_in(workspace, &self.build_dir());
+        command.args(["build", "--workspace", "--release", "--target", TARGET]);
+        build(command, workspace)
+    }
+
+    fn compose(&self, component: &Path, name: &str) -> Result<()> {
+        let mut command = in_workspace(&self.compose);
+        command.arg("--adapter").arg(self.path(ADAPTER));
+        command.arg(component).arg("-o").arg(self.path(name));
+        run(command, COMPOSE)
+    }
+}
+
+/// Makes sure that rustup has the target that components are built for.
+fn add_target() -> Result<()> {
+    let mut rustc = in_workspace("rustc");
+    rustc.args(["--print", "target-libdir", "--target", TARGET]);
+    let output = rustc.output().context("cannot start rustc")?;
+    if Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir() {
+        return Ok(());
+    }
+    println!("fetching Rust's standard library for {TARGET}");
+    let mut rustup = in_workspace("rustup");
+    rustup.args(["target", "add", TARGET]);
+    run(rustup, "rustup target add")
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+/// Runs a command to its end, with the terminal.
+pub(crate) fn run(mut command: Command, what: &str) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {what}"))?;
+    ensure!(status.success(), "{what} failed; it says why above");
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! `cargo xtask e2e` and `cargo xtask demo`: the provider and the components on a real host.
+//!
+//! The host is in a workspace of its own, `e2e`. Building it takes minutes and gigabytes, so it is
+//! built only here.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use crate::build::{build, provider};
+use crate::cargo::{cargo_in, target_dir};
+use crate::components::{Components, run};
+use crate::setup;
+use crate::summary::Summary;
+use crate::test::cargo_test;
+
+const WORKSPACE: &str = "e2e";
+
+/// `cargo xtask e2e`: the tests on a real host, and one closing line.
+pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
+    setup::nats_servers()?;
+    let mut summary = Summary::default();
+    test(args, &mut summary)?;
+    Ok(summary.close())
+}
+
+/// Builds what the tests on a real host need, and runs them.
+pub(crate) fn test(args: &[String], summary: &mut Summary) -> Result<()> {
+    let begun = Instant::now();
+    println!("\nbuilding the components and the host (the first time takes ten minutes or so)");
+    let components = Components::begin()?;
+    components.http_batch()?;
+    components.python_batch()?;
+    components.of_tests()?;
+    let archive = pack(&components)?;
+    println!("built in {:.0} s", begun.elapsed().as_secs_f64());
+    let mut command = cargo();
+    environment(&mut command, &components, &archive);
+    command
+        .args(["test", "--locked", "--no-fail-fast"])
+        .args(args);
+    cargo_test(command, summary)
+}
+
+/// `cargo xtask demo`: shows it all at work, and hands the terminal over.
+pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
+    setup::nats_servers()?;
+    let begun = Instant::now();
+    println!("building a wasmCloud host, the provider and a component");
+    println!("(the first time takes ten minutes or so and 10 GB of disk)");
+    let components = Components::begin()?;
+    components.http_batch()?;
+    let archive = pack(&components)?;
+    let mut command = cargo();
+    command.args(["build", "--bin", "demo"]);
+    let demo = build(command, "the demo")?.executable("demo")?;
+    println!("built in {:.0} s\n", begun.elapsed().as_secs_f64());
+
+    let mut command = Command::new(&demo);
+    environment(&mut command, &components, &archive);
+    let status = command
+        .args(args)
+        .status()
+        .with_context(|| format!("cannot start {}", demo.display()))?;
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("error: the demo ended with {status}");
+        ExitCode::FAILURE
+    })
+}
+
+fn cargo() -> Command {
+    cargo_in(WORKSPACE, &target_dir().join(WORKSPACE))
+}
+
+/// Packs the provider into the archive that a host starts.
+fn pack(components: &Components) -> Result<PathBuf> {
+    let provider = provider()?;
+    let archive = components.dir().join("provider.par.gz");
+    let mut command = cargo();
+    command.args(["build", "--bin", "pack"]);
+    let pack = build(command, "the host")?.executable("pack")?;
+    let mut command = Command::new(pack);
+    command.arg(provider).arg(&archive);
+    run(command, "packing the provider")?;
+    Ok(archive)
+}
+
+/// Where the tests and the demo find what is built. Child processes find the tools and the builds
+/// by these, whatever their own target directory is.
+fn environment(command: &mut Command, components: &Components, archive: &Path) {
+    command
+        .env("TESTKIT_TOOLS", target_dir().join("tools"))
+        .env("E2E_COMPONENTS", components.dir())
+        .env("E2E_PROVIDER", archive)
+        // A host prints its errors with their backtraces, and tests make many.
+        .env("RUST_BACKTRACE", "0");
+}
