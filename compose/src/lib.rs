@@ -41,9 +41,27 @@ pub fn compose(component: &[u8], adapter: &[u8]) -> Result<Vec<u8>, ComposeError
     }
     let wanted = wanted(&graph, component)?;
     connect(&mut graph, component, adapter, &wanted)?;
-    graph
+    let composed = graph
         .encode(EncodeOptions::default())
-        .map_err(|error| ComposeError::Impossible(error.into()))
+        .map_err(|error| ComposeError::Impossible(error.into()))?;
+    check(&composed)?;
+    Ok(composed)
+}
+
+/// Makes sure that nothing is left that a host would look for elsewhere: a world that uses the
+/// interfaces' types by itself imports them once more.
+fn check(composed: &[u8]) -> Result<(), ComposeError> {
+    let mut graph = CompositionGraph::new();
+    let package = register(&mut graph, "composed", composed).map_err(ComposeError::Impossible)?;
+    let imports = &world(&graph, package).imports;
+    let left = ANSWERED
+        .into_iter()
+        .find(|name| imports.contains_key(*name));
+    left.map_or(Ok(()), |left| {
+        Err(ComposeError::Shared {
+            imported: left.to_owned(),
+        })
+    })
 }
 
 fn register(

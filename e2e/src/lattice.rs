@@ -334,9 +334,6 @@ impl Drop for Lattice {
         // The host unpacks each provider there, and leaves it.
         let cache = env::temp_dir().join("wasmcloudcache");
         let _ = fs::remove_dir_all(cache.join(self.host_id()));
-        // These fail, as they should, while another host has something there.
-        let _ = fs::remove_dir(cache);
-        let _ = fs::remove_dir(env::temp_dir().join("wasmcloud_ocicache"));
     }
 }
 

@@ -28,6 +28,8 @@ impl Service {
             bucket: None,
             client: reqwest::Client::builder()
                 .no_proxy()
+                // A host may wait for ever for an answer of `wasi:keyvalue/batch`.
+                .timeout(Duration::from_secs(60))
                 .build()
                 .unwrap_or_default(),
         }

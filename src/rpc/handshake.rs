@@ -12,7 +12,7 @@
 //! uses tells what else it may have missed.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,9 +25,11 @@ use wrpc_transport_nats::param_subject;
 /// After how long the acceptance is repeated for the first time; then after twice as long, and so on.
 const REPEAT: Duration = Duration::from_millis(5);
 
-/// How often the acceptance is repeated until a caller counts as silent: for a third of a second in
-/// all.
-const REPEATS: u32 = 6;
+/// How long a caller is waited for until it counts as silent: a host that is busy may take long.
+const PATIENCE: Duration = Duration::from_millis(1280);
+
+/// How long a caller is waited for that was silent the last time.
+const PATIENCE_WITH_SILENT: Duration = Duration::from_millis(20);
 
 /// How many callers are known to be silent, at most.
 const MAX_SILENT: usize = 1024;
@@ -129,41 +131,56 @@ impl Handshake {
         self.heard
     }
 
-    /// Waits until the caller knows of the call, unless it is known for never showing that.
+    /// Waits until the caller knows of the call, for a while.
     ///
     /// # Errors
     ///
     /// The lattice is not there.
     pub(super) async fn heard(&mut self, silent: &SilentCallers) -> anyhow::Result<Heard> {
-        if self.heard.is_none() && !silent.contains(&self.caller) {
-            match timeout(REPEAT * 2_u32.pow(REPEATS), self.params()).await {
+        if self.heard.is_none() {
+            let was_silent = silent.contains(&self.caller);
+            let patience = if was_silent {
+                PATIENCE_WITH_SILENT
+            } else {
+                PATIENCE
+            };
+            match timeout(patience, self.params()).await {
                 Ok(part) => drop(part?),
                 Err(_) => silent.add(&self.caller),
+            }
+            if was_silent && self.heard.is_some() {
+                silent.remove(&self.caller);
             }
         }
         Ok(self.heard.unwrap_or(Heard::Nothing))
     }
 }
 
-/// Callers that do not end their parameters, as other clients than the transport crate's may: one is
-/// waited for once.
+/// Clients that did not end the parameters of a call. One that never does, as others than the
+/// transport crate's may, is waited for at length once; one that gave up a call is soon heard again.
 #[derive(Default)]
 pub(super) struct SilentCallers(Mutex<HashSet<Box<str>>>);
 
 impl SilentCallers {
     fn contains(&self, caller: &Subject) -> bool {
-        let Self(callers) = self;
-        let callers = callers.lock().unwrap_or_else(PoisonError::into_inner);
-        callers.contains(client(caller))
+        self.lock().contains(client(caller))
     }
 
     fn add(&self, caller: &Subject) {
-        let Self(callers) = self;
-        let mut callers = callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut callers = self.lock();
         if callers.len() >= MAX_SILENT {
             callers.clear();
         }
         callers.insert(client(caller).into());
+    }
+
+    fn remove(&self, caller: &Subject) {
+        self.lock().remove(client(caller));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
+        let Self(callers) = self;
+        callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,5 @@
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
@@ -145,6 +146,8 @@ fn tied_command(program: &OsStr) -> Command {
     if *SETPRIV {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        // A Ctrl-C at the terminal is for its owner, who may still need it to clean up.
+        command.process_group(0);
         command
     } else {
         Command::new(program)

@@ -72,7 +72,7 @@ impl Components {
             .args(["--quiet", "-d", "wit", "-w", "python-batch"])
             .args(["componentize", "app", "-o"])
             .arg(&plain);
-        run(command, "componentize-py")?;
+        run(&mut command, "componentize-py")?;
         self.compose(&plain, "python-batch")
     }
 
@@ -102,7 +102,7 @@ impl Components {
         let mut command = in_workspace(&self.compose);
         command.arg("--adapter").arg(self.path(ADAPTER));
         command.arg(component).arg("-o").arg(self.path(name));
-        run(command, COMPOSE)
+        run(&mut command, COMPOSE)
     }
 }
 
@@ -117,7 +117,7 @@ fn add_target() -> Result<()> {
     println!("fetching Rust's standard library for {TARGET}");
     let mut rustup = in_workspace("rustup");
     rustup.args(["target", "add", TARGET]);
-    run(rustup, "rustup target add")
+    run(&mut rustup, "rustup target add")
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -127,7 +127,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Runs a command to its end, with the terminal.
-pub(crate) fn run(mut command: Command, what: &str) -> Result<()> {
+pub(crate) fn run(command: &mut Command, what: &str) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("cannot start {what}"))?;

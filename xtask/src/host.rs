@@ -3,11 +3,12 @@
 //! The host is in a workspace of its own, `e2e`. Building it takes minutes and gigabytes, so it is
 //! built only here.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::build::{build, provider};
 use crate::cargo::{cargo_in, target_dir};
@@ -46,6 +47,9 @@ pub(crate) fn test(args: &[String], summary: &mut Summary) -> Result<()> {
 
 /// `cargo xtask demo`: shows it all at work, and hands the terminal over.
 pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
+    if let Some(other) = args.iter().find(|arg| *arg != "--keep") {
+        bail!("unknown argument {other:?}; the only one is --keep");
+    }
     setup::nats_servers()?;
     let begun = Instant::now();
     println!("building a wasmCloud host, the provider and a component");
@@ -60,16 +64,19 @@ pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
 
     let mut command = Command::new(&demo);
     environment(&mut command, &components, &archive);
-    let status = command
-        .args(args)
-        .status()
-        .with_context(|| format!("cannot start {}", demo.display()))?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        eprintln!("error: the demo ended with {status}");
-        ExitCode::FAILURE
-    })
+    hand_over(command.args(args), &demo)
+}
+
+/// Becomes this program, so that a signal from the terminal reaches nobody else.
+#[cfg(unix)]
+fn hand_over(command: &mut Command, program: &Path) -> Result<ExitCode> {
+    use std::os::unix::process::CommandExt as _;
+    Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
+}
+
+#[cfg(not(unix))]
+fn hand_over(command: &mut Command, program: &Path) -> Result<ExitCode> {
+    run(command, &program.display().to_string()).map(|()| ExitCode::SUCCESS)
 }
 
 fn cargo() -> Command {
@@ -85,13 +92,18 @@ fn pack(components: &Components) -> Result<PathBuf> {
     let pack = build(command, "the host")?.executable("pack")?;
     let mut command = Command::new(pack);
     command.arg(provider).arg(&archive);
-    run(command, "packing the provider")?;
+    run(&mut command, "packing the provider")?;
     Ok(archive)
 }
 
 /// Where the tests and the demo find what is built. Child processes find the tools and the builds
 /// by these, whatever their own target directory is.
 fn environment(command: &mut Command, components: &Components, archive: &Path) {
+    // Hosts and servers leave files in it when they are killed.
+    let temporary = target_dir().join(WORKSPACE).join("tmp");
+    if fs::create_dir_all(&temporary).is_ok() {
+        command.env("TMPDIR", temporary);
+    }
     command
         .env("TESTKIT_TOOLS", target_dir().join("tools"))
         .env("E2E_COMPONENTS", components.dir())

@@ -84,7 +84,11 @@ impl Pip {
             .arg(into);
         let output = command.output().context("cannot start pip")?;
         if !output.status.success() {
-            bail!("pip could not install it{}", said(&output));
+            bail!(
+                "pip could not install it: is a package index within reach, and is what it gives what \
+                 the pinned SHA-256 says?{}",
+                said(&output)
+            );
         }
         Ok(())
     }

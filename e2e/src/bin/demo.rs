@@ -114,16 +114,22 @@ async fn wait(lattice: &Lattice, shop: &Service) -> Result<()> {
     println!("  curl -X DELETE '{url}/?key=a&key=b'");
     let port = lattice.nats().port();
     println!(
-        "  wash --ctl-port {port}: the lattice is `{}`",
+        "  wash get inventory --ctl-port {port} --lattice {}",
         e2e::LATTICE
     );
     println!("\nPress Enter, or Ctrl-C, to stop it.");
     let (mut lines, mut line) = (BufReader::new(stdin()), String::new());
+    let enter = async {
+        if lines.read_line(&mut line).await? == 0 {
+            // There is no keyboard.
+            std::future::pending::<()>().await;
+        }
+        anyhow::Ok(())
+    };
     tokio::select! {
-        read = lines.read_line(&mut line) => read.map(drop)?,
-        stop = tokio::signal::ctrl_c() => stop?,
+        read = enter => read,
+        stop = tokio::signal::ctrl_c() => Ok(stop?),
     }
-    Ok(())
 }
 
 /// Sends a request and prints it beside its answer.
