@@ -437,7 +437,8 @@ impl Provider {
             if let Some(status) = self.process.try_wait()? {
                 bail!("the provider ended ({status}):\n{}", self.logs());
             }
-            if probe.get_many_raw("default", &[]).await.is_ok() && self.health().await.is_ok() {
+            let answer = probe.batch().get_many::<&str>("default", &[]).await;
+            if answer.is_ok() && self.health().await.is_ok() {
                 return Ok(());
             }
             if Instant::now() >= deadline {

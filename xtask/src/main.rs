@@ -2,6 +2,7 @@
 //!
 //! They need rustup and Python's pip, and fetch what else they need, pinned and checked.
 
+mod bench;
 mod build;
 mod cargo;
 mod components;
@@ -23,6 +24,7 @@ Commands:
   test            set up, run all tests and sum up their results
   test ARGS       the same without the tests on a real host; ARGS go to `cargo test`
   e2e [ARGS]      only the tests on a real host; ARGS go to `cargo test`
+  bench [ARGS]    build for speed and measure, for about five minutes; `bench --help` says more
   components      build the adapter, and the examples composed with it
   setup           fetch the nats-servers that the tests and the demo run, each pinned and checked
   help            print this text
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "demo" => host::demo(&rest),
         "test" => test::command(&rest),
+        "bench" => bench::command(&rest),
         "e2e" => host::command(&rest),
         "components" if rest.is_empty() => components::command().map(|()| ExitCode::SUCCESS),
         "setup" if rest.is_empty() => setup::command().map(|()| ExitCode::SUCCESS),

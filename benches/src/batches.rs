@@ -1,0 +1,161 @@
+//! Batches of some sizes: beside the limit, and beside a peer.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use testkit::Caller;
+
+use crate::measure::{Side, take_turns};
+use crate::raw::Raw;
+use crate::stage::{Stage, caller};
+
+const SHAPES: [(usize, usize); 4] = [(100, 1024), (1000, 128), (1000, 1024), (10_000, 128)];
+
+/// The bucket, which is also the name of its link.
+const BUCKET: &str = "default";
+
+/// How many keys the buckets to be listed have; a tenth of them deleted.
+const LISTED: [usize; 2] = [1_000, 100_000];
+
+/// Prints a row for each operation and shape.
+pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
+    stage.bucket(BUCKET).await?;
+    let raw = Raw::new(stage.nats.client().await?, BUCKET);
+    println!("| batch | limit | empty call | here | here / (limit + call) | peer | here / peer |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for operation in ["get-many", "set-many", "delete-many"] {
+        for (count, size) in SHAPES {
+            let keys: Vec<String> = (0..count).map(|n| format!("key.{size}.{n}")).collect();
+            let value = Bytes::from(vec![b'x'; size]);
+            raw.set(&keys, &value).await?;
+            let batch = Batch {
+                operation,
+                keys: &keys,
+                value: &value,
+            };
+            batch.print_row(stage, &raw, time).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints a row for each size of a bucket that is listed. The interface of the other rows cannot
+/// list, so there is no peer.
+pub(crate) async fn print_keys(stage: &Stage, time: Duration) -> Result<()> {
+    println!("\n| keys of | ordered consumer | one pull | here | here / best |");
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    for count in LISTED {
+        let bucket = format!("listed-{count}");
+        stage.bucket(&bucket).await?;
+        let raw = Raw::new(stage.nats.client().await?, &bucket);
+        let keys: Vec<String> = (0..count).map(|n| format!("key.{n}")).collect();
+        for keys in keys.chunks(1000) {
+            raw.set(keys, &Bytes::from_static(b"value")).await?;
+        }
+        let (deleted, live) = keys.split_at(count / 10);
+        for keys in deleted.chunks(1000) {
+            raw.delete(keys).await?;
+        }
+        let (live, ours) = (live.len(), caller(&stage.ours, &bucket));
+        let (raw, ours, bucket) = (&raw, &ours, bucket.as_str());
+        let mut sides = [
+            Side::new("ordered consumer", move || async move {
+                ensure!(raw.keys().await? == live);
+                Ok(())
+            }),
+            Side::new("one pull", move || async move {
+                ensure!(raw.keys_by_pull().await? == live);
+                Ok(())
+            }),
+            Side::new("here", move || async move {
+                ensure!(ours.keys(bucket).await??.len() == live);
+                Ok(())
+            }),
+        ];
+        take_turns(&mut sides, time).await?;
+        let [ordered, pull, here] = sides.each_ref().map(Side::median);
+        println!(
+            "| {count} | {ordered:.2} | {pull:.2} | {here:.2} | {:.2} |",
+            here / ordered.min(pull)
+        );
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct Batch<'a> {
+    operation: &'static str,
+    keys: &'a [String],
+    value: &'a Bytes,
+}
+
+impl Batch<'_> {
+    async fn print_row(self, stage: &Stage, raw: &Raw, time: Duration) -> Result<()> {
+        let floor_bucket = self.value.len().to_string();
+        let floor = stage.floor();
+        let ours = caller(&stage.ours, BUCKET);
+        let peer = stage.peer.as_ref().map(|peer| caller(peer, BUCKET));
+        let (floor, floor_bucket, ours) = (&floor, floor_bucket.as_str(), &ours);
+        let mut sides = vec![
+            Side::new("limit", move || self.at_the_limit(raw)),
+            Side::new("limit, the other way", move || self.the_other_way(raw)),
+            Side::new("empty call", move || self.call(floor, floor_bucket)),
+            Side::new("here", move || self.call(ours, BUCKET)),
+        ];
+        if let Some(peer) = &peer {
+            sides.push(Side::new("peer", move || self.call(peer, BUCKET)));
+        }
+        take_turns(&mut sides, time).await?;
+        let medians: Vec<f64> = sides.iter().map(Side::median).collect();
+        let (limit, floor, here) = (medians[0].min(medians[1]), medians[2], medians[3]);
+        let peer = medians.get(4).map_or_else(
+            || "– | –".to_owned(),
+            |peer| format!("{peer:.2} | {:.2}", here / peer),
+        );
+        println!(
+            "| {} {} × {} B | {limit:.2} | {floor:.2} | {here:.2} | {:.2} | {peer} |",
+            self.operation,
+            self.keys.len(),
+            self.value.len(),
+            here / (limit + floor),
+        );
+        Ok(())
+    }
+
+    async fn at_the_limit(self, raw: &Raw) -> Result<()> {
+        match self.operation {
+            "get-many" => raw.get_pipelined(self.keys).await,
+            "set-many" => raw.set(self.keys, self.value).await,
+            _ => raw.delete(self.keys).await,
+        }
+    }
+
+    /// Which of the two is better depends on the machine.
+    async fn the_other_way(self, raw: &Raw) -> Result<()> {
+        match self.operation {
+            "get-many" => raw.get_multi_last(self.keys).await,
+            _ => self.at_the_limit(raw).await,
+        }
+    }
+
+    async fn call(self, caller: &Caller, bucket: &str) -> Result<()> {
+        let batch = caller.batch();
+        match self.operation {
+            "get-many" => {
+                let found = batch.get_many(bucket, self.keys).await??;
+                ensure!(found.iter().flatten().count() == self.keys.len());
+            }
+            "set-many" => {
+                let pairs: Vec<_> = self
+                    .keys
+                    .iter()
+                    .map(|key| (key.as_str(), self.value))
+                    .collect();
+                batch.set_many_raw(bucket, &pairs).await??;
+            }
+            _ => batch.delete_many(bucket, self.keys).await??,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Many callers at once, and a small batch beside a large one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures::future::try_join_all;
+use testkit::Caller;
+
+use crate::measure::percentile;
+use crate::raw::Raw;
+use crate::stage::{Stage, caller};
+
+const BATCH: usize = 100;
+const SIZE: usize = 256;
+const LINKS: usize = 16;
+const LARGE: usize = 20_000;
+const SMALL: usize = 5;
+
+/// Prints the throughput of 1, 16 and 64 callers, on one link and on 16.
+pub(crate) async fn print_throughput(stage: &Stage, time: Duration) -> Result<()> {
+    println!("\n| callers | links | get-many, keys/s | set-many, keys/s |");
+    println!("| ---: | ---: | ---: | ---: |");
+    for n in 0..LINKS {
+        stage.bucket(&format!("many-{n}")).await?;
+    }
+    let keys: Arc<Vec<String>> = Arc::new((0..BATCH).map(|n| format!("key.{n}")).collect());
+    let value = Bytes::from(vec![b'x'; SIZE]);
+    for links in [1, LINKS] {
+        for callers in [1, 16, 64] {
+            let mut rates = Vec::new();
+            for get in [false, true] {
+                let begun = Instant::now();
+                let calls = try_join_all((0..callers).map(|n| {
+                    let link = format!("many-{}", n % links);
+                    let caller = caller(&stage.ours, &link);
+                    let (keys, value) = (Arc::clone(&keys), value.clone());
+                    async move {
+                        let mut calls = 0;
+                        while begun.elapsed() < time {
+                            batch(&caller, &link, &keys, (!get).then_some(&value)).await?;
+                            calls += 1;
+                        }
+                        anyhow::Ok(calls)
+                    }
+                }))
+                .await?;
+                let keys = calls.iter().sum::<usize>() * BATCH;
+                rates.push(f64::from(u32::try_from(keys)?) / begun.elapsed().as_secs_f64());
+            }
+            println!(
+                "| {callers} | {links} | {:.0} | {:.0} |",
+                rates[1], rates[0]
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Prints how long a small batch takes on an idle link, and while large ones are under way on it.
+pub(crate) async fn print_fairness(stage: &Stage, time: Duration) -> Result<()> {
+    let bucket = "fair";
+    stage.bucket(bucket).await?;
+    let raw = Raw::new(stage.nats.client().await?, bucket);
+    let large: Vec<String> = (0..LARGE).map(|n| format!("large.{n}")).collect();
+    let small: Vec<String> = (0..SMALL).map(|n| format!("small.{n}")).collect();
+    let value = Bytes::from(vec![b'x'; SIZE]);
+    raw.set(&large, &value).await?;
+    raw.set(&small, &value).await?;
+    println!("\n| {SMALL} keys | p50 | p99 |");
+    println!("| --- | ---: | ---: |");
+    let idle = small_batches(stage, bucket, &small, time).await?;
+    print_line("on an idle link", &idle);
+    for (name, value) in [("get-many", None), ("set-many", Some(&value))] {
+        let ended = AtomicBool::new(false);
+        let other = caller(&stage.ours, bucket);
+        let (busy, background) = tokio::join!(
+            async {
+                let times = small_batches(stage, bucket, &small, time).await;
+                ended.store(true, Ordering::Relaxed);
+                times
+            },
+            async {
+                while !ended.load(Ordering::Relaxed) {
+                    batch(&other, bucket, &large, value).await?;
+                }
+                anyhow::Ok(())
+            }
+        );
+        background?;
+        print_line(&format!("beside a {name} of {LARGE}"), &busy?);
+    }
+    Ok(())
+}
+
+fn print_line(name: &str, times: &[Duration]) {
+    println!(
+        "| {name} | {:.2} | {:.2} |",
+        percentile(times, 50),
+        percentile(times, 99)
+    );
+}
+
+async fn small_batches(
+    stage: &Stage,
+    bucket: &str,
+    keys: &[String],
+    time: Duration,
+) -> Result<Vec<Duration>> {
+    let caller = caller(&stage.ours, bucket);
+    let mut times = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < time * 4 {
+        let one = Instant::now();
+        batch(&caller, bucket, keys, None).await?;
+        times.push(one.elapsed());
+    }
+    Ok(times)
+}
+
+/// A set-many of this value, or a get-many.
+async fn batch(
+    caller: &Caller,
+    bucket: &str,
+    keys: &[String],
+    value: Option<&Bytes>,
+) -> Result<()> {
+    match value {
+        Some(value) => {
+            let pairs: Vec<_> = keys.iter().map(|key| (key.as_str(), value)).collect();
+            caller.batch().set_many_raw(bucket, &pairs).await??;
+        }
+        None => drop(caller.batch().get_many(bucket, keys).await??),
+    }
+    Ok(())
+}

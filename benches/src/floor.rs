@@ -1,0 +1,74 @@
+//! A provider that answers at once, from memory: what a call costs without a bucket behind it.
+
+use anyhow::Result;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::select_all;
+use lattice_nats::HeaderMap;
+use wrpc_transport_nats::Client;
+
+use bindings::exports::wrpc::keyvalue0_2_0_draft::batch;
+
+mod bindings {
+    #![allow(missing_docs, unreachable_pub, clippy::pedantic)]
+    wit_bindgen_wrpc::generate!({
+        inline: "
+            package benches:floor;
+            world floor {
+                export wrpc:keyvalue/batch@0.2.0-draft;
+            }
+        ",
+        world: "benches:floor/floor",
+        path: "../wit",
+        generate_all,
+    });
+}
+
+/// Answers get-many with a value of as many bytes as the bucket's name says for each key.
+#[derive(Clone)]
+struct Handler;
+
+type Answer<T> = Result<Result<T, bindings::wrpc::keyvalue0_2_0_draft::store::Error>>;
+
+impl batch::Handler<Option<HeaderMap>> for Handler {
+    async fn get_many(
+        &self,
+        _: Option<HeaderMap>,
+        bucket: String,
+        keys: Vec<String>,
+    ) -> Answer<Vec<Option<(String, Bytes)>>> {
+        let value = Bytes::from(vec![b'x'; bucket.parse()?]);
+        Ok(Ok(keys
+            .into_iter()
+            .map(|key| Some((key, value.clone())))
+            .collect()))
+    }
+
+    async fn set_many(
+        &self,
+        _: Option<HeaderMap>,
+        _: String,
+        _: Vec<(String, Bytes)>,
+    ) -> Answer<()> {
+        Ok(Ok(()))
+    }
+
+    async fn delete_many(&self, _: Option<HeaderMap>, _: String, _: Vec<String>) -> Answer<()> {
+        Ok(Ok(()))
+    }
+}
+
+/// Answers calls to this id until the process is killed.
+pub(crate) async fn serve(nats: &str, lattice: &str, id: &str) -> Result<()> {
+    let prefix = format!("{lattice}.{id}");
+    let nats = lattice_nats::connect(nats).await?;
+    let wrpc = Client::new(nats, prefix.clone(), Some(prefix.into())).await?;
+    let functions = bindings::serve(&wrpc, Handler).await?;
+    let mut calls = select_all(functions.into_iter().map(|(_, _, calls)| calls));
+    // Whoever started this waits for a line.
+    println!("serving");
+    while let Some(call) = calls.next().await {
+        tokio::spawn(call?);
+    }
+    Ok(())
+}

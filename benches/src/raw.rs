@@ -1,0 +1,173 @@
+//! What a program of its own can do with the same bucket: the limit.
+
+use anyhow::{Context as _, Result, ensure};
+use async_nats::jetstream::{self, kv};
+use async_nats::{Client, HeaderMap};
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde_json::json;
+
+/// The most subjects that a server takes in one `multi_last` request (ADR-31).
+const MULTI_LAST_SUBJECTS: usize = 1024;
+
+#[derive(Clone)]
+pub(crate) struct Raw {
+    client: Client,
+    bucket: String,
+}
+
+impl Raw {
+    pub(crate) fn new(client: Client, bucket: &str) -> Self {
+        Self {
+            client,
+            bucket: bucket.to_owned(),
+        }
+    }
+
+    fn subject(&self, key: &str) -> String {
+        format!("$KV.{}.{key}", self.bucket)
+    }
+
+    /// One direct get for each key, all sent at once, answered on one inbox.
+    pub(crate) async fn get_pipelined(&self, keys: &[String]) -> Result<()> {
+        let inbox = self.client.new_inbox();
+        let answers = self.client.subscribe(format!("{inbox}.*")).await?;
+        for (place, key) in keys.iter().enumerate() {
+            let subject = format!(
+                "$JS.API.DIRECT.GET.KV_{}.{}",
+                self.bucket,
+                self.subject(key)
+            );
+            self.client
+                .publish_with_reply(subject, format!("{inbox}.{place}"), Bytes::new())
+                .await?;
+        }
+        let bytes = answers
+            .take(keys.len())
+            .fold(0, async |bytes, answer| bytes + answer.payload.len())
+            .await;
+        ensure!(bytes > 0, "nothing came");
+        Ok(())
+    }
+
+    /// As few `multi_last` requests as the server allows.
+    pub(crate) async fn get_multi_last(&self, keys: &[String]) -> Result<()> {
+        for keys in keys.chunks(MULTI_LAST_SUBJECTS) {
+            let inbox = self.client.new_inbox();
+            let mut answers = self.client.subscribe(inbox.clone()).await?;
+            let subjects: Vec<_> = keys.iter().map(|key| self.subject(key)).collect();
+            let request = serde_json::to_vec(&json!({ "multi_last": subjects }))?;
+            self.client
+                .publish_with_reply(
+                    format!("$JS.API.DIRECT.GET.KV_{}", self.bucket),
+                    inbox,
+                    request.into(),
+                )
+                .await?;
+            let mut found = 0;
+            while let Some(answer) = answers.next().await {
+                if answer.status.is_some() {
+                    break;
+                }
+                found += 1;
+            }
+            ensure!(found == keys.len(), "{found} of {}", keys.len());
+        }
+        Ok(())
+    }
+
+    /// One publish for each key, all sent at once, acknowledged on one inbox.
+    pub(crate) async fn set(&self, keys: &[String], value: &Bytes) -> Result<()> {
+        self.publish(keys, None, value).await
+    }
+
+    /// The same with a delete marker in place of the value.
+    pub(crate) async fn delete(&self, keys: &[String]) -> Result<()> {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        self.publish(keys, Some(&headers), &Bytes::new()).await
+    }
+
+    async fn publish(
+        &self,
+        keys: &[String],
+        headers: Option<&HeaderMap>,
+        value: &Bytes,
+    ) -> Result<()> {
+        let inbox = self.client.new_inbox();
+        let answers = self.client.subscribe(format!("{inbox}.*")).await?;
+        for (place, key) in keys.iter().enumerate() {
+            let (subject, reply) = (self.subject(key), format!("{inbox}.{place}"));
+            match headers {
+                Some(headers) => {
+                    self.client
+                        .publish_with_reply_and_headers(
+                            subject,
+                            reply,
+                            headers.clone(),
+                            value.clone(),
+                        )
+                        .await?;
+                }
+                None => {
+                    self.client
+                        .publish_with_reply(subject, reply, value.clone())
+                        .await?;
+                }
+            }
+        }
+        let refused = answers
+            .take(keys.len())
+            .filter(|answer| {
+                let error = answer.payload.windows(7).any(|part| part == b"\"error\"");
+                futures::future::ready(error)
+            })
+            .count()
+            .await;
+        ensure!(refused == 0, "{refused} refused");
+        Ok(())
+    }
+
+    /// As async-nats lists keys: an ordered consumer over the last message of each, headers only.
+    pub(crate) async fn keys(&self) -> Result<usize> {
+        let keys = self.store().await?.keys().await?;
+        Ok(keys.try_fold(0, async |count, _| Ok(count + 1)).await?)
+    }
+
+    /// The same by one pull of all there are.
+    pub(crate) async fn keys_by_pull(&self) -> Result<usize> {
+        let jetstream = jetstream::new(self.client.clone());
+        let stream = jetstream
+            .get_stream_no_info(format!("KV_{}", self.bucket))
+            .await?;
+        let consumer = stream
+            .create_consumer(jetstream::consumer::pull::Config {
+                deliver_policy: jetstream::consumer::DeliverPolicy::LastPerSubject,
+                ack_policy: jetstream::consumer::AckPolicy::None,
+                filter_subject: self.subject(">"),
+                headers_only: true,
+                ..Default::default()
+            })
+            .await?;
+        let pending = usize::try_from(consumer.cached_info().num_pending)?;
+        let mut live = 0;
+        let mut messages = consumer
+            .batch()
+            .max_messages(pending)
+            .messages()
+            .await
+            .context("no page")?;
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(|error| anyhow::anyhow!(error))?;
+            let headers = message.headers.as_ref();
+            let deleted = headers.is_some_and(|headers| headers.get("KV-Operation").is_some());
+            live += usize::from(!deleted);
+        }
+        Ok(live)
+    }
+
+    async fn store(&self) -> Result<kv::Store> {
+        let jetstream = jetstream::new(self.client.clone());
+        Ok(jetstream.get_key_value(&self.bucket).await?)
+    }
+}

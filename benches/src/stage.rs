@@ -1,0 +1,106 @@
+//! The servers and the providers that are compared.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result};
+use testkit::async_nats::jetstream::kv;
+use testkit::{Caller, Level, Link, NatsServer, Provider};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// The component that all links are of.
+pub(crate) const COMPONENT: &str = "bench";
+
+const LATTICE: &str = "default";
+const FLOOR_ID: &str = "floor";
+
+/// How long a call may take, the largest too.
+const TIMEOUT: &str = "60s";
+
+/// A nats-server with our provider on it, and whatever it is compared with.
+pub(crate) struct Stage {
+    pub(crate) ours: Provider,
+    pub(crate) peer: Option<Provider>,
+    floor: Caller,
+    _floor: Child,
+    pub(crate) nats: NatsServer,
+}
+
+impl Stage {
+    pub(crate) async fn set(version: &str, ours: &Path, peer: Option<&PathBuf>) -> Result<Self> {
+        let nats = NatsServer::run(version).await?;
+        let provider = start(&nats, ours).await?;
+        let peer = match peer {
+            Some(peer) => Some(start(&nats, peer).await?),
+            None => None,
+        };
+        let mut floor = Command::new(env::current_exe()?)
+            .args(["floor", &nats.url(), LATTICE, FLOOR_ID])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let said = floor.stdout.take().context("no output")?;
+        BufReader::new(said).read_line(&mut String::new()).await?;
+        let caller = Caller::connect(&nats.url(), LATTICE, FLOOR_ID).await?;
+        Ok(Self {
+            ours: provider,
+            peer,
+            floor: caller.with_source(COMPONENT),
+            _floor: floor,
+            nats,
+        })
+    }
+
+    /// Creates a bucket, and links to it by its own name.
+    pub(crate) async fn bucket(&self, name: &str) -> Result<()> {
+        let config = kv::Config {
+            bucket: name.to_owned(),
+            ..kv::Config::default()
+        };
+        self.nats
+            .jetstream()
+            .await?
+            .create_key_value(config)
+            .await?;
+        self.link(name, name).await
+    }
+
+    /// Puts a link by this name.
+    pub(crate) async fn link(&self, name: &str, bucket: &str) -> Result<()> {
+        let link = Link::new(COMPONENT)
+            .wasi_batch()
+            .name(name)
+            .config("cluster_uri", self.nats.url())
+            .config("bucket", bucket);
+        self.ours
+            .put_link(&link.clone().config("timeout", TIMEOUT))
+            .await?;
+        if let Some(peer) = &self.peer {
+            peer.put_link(&link).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn floor(&self) -> Caller {
+        self.floor.clone()
+    }
+}
+
+/// A caller over one link of a provider.
+pub(crate) fn caller(provider: &Provider, link: &str) -> Caller {
+    provider
+        .caller(COMPONENT)
+        .with_link(link)
+        .with_timeout(std::time::Duration::from_secs(60))
+}
+
+async fn start(nats: &NatsServer, binary: &Path) -> Result<Provider> {
+    Provider::builder(nats.url())
+        .binary(binary)
+        .log_level(Level::Warn)
+        .start()
+        .await
+        .with_context(|| format!("{} does not start", binary.display()))
+}
