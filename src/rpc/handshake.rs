@@ -31,14 +31,16 @@ const PATIENCE: Duration = Duration::from_millis(1280);
 /// How long a caller is waited for that was silent the last time.
 const PATIENCE_WITH_SILENT: Duration = Duration::from_millis(20);
 
+const CLOSED: &str = "the connection to the lattice is closed";
+
 /// How many callers are known to be silent, at most.
 const MAX_SILENT: usize = 1024;
 
 /// An invocation that has been accepted.
 pub(super) struct Handshake {
-    nats: Client,
-    /// Where the caller takes the acceptance.
-    caller: Subject,
+    pub(super) nats: Client,
+    /// Where the caller takes the acceptance; the results go beside it.
+    pub(super) caller: Subject,
     /// What the addresses of the parameters have in common.
     inbox: String,
     params: Subscriber,
@@ -101,29 +103,24 @@ impl Handshake {
     ///
     /// The lattice is not there.
     pub(super) async fn params(&mut self) -> anyhow::Result<Message> {
-        let mut pause = REPEAT;
-        loop {
-            let next = timeout(pause, self.params.next());
-            let part = match next.await {
-                Ok(part) => part.context("the connection to the lattice is closed")?,
-                Err(_) => {
-                    if self.heard.is_none() {
-                        self.accept().await?;
-                    }
-                    pause *= 2;
-                    continue;
-                }
-            };
-            self.heard.get_or_insert({
-                let first = param_subject(&self.address(0));
-                if part.subject.as_str() == first {
-                    Heard::First
-                } else {
-                    Heard::Repeated
-                }
-            });
-            return Ok(part);
+        if self.heard.is_some() {
+            return self.params.next().await.context(CLOSED);
         }
+        let mut pause = REPEAT;
+        let part = loop {
+            match timeout(pause, self.params.next()).await {
+                Ok(part) => break part.context(CLOSED)?,
+                Err(_) => self.accept().await?,
+            }
+            pause *= 2;
+        };
+        let first = param_subject(&self.address(0));
+        self.heard = Some(if part.subject.as_str() == first {
+            Heard::First
+        } else {
+            Heard::Repeated
+        });
+        Ok(part)
     }
 
     /// What the caller has noticed so far.

@@ -21,11 +21,7 @@ pub(super) struct Invocation {
 }
 
 /// An invocation whose parameters have been received.
-pub(super) struct Accepted {
-    nats: Client,
-    caller: Subject,
-    handshake: Handshake,
-}
+pub(super) struct Accepted(Handshake);
 
 /// What became of an invocation's parameters.
 pub(super) enum Received<P, E> {
@@ -60,7 +56,7 @@ impl Invocation {
         let caller = message
             .reply
             .context("the caller did not say where to send the answer")?;
-        let mut handshake = Handshake::begin(nats.clone(), caller.clone()).await?;
+        let mut handshake = Handshake::begin(nats, caller).await?;
         let mut buffer = BytesMut::from(message.payload);
         let mut bytes = buffer.len();
         let received = loop {
@@ -79,12 +75,7 @@ impl Invocation {
             bytes += part.payload.len();
             buffer.extend_from_slice(&part.payload);
         };
-        let accepted = Accepted {
-            nats,
-            caller,
-            handshake,
-        };
-        Ok((accepted, received))
+        Ok((Accepted(handshake), received))
     }
 }
 
@@ -95,7 +86,7 @@ impl Accepted {
     ///
     /// They could not be encoded, or the lattice is not there.
     pub(super) async fn send<R, E>(
-        mut self,
+        self,
         results: R,
         mut encoder: E,
         silent: &SilentCallers,
@@ -104,38 +95,39 @@ impl Accepted {
         E: Encoder<R>,
         E::Error: std::error::Error + Send + Sync + 'static,
     {
+        let Self(mut handshake) = self;
         let mut buffer = BytesMut::new();
         encoder
             .encode(results, &mut buffer)
             .context("failed to encode the results")?;
         let results = buffer.freeze();
-        let max_payload = self.nats.server_info().max_payload.max(1);
+        let max_payload = handshake.nats.server_info().max_payload.max(1);
         if results.len() > max_payload {
             // A caller that misses the first part would take the second for it.
-            self.handshake.heard(silent).await?;
+            handshake.heard(silent).await?;
         }
-        let heard_before = self.handshake.heard_so_far();
-        self.publish(&results, max_payload).await?;
+        let heard_before = handshake.heard_so_far();
+        publish(&handshake, &results, max_payload).await?;
         // The end of the results is not needed to read them, so nobody waits for this.
-        let heard = self.handshake.heard(silent).await?;
+        let heard = handshake.heard(silent).await?;
         if heard_before.is_none() && heard == Heard::Repeated {
             // Twice does no harm: the caller reads no further than the results go.
-            self.publish(&results, max_payload).await?;
+            publish(&handshake, &results, max_payload).await?;
         }
-        self.publish(&Bytes::new(), max_payload).await
+        publish(&handshake, &Bytes::new(), max_payload).await
     }
+}
 
-    /// Publishes results in as many parts as they need. Empty ones are the end.
-    async fn publish(&self, results: &Bytes, max_payload: usize) -> anyhow::Result<()> {
-        let mut rest = results.clone();
-        loop {
-            let part = rest.split_to(rest.len().min(max_payload));
-            let subject = Subject::from(result_subject(&self.caller));
-            let published = self.nats.publish(subject, part).await;
-            published.context("failed to send the results")?;
-            if rest.is_empty() {
-                return Ok(());
-            }
+/// Publishes results in as many parts as they need. Empty ones are the end.
+async fn publish(to: &Handshake, results: &Bytes, max_payload: usize) -> anyhow::Result<()> {
+    let mut rest = results.clone();
+    loop {
+        let part = rest.split_to(rest.len().min(max_payload));
+        let subject = Subject::from(result_subject(&to.caller));
+        let published = to.nats.publish(subject, part).await;
+        published.context("failed to send the results")?;
+        if rest.is_empty() {
+            return Ok(());
         }
     }
 }
