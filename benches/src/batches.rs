@@ -98,18 +98,25 @@ impl Batch<'_> {
         let peer = stage.peer.as_ref().map(|peer| caller(peer, BUCKET));
         let (floor, floor_bucket, ours) = (&floor, floor_bucket.as_str(), &ours);
         let mut sides = vec![
-            Side::new("limit", move || self.at_the_limit(raw)),
-            Side::new("limit, the other way", move || self.the_other_way(raw)),
             Side::new("empty call", move || self.call(floor, floor_bucket)),
             Side::new("here", move || self.call(ours, BUCKET)),
+            Side::new("limit", move || self.pipelined(raw)),
         ];
+        if self.operation == "get-many" {
+            // Which of the two is better depends on the machine.
+            sides.push(Side::new("limit", move || raw.get_multi_last(self.keys)));
+        }
         if let Some(peer) = &peer {
             sides.push(Side::new("peer", move || self.call(peer, BUCKET)));
         }
         take_turns(&mut sides, time).await?;
-        let medians: Vec<f64> = sides.iter().map(Side::median).collect();
-        let (limit, floor, here) = (medians[0].min(medians[1]), medians[2], medians[3]);
-        let peer = medians.get(4).map_or_else(
+        let median = |name| {
+            let medians = sides.iter().filter(|side| side.name == name);
+            medians.map(Side::median).reduce(f64::min)
+        };
+        let [limit, floor, here] =
+            ["limit", "empty call", "here"].map(|name| median(name).unwrap_or(f64::NAN));
+        let peer = median("peer").map_or_else(
             || "– | –".to_owned(),
             |peer| format!("{peer:.2} | {:.2}", here / peer),
         );
@@ -123,19 +130,11 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn at_the_limit(self, raw: &Raw) -> Result<()> {
+    async fn pipelined(self, raw: &Raw) -> Result<()> {
         match self.operation {
             "get-many" => raw.get_pipelined(self.keys).await,
             "set-many" => raw.set(self.keys, self.value).await,
             _ => raw.delete(self.keys).await,
-        }
-    }
-
-    /// Which of the two is better depends on the machine.
-    async fn the_other_way(self, raw: &Raw) -> Result<()> {
-        match self.operation {
-            "get-many" => raw.get_multi_last(self.keys).await,
-            _ => self.at_the_limit(raw).await,
         }
     }
 

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 
 /// One of the things that are compared.
 pub(crate) struct Side<'a> {
-    name: &'static str,
+    pub(crate) name: &'static str,
     work: Box<dyn Fn() -> BoxFuture<'a, Result<()>> + 'a>,
     times: Vec<Duration>,
 }
