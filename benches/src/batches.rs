@@ -15,17 +15,20 @@ const SHAPES: [(usize, usize); 4] = [(100, 1024), (1000, 128), (1000, 1024), (10
 /// The bucket, which is also the name of its link.
 const BUCKET: &str = "default";
 
-/// How many keys the buckets to be listed have; a tenth of them deleted.
-const LISTED: [usize; 2] = [1_000, 100_000];
-
-/// Prints a row for each operation and shape.
-pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
+/// Prints a row for each operation and shape whose name has `rows` in it.
+pub(crate) async fn print(stage: &Stage, rows: &str, time: Duration) -> Result<()> {
     stage.bucket(BUCKET).await?;
     let raw = Raw::new(stage.nats.client().await?, BUCKET);
-    println!("| batch | limit | empty call | here | here / (limit + call) | peer | here / peer |");
+    println!(
+        "\n| batch | limit | empty call | here | here / (limit + call) | peer | here / peer |"
+    );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
     for operation in ["get-many", "set-many", "delete-many"] {
         for (count, size) in SHAPES {
+            let name = format!("{operation} {count} × {size} B");
+            if !name.contains(rows) {
+                continue;
+            }
             let keys: Vec<String> = (0..count).map(|n| format!("key.{size}.{n}")).collect();
             let value = Bytes::from(vec![b'x'; size]);
             raw.set(&keys, &value).await?;
@@ -34,51 +37,8 @@ pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
                 keys: &keys,
                 value: &value,
             };
-            batch.print_row(stage, &raw, time).await?;
+            batch.print_row(&name, stage, &raw, time).await?;
         }
-    }
-    Ok(())
-}
-
-/// Prints a row for each size of a bucket that is listed. The interface of the other rows cannot
-/// list, so there is no peer.
-pub(crate) async fn print_keys(stage: &Stage, time: Duration) -> Result<()> {
-    println!("\n| keys of | ordered consumer | one pull | here | here / best |");
-    println!("| --- | ---: | ---: | ---: | ---: |");
-    for count in LISTED {
-        let bucket = format!("listed-{count}");
-        stage.bucket(&bucket).await?;
-        let raw = Raw::new(stage.nats.client().await?, &bucket);
-        let keys: Vec<String> = (0..count).map(|n| format!("key.{n}")).collect();
-        for keys in keys.chunks(1000) {
-            raw.set(keys, &Bytes::from_static(b"value")).await?;
-        }
-        let (deleted, live) = keys.split_at(count / 10);
-        for keys in deleted.chunks(1000) {
-            raw.delete(keys).await?;
-        }
-        let (live, ours) = (live.len(), caller(&stage.ours, &bucket));
-        let (raw, ours, bucket) = (&raw, &ours, bucket.as_str());
-        let mut sides = [
-            Side::new("ordered consumer", move || async move {
-                ensure!(raw.keys().await? == live);
-                Ok(())
-            }),
-            Side::new("one pull", move || async move {
-                ensure!(raw.keys_by_pull().await? == live);
-                Ok(())
-            }),
-            Side::new("here", move || async move {
-                ensure!(ours.keys(bucket).await??.len() == live);
-                Ok(())
-            }),
-        ];
-        take_turns(&mut sides, time).await?;
-        let [ordered, pull, here] = sides.each_ref().map(Side::median);
-        println!(
-            "| {count} | {ordered:.2} | {pull:.2} | {here:.2} | {:.2} |",
-            here / ordered.min(pull)
-        );
     }
     Ok(())
 }
@@ -91,7 +51,7 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    async fn print_row(self, stage: &Stage, raw: &Raw, time: Duration) -> Result<()> {
+    async fn print_row(self, name: &str, stage: &Stage, raw: &Raw, time: Duration) -> Result<()> {
         let floor_bucket = self.value.len().to_string();
         let floor = stage.floor();
         let ours = caller(&stage.ours, BUCKET);
@@ -121,10 +81,7 @@ impl Batch<'_> {
             |peer| format!("{peer:.2} | {:.2}", here / peer),
         );
         println!(
-            "| {} {} × {} B | {limit:.2} | {floor:.2} | {here:.2} | {:.2} | {peer} |",
-            self.operation,
-            self.keys.len(),
-            self.value.len(),
+            "| {name} | {limit:.2} | {floor:.2} | {here:.2} | {:.2} | {peer} |",
             here / (limit + floor),
         );
         Ok(())

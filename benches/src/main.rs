@@ -6,6 +6,7 @@
 mod batches;
 mod callers;
 mod floor;
+mod keys;
 mod measure;
 mod memory;
 mod raw;
@@ -43,8 +44,18 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Only the batches, and not the callers, the memory and the start.
-    Batches,
+    /// Only batches, beside the limit and the peer.
+    Batches {
+        /// Only the rows whose names have this in them, for instance "set-many 1000".
+        #[arg(default_value = "")]
+        rows: String,
+    },
+    /// Only the listing of keys.
+    Keys,
+    /// Only many callers, and a small batch beside a large one.
+    Callers,
+    /// Only the memory, and the time to start.
+    Process,
     #[command(hide = true)]
     Floor {
         nats: String,
@@ -65,12 +76,23 @@ async fn main() -> Result<()> {
         .context("name the provider's binary, or run this as `cargo xtask bench`")?;
     let time = Duration::try_from_secs_f64(args.seconds)?;
     let stage = Stage::set(&args.nats, &provider, args.peer.as_ref()).await?;
-    println!("nats-server {}; medians in milliseconds\n", args.nats);
-    batches::print(&stage, time).await?;
-    batches::print_keys(&stage, time).await?;
-    if args.command.is_none() {
+    println!("nats-server {}; medians in milliseconds", args.nats);
+    let rows = match &args.command {
+        Some(Command::Batches { rows }) => Some(rows.as_str()),
+        None => Some(""),
+        Some(_) => None,
+    };
+    if let Some(rows) = rows {
+        batches::print(&stage, rows, time).await?;
+    }
+    if matches!(args.command, None | Some(Command::Keys)) {
+        keys::print(&stage, time).await?;
+    }
+    if matches!(args.command, None | Some(Command::Callers)) {
         callers::print_throughput(&stage, time).await?;
         callers::print_fairness(&stage, time).await?;
+    }
+    if matches!(args.command, None | Some(Command::Process)) {
         memory::print(&stage).await?;
         start::print(&stage, &provider).await?;
     }

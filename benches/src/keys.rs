@@ -1,0 +1,55 @@
+//! Listing a bucket, beside the ways a program of its own has.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+
+use crate::measure::{Side, take_turns};
+use crate::raw::Raw;
+use crate::stage::{Stage, caller};
+
+/// How many keys the buckets have; a tenth of them deleted.
+const LISTED: [usize; 2] = [1_000, 100_000];
+
+/// Prints a row for each size of a bucket. The peer's interface for batches cannot list.
+pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
+    println!("\n| keys of | ordered consumer | one pull | here | here / best |");
+    println!("| --- | ---: | ---: | ---: | ---: |");
+    for count in LISTED {
+        let bucket = format!("listed-{count}");
+        stage.bucket(&bucket).await?;
+        let raw = Raw::new(stage.nats.client().await?, &bucket);
+        let keys: Vec<String> = (0..count).map(|n| format!("key.{n}")).collect();
+        for keys in keys.chunks(1000) {
+            raw.set(keys, &Bytes::from_static(b"value")).await?;
+        }
+        let (deleted, live) = keys.split_at(count / 10);
+        for keys in deleted.chunks(1000) {
+            raw.delete(keys).await?;
+        }
+        let (live, ours) = (live.len(), caller(&stage.ours, &bucket));
+        let (raw, ours, bucket) = (&raw, &ours, bucket.as_str());
+        let mut sides = [
+            Side::new("ordered consumer", move || async move {
+                ensure!(raw.keys().await? == live);
+                Ok(())
+            }),
+            Side::new("one pull", move || async move {
+                ensure!(raw.keys_by_pull().await? == live);
+                Ok(())
+            }),
+            Side::new("here", move || async move {
+                ensure!(ours.keys(bucket).await??.len() == live);
+                Ok(())
+            }),
+        ];
+        take_turns(&mut sides, time).await?;
+        let [ordered, pull, here] = sides.each_ref().map(Side::median);
+        println!(
+            "| {count} | {ordered:.2} | {pull:.2} | {here:.2} | {:.2} |",
+            here / ordered.min(pull)
+        );
+    }
+    Ok(())
+}
