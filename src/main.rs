@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 use eventual_batch_nats_provider::provider::EventualBatchProvider;
+use mimalloc::MiMalloc;
 use tokio::signal::unix::{SignalKind, signal};
 use wasmcloud_provider_sdk::{initialize_observability, load_host_data, run_provider};
 
@@ -14,6 +15,9 @@ const NAME: &str = env!("CARGO_PKG_NAME");
 /// What two dependencies would log beside their own business: the SDK, at debug, a link's
 /// configuration with all that is in it; the NATS client, at info, subjects and in them keys.
 const QUIET: &str = "wasmcloud_provider_sdk=info,async_nats=warn";
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The SDK sets the log up, and takes such directives from nowhere but the environment, which a
 /// process can safely change only for another one. So this one begins again with them, under the
