@@ -12,6 +12,7 @@ mod guard;
 mod handshake;
 mod invocation;
 mod serve;
+mod size;
 
 pub use function::Lattice;
 pub use serve::Serving;

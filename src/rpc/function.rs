@@ -20,6 +20,7 @@ use super::call::{Call, Params};
 use super::guard::{Guarded, Parameters, Refusal};
 use super::handshake::SilentCallers;
 use super::invocation::{Accepted, Invocation, Received};
+use super::size::EncodedSize;
 use crate::links::Links;
 
 /// How long a caller may take to send its parameters: a host's calls time out long before.
@@ -57,7 +58,7 @@ pub(super) async fn function<P, R, F>(
 where
     P: Parameters + TupleDecode<Reader> + Send + 'static,
     P::Decoder: Send,
-    R: TupleEncode<SubjectWriter> + Send + 'static,
+    R: EncodedSize + TupleEncode<SubjectWriter> + Send + 'static,
     R::Encoder: Send,
     <R::Encoder as Encoder<R>>::Error: std::error::Error + Send + Sync + 'static,
     F: Future<Output = R> + Send + 'static,

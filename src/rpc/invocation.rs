@@ -13,6 +13,7 @@ use tokio_util::codec::{Decoder, Encoder};
 use wrpc_transport_nats::result_subject;
 
 use super::handshake::{Handshake, Heard, SilentCallers};
+use super::size::EncodedSize;
 
 /// An invocation that has been received, as far as its first message goes.
 pub(super) struct Invocation {
@@ -92,11 +93,12 @@ impl Accepted {
         silent: &SilentCallers,
     ) -> anyhow::Result<()>
     where
+        R: EncodedSize,
         E: Encoder<R>,
         E::Error: std::error::Error + Send + Sync + 'static,
     {
         let Self(mut handshake) = self;
-        let mut buffer = BytesMut::new();
+        let mut buffer = BytesMut::with_capacity(results.encoded_size());
         encoder
             .encode(results, &mut buffer)
             .context("failed to encode the results")?;

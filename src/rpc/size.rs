@@ -1,0 +1,86 @@
+//! How large results become when they are encoded, so that they are encoded into a buffer of that
+//! size: one that grows is copied again and again, and takes up to twice the memory.
+
+use bytes::Bytes;
+
+use super::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
+
+/// A length, or the number of a variant's case, takes at most so many bytes.
+const PREFIX: usize = 5;
+
+pub(super) trait EncodedSize {
+    /// At most so many bytes; of an error, which is small, only about as many.
+    fn encoded_size(&self) -> usize;
+}
+
+impl<T: EncodedSize, E> EncodedSize for (Result<T, E>,) {
+    fn encoded_size(&self) -> usize {
+        PREFIX + self.0.as_ref().map_or(0, T::encoded_size)
+    }
+}
+
+impl<T: EncodedSize> EncodedSize for Vec<T> {
+    fn encoded_size(&self) -> usize {
+        PREFIX + self.iter().map(T::encoded_size).sum::<usize>()
+    }
+}
+
+impl<T: EncodedSize> EncodedSize for Option<T> {
+    fn encoded_size(&self) -> usize {
+        PREFIX + self.as_ref().map_or(0, T::encoded_size)
+    }
+}
+
+impl EncodedSize for () {
+    fn encoded_size(&self) -> usize {
+        0
+    }
+}
+
+impl EncodedSize for String {
+    fn encoded_size(&self) -> usize {
+        PREFIX + self.len()
+    }
+}
+
+impl EncodedSize for (String, Bytes) {
+    fn encoded_size(&self) -> usize {
+        let (key, value) = self;
+        key.encoded_size() + PREFIX + value.len()
+    }
+}
+
+impl EncodedSize for Value {
+    fn encoded_size(&self) -> usize {
+        let (Self::Utf8(text) | Self::Base64(text)) = self;
+        PREFIX + text.encoded_size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use tokio_util::codec::Encoder as _;
+    use wrpc_transport::Encode;
+    use wrpc_transport_nats::SubjectWriter;
+
+    use super::*;
+
+    type Results = (Result<Vec<Option<(String, Bytes)>>, ()>,);
+    type Encoder = <Results as Encode<SubjectWriter>>::Encoder;
+
+    #[test]
+    fn results_fit_into_the_size_that_is_reserved_for_them() {
+        for count in [0, 1, 200] {
+            for length in [0, 1, 127, 128, 20_000] {
+                let entry = ("k".repeat(length), Bytes::from(vec![0; length]));
+                let results: Results = (Ok(vec![Some(entry); count]),);
+                let size = results.encoded_size();
+                let mut buffer = BytesMut::new();
+                Encoder::default().encode(results, &mut buffer).unwrap();
+                assert!(buffer.len() <= size, "{} of {size}", buffer.len());
+                assert!(size <= buffer.len() + 20 * (count + 1), "{size}");
+            }
+        }
+    }
+}
