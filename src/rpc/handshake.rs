@@ -18,6 +18,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::stream::SelectAll;
 use lattice_nats::{Client, Message, Subject, Subscriber};
 use tokio::time::timeout;
 use wrpc_transport_nats::param_subject;
@@ -43,7 +44,7 @@ pub(super) struct Handshake {
     pub(super) caller: Subject,
     /// What the addresses of the parameters have in common.
     inbox: String,
-    params: Subscriber,
+    params: SelectAll<Subscriber>,
     accepted: u32,
     heard: Option<Heard>,
 }
@@ -67,16 +68,11 @@ impl Handshake {
     /// The lattice is not there.
     pub(super) async fn begin(nats: Client, caller: Subject) -> anyhow::Result<Self> {
         let inbox = nats.new_inbox();
-        // Before the caller knows of it, so that nothing is missed.
-        let params = nats
-            .subscribe(param_subject(&format!("{inbox}.*")))
-            .await
-            .context("failed to subscribe to the parameters")?;
         let mut handshake = Self {
             nats,
             caller,
             inbox,
-            params,
+            params: SelectAll::new(),
             accepted: 0,
             heard: None,
         };
@@ -87,6 +83,11 @@ impl Handshake {
     async fn accept(&mut self) -> anyhow::Result<()> {
         let address = self.address(self.accepted);
         self.accepted += 1;
+        // Before the caller knows of it, so that nothing is missed; and each by itself: for a
+        // wildcard the server goes through all the subjects it has seen of late.
+        let params = self.nats.subscribe(param_subject(&address)).await;
+        self.params
+            .push(params.context("failed to subscribe to the parameters")?);
         let accepted = self
             .nats
             .publish_with_reply(self.caller.clone(), address, Bytes::new());
