@@ -2,9 +2,9 @@
 
 mod consumer;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use async_nats::jetstream;
+use async_nats::Message;
 use futures::TryStreamExt as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -22,7 +22,7 @@ pub(super) async fn keys(bucket: &Bucket, deadline: &Deadline) -> Result<Vec<Str
         bucket.ready(deadline).await?;
         let listed = timeout_at(deadline.end(), list(bucket, &opened, deadline));
         match listed.await {
-            Ok(Ok(keys)) => return Ok(keys.into_iter().collect()),
+            Ok(Ok(keys)) => return Ok(keys),
             Ok(Err(Failure::Final(error))) => return Err(error),
             Ok(Err(Failure::Interrupted)) if Instant::now() < deadline.settle() => {
                 sleep(backoff).await;
@@ -50,12 +50,12 @@ async fn list(
     bucket: &Bucket,
     opened: &Opened,
     deadline: &Deadline,
-) -> Result<HashSet<String>, Failure> {
+) -> Result<Vec<String>, Failure> {
     let mut listing = Listing::new(bucket, opened);
     if !consumer::read(&mut listing, opened, deadline).await? {
         add_unseen(&mut listing, bucket, opened, deadline).await?;
     }
-    Ok(listing.keys)
+    Ok(listing.finish()?)
 }
 
 /// Completes a listing that keys have slipped through, because they were written while it was under
@@ -75,6 +75,7 @@ async fn add_unseen(
         .info_with_subjects(format!("{}>", opened.read_prefix))
         .await
         .map_err(|_| Failure::Interrupted)?;
+    let known = listing.known();
     let mut unseen = Vec::new();
     loop {
         let subject = subjects
@@ -84,13 +85,16 @@ async fn add_unseen(
         let ended = subject.is_none();
         if let Some((subject, _)) = subject
             && let Some(key) = subject.strip_prefix(&opened.read_prefix)
-            && !listing.has(key)
+            && !bucket
+                .encoding()
+                .decode(key)
+                .is_ok_and(|key| known.contains(&key))
         {
             unseen.push(key.to_owned());
         }
         if ended || unseen.len() == tuning::LIST_PAGE {
             for key in get::with_values(bucket, opened, &unseen, deadline).await? {
-                listing.add(key, true)?;
+                listing.add(key, true, Written::Since)?;
             }
             unseen.clear();
         }
@@ -104,8 +108,19 @@ async fn add_unseen(
 struct Listing<'a> {
     bucket: &'a Bucket,
     prefix: &'a str,
-    keys: HashSet<String>,
+    /// Those that had one when the listing began, each once.
+    keys: Vec<String>,
     bytes: usize,
+    /// Whether those have one that were written since. They may be among `keys` as well.
+    written: HashMap<String, bool>,
+}
+
+/// When a message came into the bucket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Before,
+    /// Since the listing began.
+    Since,
 }
 
 impl<'a> Listing<'a> {
@@ -113,44 +128,70 @@ impl<'a> Listing<'a> {
         Self {
             bucket,
             prefix: &opened.read_prefix,
-            keys: HashSet::new(),
+            keys: Vec::new(),
             bytes: 0,
+            written: HashMap::new(),
         }
     }
 
-    /// Takes a key's last message in. It may come again while the listing is under way, with another
-    /// message.
-    fn take(&mut self, message: &jetstream::Message) -> Result<(), Failure> {
+    /// Takes a key's last message in. If it was written before the listing began, that is the only
+    /// one of its time.
+    fn take(&mut self, message: &Message, written: Written) -> Result<(), Failure> {
         match message.subject.strip_prefix(self.prefix) {
-            Some(key) => self.add(key, !is_marker(message.headers.as_ref())),
+            Some(key) => self.add(key, !is_marker(message.headers.as_ref()), written),
             None => Ok(()),
         }
     }
 
-    fn add(&mut self, encoded: &str, has_value: bool) -> Result<(), Failure> {
-        let key = self.bucket.encoding().decode(encoded);
-        if !has_value {
+    fn add(&mut self, encoded: &str, has_value: bool, written: Written) -> Result<(), Failure> {
+        let key = match self.bucket.encoding().decode(encoded) {
+            Ok(key) => key,
+            Err(error) if has_value => return Err(error.into()),
             // What cannot be decoded was never added.
-            if let Ok(key) = key
-                && self.keys.remove(&key)
-            {
-                self.bytes -= key.len();
+            Err(_) => return Ok(()),
+        };
+        let limits = self.bucket.limits();
+        match written {
+            Written::Since => {
+                self.written.insert(key, has_value);
+                limits.check_keys(self.written.len())?;
             }
-            return Ok(());
-        }
-        let key = key?;
-        let length = key.len();
-        if self.keys.insert(key) {
-            self.bytes += length;
-            let limits = self.bucket.limits();
-            limits.check_keys(self.keys.len())?;
-            limits.check_bytes(self.bytes)?;
+            Written::Before if has_value => {
+                self.bytes += key.len();
+                self.keys.push(key);
+                limits.check_keys(self.keys.len())?;
+                limits.check_bytes(self.bytes)?;
+            }
+            Written::Before => {}
         }
         Ok(())
     }
 
-    fn has(&self, encoded: &str) -> bool {
-        let key = self.bucket.encoding().decode(encoded);
-        key.is_ok_and(|key| self.keys.contains(&key))
+    /// Those that have a value so far.
+    fn known(&self) -> HashSet<String> {
+        let mut known: HashSet<String> = self.keys.iter().cloned().collect();
+        for (key, has_value) in &self.written {
+            if *has_value {
+                known.insert(key.clone());
+            } else {
+                known.remove(key);
+            }
+        }
+        known
+    }
+
+    fn finish(self) -> Result<Vec<String>, Error> {
+        let Self {
+            mut keys, written, ..
+        } = self;
+        if !written.is_empty() {
+            keys.retain(|key| !written.contains_key(key));
+            let with_value = written.into_iter().filter(|&(_, has_value)| has_value);
+            keys.extend(with_value.map(|(key, _)| key));
+            let limits = self.bucket.limits();
+            limits.check_keys(keys.len())?;
+            limits.check_bytes(keys.iter().map(String::len).sum())?;
+        }
+        Ok(keys)
     }
 }

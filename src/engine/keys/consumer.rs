@@ -8,10 +8,12 @@
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Failure, Listing};
+use super::{Failure, Listing, Written};
+use crate::engine::bucket::Bucket;
 use crate::engine::deadline::Deadline;
 use crate::engine::error::Error;
 use crate::engine::message::is_transient;
@@ -36,10 +38,29 @@ pub(super) async fn read(
     }
     let consumer = create(&stream, opened).await?;
     let complete = read_pages(listing, &consumer, last, deadline).await;
-    // Only tidiness: the server drops the consumer by itself when it is not used.
-    let name = &consumer.cached_info().name;
-    let _ = timeout_at(deadline.end(), stream.delete_consumer(name)).await;
+    drop_consumer(
+        listing.bucket,
+        opened,
+        &consumer.cached_info().name,
+        deadline,
+    )
+    .await;
     complete
+}
+
+/// Only tidiness, for which nobody waits: the server drops the consumer by itself when it is not
+/// used.
+async fn drop_consumer(bucket: &Bucket, opened: &Opened, name: &str, deadline: &Deadline) {
+    let Opened {
+        api_prefix, stream, ..
+    } = opened;
+    let client = bucket.connection().client();
+    let request = client.publish_with_reply(
+        format!("{api_prefix}.CONSUMER.DELETE.{stream}.{name}"),
+        client.new_inbox(),
+        Bytes::new(),
+    );
+    let _ = timeout_at(deadline.end(), request).await;
 }
 
 async fn create(stream: &Stream, opened: &Opened) -> Result<PullConsumer, Failure> {
@@ -84,6 +105,7 @@ async fn read_pages(
         let Ok(Ok(_slot)) = timeout_at(deadline.settle(), slots).await else {
             return Err(Failure::Interrupted);
         };
+        // One at a time: a server takes turns between requests, and their messages would mingle.
         let mut page = consumer
             .fetch()
             .max_messages(tuning::LIST_PAGE)
@@ -101,8 +123,8 @@ async fn read_pages(
             let patience = (Instant::now() + patience).min(deadline.end());
             match timeout_at(patience, page.next()).await {
                 Ok(Some(Ok(message))) => {
-                    progress.take(&message, last)?;
-                    listing.take(&message)?;
+                    let written = progress.take(&message, last)?;
+                    listing.take(&message, written)?;
                 }
                 Err(_) if count == 0 && progress.delivered > 0 => break,
                 Ok(None) => break,
@@ -129,15 +151,16 @@ struct Progress {
 }
 
 impl Progress {
-    fn take(&mut self, message: &jetstream::Message, last: u64) -> Result<(), Failure> {
+    fn take(&mut self, message: &jetstream::Message, last: u64) -> Result<Written, Failure> {
         let info = message.info().map_err(|_| Failure::Interrupted)?;
         self.delivered += 1;
         if info.consumer_sequence != self.delivered {
             return Err(Failure::Interrupted);
         }
-        if info.stream_sequence <= last {
-            self.of_list += 1;
+        if info.stream_sequence > last {
+            return Ok(Written::Since);
         }
-        Ok(())
+        self.of_list += 1;
+        Ok(Written::Before)
     }
 }
