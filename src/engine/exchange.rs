@@ -1,9 +1,14 @@
 //! Many requests on one inbox: the way single-key reads and all writes go to the server.
 //!
-//! One subscription serves a whole batch; a request's place in the batch is the last token of its
-//! reply subject. There is no task for a key: one loop ([`run`]) sends while there is room, takes
+//! One subscription serves a whole batch; the last token of a reply subject tells which request an
+//! answer is to. There is no task for a key: one loop ([`run`]) sends while there is room, takes
 //! answers, and sends again what stayed unanswered. When it is dropped, the subscription ends with
 //! it.
+//!
+//! Where it does not matter which answer is to which request, as long as all are good, requests are
+//! sent in groups that share a reply subject: a server finds its way to a subject it has just seen
+//! in a fraction of the time, which is a sixth of all that a small write costs it. If not all the
+//! answers of a group are good, or do not come, its requests are sent again one by one.
 
 mod flights;
 mod run;
@@ -48,6 +53,13 @@ pub(super) trait Exchange {
     fn weight(&self, item: usize) -> usize;
 
     fn request(&self, item: usize, opened: &Opened) -> Request;
+
+    /// Whether the item may be sent in a group: it may be sent again for some time, whatever became
+    /// of it, and an answer shows by itself that a request was carried out.
+    fn groups(&self, item: usize, opened: &Opened) -> bool;
+
+    /// Whether an answer to one of a group says that the request was carried out.
+    fn is_done(&self, message: &Message, opened: &Opened) -> bool;
 
     /// Takes an answer to a request that was made for the bucket as it was in `opened`.
     fn answer(&mut self, item: usize, message: Message, opened: &Opened) -> Answer;

@@ -1,5 +1,7 @@
 //! What the messages of a key-value bucket mean.
 
+use std::borrow::Cow;
+
 use async_nats::header::{HeaderMap, NATS_MARKER_REASON};
 use async_nats::jetstream;
 use async_nats::{Message, StatusCode};
@@ -28,13 +30,20 @@ pub(super) fn is_no_responders(message: &Message) -> bool {
 
 /// The server's answer to a write: where it stands, or why it was refused.
 #[derive(Deserialize)]
-pub(super) struct Acknowledgement {
-    #[serde(default)]
-    pub(super) stream: String,
+pub(super) struct Acknowledgement<'a> {
+    #[serde(default, borrow)]
+    pub(super) stream: Cow<'a, str>,
     #[serde(default)]
     pub(super) seq: u64,
     #[serde(default)]
     pub(super) error: Option<jetstream::Error>,
+}
+
+impl Acknowledgement<'_> {
+    /// Whether it says that the write is in this stream.
+    pub(super) fn is_of(&self, stream: &str) -> bool {
+        self.error.is_none() && self.seq > 0 && self.stream == stream
+    }
 }
 
 /// Whether the cluster is only between leaders or overloaded, so that asking again may help.

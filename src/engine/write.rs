@@ -1,5 +1,6 @@
 //! Setting and deleting keys: one publish each, with the server's acknowledgement.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
@@ -13,7 +14,7 @@ use super::bucket::Bucket;
 use super::deadline::Deadline;
 use super::error::Error;
 use super::exchange::{self, Exchange, Request};
-use super::key::shorten;
+use super::key::{KeyEncoding, shorten};
 use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_transient};
 use super::open::Opened;
 use super::tuning;
@@ -35,10 +36,11 @@ pub(super) async fn set_many(
             .map(|(key, value)| key.len() + value.len())
             .sum(),
     )?;
-    let mut writes = Writes::new("set");
-    for (key, value) in entries {
-        writes.add(bucket, key, Some(value))?;
-    }
+    let encoding = bucket.encoding();
+    let writes = entries
+        .into_iter()
+        .map(|(key, value)| Write::new(encoding, key, Some(value)));
+    let mut writes = Writes::new("set", writes.collect::<Result<_, _>>()?);
     writes.check_sizes(bucket, deadline).await?;
     writes.run(bucket, deadline).await
 }
@@ -51,18 +53,55 @@ pub(super) async fn delete_many(
     let limits = bucket.limits();
     limits.check_keys(keys.len())?;
     limits.check_bytes(keys.iter().map(String::len).sum())?;
-    let mut writes = Writes::new("deleted");
-    for key in keys {
-        writes.add(bucket, key, None)?;
-    }
+    let encoding = bucket.encoding();
+    let writes = keys.into_iter().map(|key| Write::new(encoding, key, None));
+    let writes = Writes::new("deleted", writes.collect::<Result<_, _>>()?);
     writes.run(bucket, deadline).await
 }
 
 struct Write {
     key: String,
-    encoded: String,
+    /// The key as it stands in the bucket, if that is something else.
+    encoded: Option<String>,
     /// `None` deletes.
     value: Option<Bytes>,
+}
+
+impl Write {
+    fn new(encoding: KeyEncoding, key: String, value: Option<Bytes>) -> Result<Self, Error> {
+        let encoded = match encoding.encode(&key)? {
+            Cow::Borrowed(encoded) if encoded == key => None,
+            encoded => Some(encoded.into_owned()),
+        };
+        Ok(Self {
+            key,
+            encoded,
+            value,
+        })
+    }
+
+    fn size(&self) -> usize {
+        self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// Leaves the last write of each key.
+fn keep_last(writes: &mut Vec<Write>) {
+    let mut last = HashMap::with_capacity(writes.len());
+    for (place, write) in writes.iter().enumerate() {
+        last.insert(write.key.as_str(), place);
+    }
+    if last.len() == writes.len() {
+        return;
+    }
+    let mut kept: Vec<usize> = last.into_values().collect();
+    kept.sort_unstable();
+    let mut kept = kept.into_iter().peekable();
+    let mut place = 0;
+    writes.retain(|_| {
+        place += 1;
+        kept.next_if_eq(&(place - 1)).is_some()
+    });
 }
 
 /// The writes of one batch: one for each distinct key.
@@ -72,7 +111,6 @@ struct Writes {
     batch_id: String,
     max_payload: usize,
     items: Vec<Write>,
-    places: HashMap<String, usize>,
     failures: Failures,
 }
 
@@ -84,48 +122,26 @@ struct Failures {
 }
 
 impl Writes {
-    fn new(verb: &'static str) -> Self {
+    fn new(verb: &'static str, mut items: Vec<Write>) -> Self {
+        keep_last(&mut items);
         Self {
             verb,
             batch_id: nuid::next().to_string(),
             max_payload: usize::MAX,
-            items: Vec::new(),
-            places: HashMap::new(),
+            items,
             failures: Failures::default(),
         }
     }
 
-    /// The last value given for a key wins.
-    fn add(&mut self, bucket: &Bucket, key: String, value: Option<Bytes>) -> Result<(), Error> {
-        let encoded = bucket.encoding().encode(&key)?.into_owned();
-        let place = *self.places.entry(encoded).or_insert_with_key(|encoded| {
-            self.items.push(Write {
-                key,
-                encoded: encoded.clone(),
-                value: None,
-            });
-            self.items.len() - 1
-        });
-        self.items[place].value = value;
-        Ok(())
-    }
-
     /// Refuses, before anything is written, a value that the server or the bucket cannot take.
     async fn check_sizes(&mut self, bucket: &Bucket, deadline: &Deadline) -> Result<(), Error> {
-        let largest = |writes: &[Write]| {
-            let size = |write: &Write| write.value.as_ref().map_or(0, Bytes::len);
-            writes
-                .iter()
-                .map(size)
-                .enumerate()
-                .max_by_key(|&(_, size)| size)
-        };
-        let Some((place, size)) = largest(&self.items) else {
+        let Some(largest) = self.items.iter().max_by_key(|write| write.size()) else {
             return Ok(());
         };
+        let size = largest.size();
         let too_large = |limit, max| {
             Err(Error::ValueTooLarge {
-                key: shorten(&self.items[place].key),
+                key: shorten(&largest.key),
                 size,
                 limit,
                 max,
@@ -178,7 +194,7 @@ impl Exchange for Writes {
     }
 
     fn weight(&self, item: usize) -> usize {
-        self.items[item].value.as_ref().map_or(0, Bytes::len)
+        self.items[item].size()
     }
 
     fn request(&self, item: usize, opened: &Opened) -> Request {
@@ -190,22 +206,35 @@ impl Exchange for Writes {
         if write.value.is_none() {
             headers.insert(KV_OPERATION, KV_DELETE);
         }
+        let encoded = write.encoded.as_ref().unwrap_or(&write.key);
         Request {
-            subject: format!("{}{}", opened.write_prefix, write.encoded),
+            subject: format!("{}{encoded}", opened.write_prefix),
             headers: (!headers.is_empty()).then_some(headers),
             payload: write.value.clone().unwrap_or_default(),
         }
     }
 
+    /// What else is in its group may have to be sent again on its account, so the bucket has to know
+    /// it again for longer than a group takes.
+    fn groups(&self, item: usize, opened: &Opened) -> bool {
+        self.has_id(item, opened) && opened.duplicate_window >= tuning::GROUP_DUPLICATE_WINDOW
+    }
+
+    fn is_done(&self, message: &Message, opened: &Opened) -> bool {
+        serde_json::from_slice(&message.payload)
+            .is_ok_and(|answer: Acknowledgement<'_>| answer.is_of(&opened.write_stream))
+    }
+
     fn answer(&mut self, item: usize, message: Message, opened: &Opened) -> exchange::Answer {
-        let Acknowledgement { stream, seq, error } = match serde_json::from_slice(&message.payload)
-        {
-            Ok(acknowledgement) => acknowledgement,
+        let answer: Acknowledgement<'_> = match serde_json::from_slice(&message.payload) {
+            Ok(answer) => answer,
             Err(error) => return not_acknowledged(&error),
         };
-        match error {
-            None if stream == opened.write_stream && seq > 0 => exchange::Answer::Done,
-            None => not_acknowledged(&format_args!("it is of stream {stream:?}")),
+        if answer.is_of(&opened.write_stream) {
+            return exchange::Answer::Done;
+        }
+        match answer.error {
+            None => not_acknowledged(&format_args!("it is of stream {:?}", answer.stream)),
             Some(error) if is_transient(&error) => exchange::Answer::Again,
             Some(error) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
                 let size = self.weight(item);

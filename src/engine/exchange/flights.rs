@@ -1,6 +1,7 @@
 //! The books of a batch: what is in flight, and what waits to be sent again.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,14 +14,36 @@ use crate::engine::open::Opened;
 pub(super) struct Past {
     /// When it was sent first.
     pub(super) first_sent: Instant,
-    /// Whether an earlier copy of it stayed unanswered, so that it may have been carried out.
-    pub(super) may_be_done: bool,
+    pub(super) copies: Copies,
 }
 
-/// A request that has been sent and not answered.
+/// What became of the copies of an item that were sent earlier.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Copies {
+    /// None was carried out.
+    NotDone,
+    /// There was one, in a group of which not all were carried out.
+    DoneOrNot,
+    /// One stayed unanswered: it may have been carried out, and may still be.
+    Unanswered,
+}
+
+impl Past {
+    pub(super) fn may_be_done(self) -> bool {
+        self.copies != Copies::NotDone
+    }
+
+    pub(super) fn with(self, copies: Copies) -> Self {
+        Self { copies, ..self }
+    }
+}
+
+/// Requests that have been sent and not answered, all under one reply subject: one, or several
+/// whose answers need not be told apart.
 pub(super) struct Flight {
-    /// Given back when the answer is in.
-    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) items: Range<usize>,
+    /// Given back when all the answers are in.
+    pub(super) permits: OwnedSemaphorePermit,
     pub(super) past: Past,
     pub(super) weight: usize,
     /// When it was sent last.
@@ -29,35 +52,54 @@ pub(super) struct Flight {
     pub(super) epoch: u64,
     /// What was known of the bucket.
     pub(super) opened: Arc<Opened>,
+    pub(super) answers: Answers,
 }
 
+/// The answers that have come to a flight of several requests.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Answers {
+    pub(super) all: usize,
+    /// How many of them say that the request was carried out.
+    pub(super) done: usize,
+    /// How many of them say that nobody took it.
+    pub(super) untaken: usize,
+}
+
+/// The flights, each by the last token of its reply subject.
 #[derive(Default)]
 pub(super) struct Flights {
-    by_item: HashMap<usize, Flight>,
-    /// What was sent when, oldest first; entries of requests that have landed are skipped.
+    by_token: HashMap<usize, Flight>,
+    /// What was sent when, oldest first; entries of flights that have landed are skipped.
     order: VecDeque<(Instant, usize)>,
+    items: usize,
     weight: usize,
 }
 
 impl Flights {
-    pub(super) fn launch(&mut self, item: usize, flight: Flight) {
+    pub(super) fn launch(&mut self, token: usize, flight: Flight) {
+        self.items += flight.items.len();
         self.weight += flight.weight;
-        self.order.push_back((flight.sent, item));
-        self.by_item.insert(item, flight);
+        self.order.push_back((flight.sent, token));
+        self.by_token.insert(token, flight);
     }
 
-    pub(super) fn land(&mut self, item: usize) -> Option<Flight> {
-        let flight = self.by_item.remove(&item)?;
+    pub(super) fn get_mut(&mut self, token: usize) -> Option<&mut Flight> {
+        self.by_token.get_mut(&token)
+    }
+
+    pub(super) fn land(&mut self, token: usize) -> Option<Flight> {
+        let flight = self.by_token.remove(&token)?;
+        self.items -= flight.items.len();
         self.weight -= flight.weight;
         Some(flight)
     }
 
-    /// The item that has waited longest for its answer, and since when.
+    /// The flight that has waited longest for its answers, and since when.
     pub(super) fn oldest(&mut self) -> Option<(Instant, usize)> {
-        while let Some(&(sent, item)) = self.order.front() {
-            let flight = self.by_item.get(&item);
+        while let Some(&(sent, token)) = self.order.front() {
+            let flight = self.by_token.get(&token);
             if flight.is_some_and(|flight| flight.sent == sent) {
-                return Some((sent, item));
+                return Some((sent, token));
             }
             self.order.pop_front();
         }
@@ -67,22 +109,29 @@ impl Flights {
     /// Those sent over an earlier connection than the one of this epoch.
     pub(super) fn before(&self, epoch: u64) -> Vec<usize> {
         let earlier = self
-            .by_item
+            .by_token
             .iter()
             .filter(|(_, flight)| flight.epoch < epoch);
-        earlier.map(|(&item, _)| item).collect()
+        earlier.map(|(&token, _)| token).collect()
     }
 
-    pub(super) fn items(&self) -> Vec<usize> {
-        self.by_item.keys().copied().collect()
+    pub(super) fn tokens(&self) -> Vec<usize> {
+        self.by_token.keys().copied().collect()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.by_item.len()
+    pub(super) fn groups(&self) -> Vec<usize> {
+        let groups = self.by_token.iter();
+        let groups = groups.filter(|(_, flight)| flight.items.len() > 1);
+        groups.map(|(&token, _)| token).collect()
+    }
+
+    /// Items in flight.
+    pub(super) fn items(&self) -> usize {
+        self.items
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_item.is_empty()
+        self.by_token.is_empty()
     }
 
     /// Bytes of values in flight.
@@ -115,27 +164,35 @@ impl Queue {
         }
     }
 
-    /// The item to send next, if one is due.
-    pub(super) fn peek(&self, now: Instant) -> Option<usize> {
-        match self.delayed.front() {
-            Some(delayed) if delayed.due <= now => Some(delayed.item),
-            _ => (self.next < self.len).then_some(self.next),
-        }
+    /// The items to send next, in order, as far as they are due.
+    pub(super) fn due(&self, now: Instant) -> impl Iterator<Item = usize> + '_ {
+        let again = self.delayed.iter().take_while(move |item| item.due <= now);
+        again.map(|delayed| delayed.item).chain(self.next..self.len)
     }
 
-    /// Takes the item that [`Self::peek`] shows, with its past if it was sent before.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<(usize, Option<Past>)> {
-        if self
-            .delayed
-            .front()
-            .is_some_and(|delayed| delayed.due <= now)
-        {
-            let delayed = self.delayed.pop_front()?;
-            return Some((delayed.item, Some(delayed.past)));
+    /// Takes the first of the items that [`Self::due`] shows, if it was sent before.
+    pub(super) fn pop_again(&mut self, now: Instant) -> Option<Delayed> {
+        let due = self.delayed.front()?.due <= now;
+        if due { self.delayed.pop_front() } else { None }
+    }
+
+    /// The items that were not sent before.
+    pub(super) fn fresh(&self) -> Range<usize> {
+        self.next..self.len
+    }
+
+    /// Takes the next of them, as many as there are and at most `count`.
+    pub(super) fn pop_fresh(&mut self, count: usize) -> Range<usize> {
+        let start = self.next;
+        self.next = (start + count).min(self.len);
+        start..self.next
+    }
+
+    /// Puts back the last of the items that [`Self::pop_fresh`] took.
+    pub(super) fn put_back(&mut self, items: &Range<usize>) {
+        if !items.is_empty() {
+            self.next = items.start;
         }
-        let item = (self.next < self.len).then_some(self.next)?;
-        self.next += 1;
-        Some((item, None))
     }
 
     /// Queues an item to be sent again, in the order in which they are due.

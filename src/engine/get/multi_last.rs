@@ -43,8 +43,7 @@ pub(super) async fn read(
     wanted: &mut Wanted<'_>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    // Half of the link's slots in all rounds together, so that another batch finds some free.
-    let share = bucket.limits().max_concurrency / (2 * tuning::MULTI_LAST_ROUNDS);
+    let share = bucket.limits().max_concurrency / tuning::MULTI_LAST_ROUNDS;
     let client = bucket.connection().client();
     if share < tuning::MULTI_LAST_MIN
         || opened.multi_last_denied.load(Ordering::Relaxed)

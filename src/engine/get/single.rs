@@ -105,6 +105,14 @@ impl Exchange for Reads<'_, '_> {
         }
     }
 
+    fn groups(&self, _item: usize, _opened: &Opened) -> bool {
+        false
+    }
+
+    fn is_done(&self, _message: &Message, _opened: &Opened) -> bool {
+        false
+    }
+
     fn answer(&mut self, item: usize, message: Message, _opened: &Opened) -> Answer {
         match message.status {
             Some(StatusCode::NOT_FOUND) => return self.missing(item),

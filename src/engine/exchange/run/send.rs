@@ -1,0 +1,162 @@
+//! Sending: a few items at a time, as long as there is room.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_nats::Subject;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+
+use super::Run;
+use crate::engine::error::Error;
+use crate::engine::exchange::flights::{Answers, Copies, Flight, Past};
+use crate::engine::exchange::{Exchange, Request};
+use crate::engine::tuning;
+
+/// Why a request was not sent.
+enum Unsent {
+    Refused(Error),
+    /// The client's queue is full because the server reads nothing.
+    Late,
+}
+
+impl<X: Exchange> Run<'_, X> {
+    /// How many items may be sent next as far as this batch goes.
+    ///
+    /// Not a few as soon as there is room for a few: both sides would spend more on each message.
+    pub(super) fn next_burst(&self) -> u32 {
+        let window = tuning::WINDOW.saturating_sub(self.flights.items());
+        let mut weight = self.flights.weight();
+        let mut count = 0;
+        for item in self.queue.due(Instant::now()).take(self.burst) {
+            weight += self.exchange.weight(item);
+            if weight > tuning::WINDOW_BYTES && (count > 0 || !self.flights.is_empty()) {
+                break;
+            }
+            count += 1;
+        }
+        if count <= window {
+            u32::try_from(count).unwrap_or(u32::MAX)
+        } else {
+            0
+        }
+    }
+
+    pub(super) async fn send_while_there_is_room(&mut self) -> Result<(), Error> {
+        loop {
+            let count = self.next_burst();
+            if count == 0 {
+                return Ok(());
+            }
+            let permits = self.permits.take().or_else(|| {
+                // Never jumps the queue: while others wait, there are no free permits.
+                let slots = Arc::clone(self.bucket.slots());
+                slots.try_acquire_many_owned(count).ok()
+            });
+            // The permits first: an item that is taken from the queue has to be sent.
+            let Some(permits) = permits else {
+                return Ok(());
+            };
+            self.send_burst(permits).await?;
+        }
+    }
+
+    /// Sends as many items as there are permits: each that was sent before by itself, and of the
+    /// others those together that may be.
+    async fn send_burst(&mut self, mut permits: OwnedSemaphorePermit) -> Result<(), Error> {
+        let now = Instant::now();
+        while permits.num_permits() > 0 {
+            let (items, past) = match self.queue.pop_again(now) {
+                Some(again) => (again.item..again.item + 1, Some(again.past)),
+                None => (self.pop_group(permits.num_permits()), None),
+            };
+            let Some(permits) = permits.split(items.len()).filter(|_| !items.is_empty()) else {
+                return Ok(());
+            };
+            self.send(items, past, permits).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next items that go together from the queue, at most so many: if only one, that one.
+    fn pop_group(&mut self, max: usize) -> Range<usize> {
+        let fresh = self.queue.fresh().take(max);
+        let group = fresh.take_while(|&item| self.exchange.groups(item, &self.opened));
+        let group = group.count().max(1);
+        self.queue.pop_fresh(group)
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        mut items: Range<usize>,
+        past: Option<Past>,
+        permits: OwnedSemaphorePermit,
+    ) -> Result<(), Error> {
+        let token = match items.len() {
+            1 => items.start,
+            _ => self.exchange.len() + items.start,
+        };
+        let reply = Subject::from(format!("{}{token}", self.reply_prefix));
+        let mut failed = Ok(());
+        let mut weight = 0;
+        for item in items.clone() {
+            if let Err(error) = self.publish(item, reply.clone()).await {
+                self.queue.put_back(&(item + 1..items.end));
+                items.end = item;
+                failed = match error {
+                    Unsent::Refused(error) => self.fail(item, error),
+                    Unsent::Late => {
+                        self.fail_unsent(item, past, &self.bucket.explain(self.deadline))
+                    }
+                };
+                break;
+            }
+            weight += self.exchange.weight(item);
+        }
+        if !items.is_empty() {
+            let sent = Instant::now();
+            let flight = Flight {
+                items,
+                permits,
+                past: past.unwrap_or(Past {
+                    first_sent: sent,
+                    copies: Copies::NotDone,
+                }),
+                weight,
+                sent,
+                epoch: self.epoch,
+                opened: Arc::clone(&self.opened),
+                answers: Answers::default(),
+            };
+            self.flights.launch(token, flight);
+        }
+        failed
+    }
+
+    async fn publish(&self, item: usize, reply: Subject) -> Result<(), Unsent> {
+        let Request {
+            subject,
+            headers,
+            payload,
+        } = self.exchange.request(item, &self.opened);
+        let client = self.bucket.connection().client();
+        let sent = timeout_at(self.deadline.settle(), async move {
+            match headers {
+                Some(headers) => {
+                    client
+                        .publish_with_reply_and_headers(subject, reply, headers, payload)
+                        .await
+                }
+                None => client.publish_with_reply(subject, reply, payload).await,
+            }
+        });
+        match sent.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Unsent::Refused(Error::Refused {
+                reason: error.to_string(),
+                what: "a request",
+            })),
+            Err(_) => Err(Unsent::Late),
+        }
+    }
+}
