@@ -3,6 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use testkit::async_nats::jetstream::kv;
@@ -18,6 +19,9 @@ const FLOOR_ID: &str = "floor";
 
 /// How long a call may take, the largest too.
 const TIMEOUT: &str = "60s";
+
+/// After how long a call that is answered at once counts as lost.
+const FLOOR_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A nats-server with our provider on it, and whatever it is compared with.
 pub(crate) struct Stage {
@@ -47,7 +51,7 @@ impl Stage {
         Ok(Self {
             ours: provider,
             peer,
-            floor: caller.with_source(COMPONENT),
+            floor: caller.with_source(COMPONENT).with_timeout(FLOOR_TIMEOUT),
             _floor: floor,
             nats,
         })
@@ -93,7 +97,7 @@ pub(crate) fn caller(provider: &Provider, link: &str) -> Caller {
     provider
         .caller(COMPONENT)
         .with_link(link)
-        .with_timeout(std::time::Duration::from_secs(60))
+        .with_timeout(Duration::from_secs(60))
 }
 
 async fn start(nats: &NatsServer, binary: &Path) -> Result<Provider> {
