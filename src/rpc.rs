@@ -8,13 +8,15 @@ mod batch;
 mod call;
 mod eventual_batch;
 mod function;
-mod guard;
 mod handshake;
 mod invocation;
+mod parameters;
 mod serve;
 mod size;
 
+pub use bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
 pub use function::Lattice;
+pub use parameters::{BatchDecoder, NameDecoder, Parameters, Refusal};
 pub use serve::Serving;
 
 mod bindings {

@@ -13,13 +13,13 @@ use futures::future::BoxFuture;
 use lattice_nats::{Client, Message, Subscriber};
 use tokio::time::timeout;
 use tokio_util::codec::Encoder;
-use wrpc_transport::{TupleDecode, TupleEncode};
-use wrpc_transport_nats::{Reader, SubjectWriter, invocation_subject};
+use wrpc_transport::TupleEncode;
+use wrpc_transport_nats::{SubjectWriter, invocation_subject};
 
 use super::call::{Call, Params};
-use super::guard::{Guarded, Parameters, Refusal};
 use super::handshake::SilentCallers;
 use super::invocation::{Accepted, Invocation, Received};
+use super::parameters::{Parameters, Refusal};
 use super::size::EncodedSize;
 use crate::links::Links;
 
@@ -56,8 +56,7 @@ pub(super) async fn function<P, R, F>(
     answer: fn(Call, Params<P>) -> F,
 ) -> anyhow::Result<Function>
 where
-    P: Parameters + TupleDecode<Reader> + Send + 'static,
-    P::Decoder: Send,
+    P: Parameters + Send + 'static,
     R: EncodedSize + TupleEncode<SubjectWriter> + Send + 'static,
     R::Encoder: Send,
     <R::Encoder as Encoder<R>>::Error: std::error::Error + Send + Sync + 'static,
@@ -91,11 +90,11 @@ where
     })
 }
 
-async fn receive<P>(call: &Call, invocation: Invocation) -> anyhow::Result<(Accepted, Params<P>)>
-where
-    P: Parameters + TupleDecode<Reader>,
-{
-    let decoder = Guarded::<P::Decoder>::new::<P>(call.max_keys());
+async fn receive<P: Parameters>(
+    call: &Call,
+    invocation: Invocation,
+) -> anyhow::Result<(Accepted, Params<P>)> {
+    let decoder = P::decoder(call.max_keys());
     let received = invocation.receive(decoder, call.max_parameter_bytes());
     let received = timeout(RECEIVE_TIMEOUT, received)
         .await
