@@ -124,6 +124,20 @@ impl Handshake {
         Ok(part)
     }
 
+    /// Has the lattice keep to itself what the caller sends after its parameters, but for the one
+    /// message that tells what it has noticed. It would pile up here until the call is answered.
+    ///
+    /// # Errors
+    ///
+    /// The lattice is not there.
+    pub(super) async fn end_of_params(&mut self) -> anyhow::Result<()> {
+        let ended = match self.heard {
+            Some(_) => self.params.unsubscribe().await,
+            None => self.params.unsubscribe_after(1).await,
+        };
+        ended.context(CLOSED)
+    }
+
     /// What the caller has noticed so far.
     pub(super) fn heard_so_far(&self) -> Option<Heard> {
         self.heard

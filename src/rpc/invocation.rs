@@ -76,6 +76,7 @@ impl Invocation {
             bytes += part.payload.len();
             buffer.extend_from_slice(&part.payload);
         };
+        handshake.end_of_params().await?;
         Ok((Accepted(handshake), received))
     }
 }
