@@ -206,8 +206,8 @@ impl Links {
         let links = by_caller.get(caller);
         let entry = |name: &str| links.and_then(|links| links.get(name));
         let own = entry(link).ok_or_else(|| LinkError::NotLinked {
-            caller: caller.to_owned(),
-            link: link.to_owned(),
+            caller: shorten(caller),
+            link: shorten(link),
         })?;
         let own = ready(caller, link, own)?;
         if own.is_own_name(name) {
@@ -230,7 +230,7 @@ impl Links {
             }),
             None => Err(LinkError::NotGranted {
                 link: link.to_owned(),
-                name: name.to_owned(),
+                name: shorten(name),
             }),
         }
     }
@@ -287,6 +287,16 @@ impl Links {
         self.by_caller
             .write()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name out of a call, as it may stand in an error or the log: whole, unless it is so long that
+/// it is none.
+pub(crate) fn shorten(name: &str) -> String {
+    const SHOWN: usize = 256;
+    match name.char_indices().nth(SHOWN) {
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}…", &name[..end]),
     }
 }
 

@@ -9,7 +9,7 @@ use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 use wasmcloud_provider_sdk::provider::invocation_context;
 
 use crate::engine::{self, Bucket, Deadline, Kind, Limits};
-use crate::links::{LinkError, Links};
+use crate::links::{LinkError, Links, shorten};
 
 /// The header in which the host names the caller.
 const SOURCE_ID: &str = "source-id";
@@ -109,8 +109,8 @@ impl Call {
         let named = headers.is_some_and(|headers| headers.get(SOURCE_ID).is_some());
         let link = context.link_name().to_owned();
         let caller = context.component.filter(|_| named);
-        span.record("source", caller.as_deref());
-        span.record("link", &link);
+        span.record("source", caller.as_deref().map(shorten));
+        span.record("link", shorten(&link));
         Self {
             links: Arc::clone(links),
             caller,
