@@ -7,6 +7,8 @@ mod error;
 mod servers;
 mod source;
 
+use std::fs;
+use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -246,7 +248,7 @@ fn tls(source: &Source<'_>) -> Result<Tls, ConfigError> {
             ));
         }
         (Some(pem), None) => Some(pem.to_owned()),
-        (None, Some(path)) => Some(std::fs::read_to_string(path).map_err(|error| {
+        (None, Some(path)) => Some(pem_file(path).map_err(|error| {
             ConfigError::bad(
                 "tls_ca_file",
                 path,
@@ -266,6 +268,16 @@ fn tls(source: &Source<'_>) -> Result<Tls, ConfigError> {
         client,
         first: source.flag("tls_first")?.unwrap_or(false),
     })
+}
+
+/// The text of a file of certificates. A device or a pipe might never end, and links wait for it.
+fn pem_file(path: &str) -> io::Result<String> {
+    const MAX_BYTES: u64 = 16 * 1024 * 1024;
+    let file = fs::metadata(path)?;
+    if !file.is_file() || file.len() > MAX_BYTES {
+        return Err(io::Error::other("not a regular file of at most 16 MiB"));
+    }
+    fs::read_to_string(path)
 }
 
 /// The entries of `buckets`: `alias=bucket`, or `bucket` under its own name.

@@ -217,6 +217,13 @@ fn one_way_to_log_in_at_most_and_pairs_are_whole() {
 }
 
 #[test]
+fn a_device_is_no_file_of_certificates() {
+    let text = refusal(&[("tls_ca_file", "/dev/zero")]);
+    assert!(text.contains("`tls_ca_file` = \"/dev/zero\""), "{text}");
+    assert!(text.contains("regular file"), "{text}");
+}
+
+#[test]
 fn secrets_come_from_the_secrets_first() {
     let mut config = HashMap::from([("token".to_owned(), "from-config".to_owned())]);
     config.insert("bucket".to_owned(), "b".to_owned());
