@@ -6,6 +6,7 @@ pub mod interface;
 pub mod jwt;
 pub mod tls;
 pub mod waiting;
+pub mod wire;
 
 use testkit::{Stack, StackBuilder};
 
