@@ -48,6 +48,7 @@ pub struct Provider {
     host_id: String,
     host_xkey: XKey,
     xkey: XKey,
+    xkey_seed: String,
     commands: Mutex<()>,
     dir: TempDir,
 }
@@ -90,6 +91,12 @@ impl Provider {
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// The private key with which the provider opens the secrets of its links.
+    #[must_use]
+    pub fn xkey_seed(&self) -> &String {
+        &self.xkey_seed
     }
 
     /// The calls of this component. All callers of one provider share one connection; for more

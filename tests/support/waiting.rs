@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use testkit::{Caller, Provider, Stack};
+use testkit::{Caller, HealthCheckResponse, Provider, Stack};
 use tokio::time::{Instant, sleep};
 
 /// What the provider names its connections to the buckets' NATS.
@@ -59,6 +59,14 @@ pub async fn connections_now(stack: &Stack) -> Result<usize> {
 pub async fn open(caller: &Caller) -> Result<()> {
     eventually("the bucket to answer", async || {
         Ok(caller.open_bucket("default").await?.ok())
+    })
+    .await
+}
+
+/// Waits until the provider is unhealthy.
+pub async fn unhealthy(provider: &Provider) -> Result<HealthCheckResponse> {
+    eventually("the provider to be unhealthy", async || {
+        Ok(Some(provider.health().await?).filter(|health| !health.healthy))
     })
     .await
 }

@@ -34,6 +34,7 @@ pub struct ProviderBuilder {
     links: Vec<Link>,
     log_level: Level,
     rpc_timeout: Duration,
+    lattice_login: (String, String),
     env: Vec<(String, String)>,
     identity: Option<(String, String)>,
 }
@@ -48,6 +49,7 @@ impl ProviderBuilder {
             links: Vec::new(),
             log_level: Level::Debug,
             rpc_timeout: Duration::from_secs(2),
+            lattice_login: Default::default(),
             env: Vec::new(),
             identity: None,
         }
@@ -96,6 +98,14 @@ impl ProviderBuilder {
         self
     }
 
+    /// Gives the provider a user JWT and seed to log in to the lattice with. The host and its callers
+    /// have none, so the lattice is to be one that asks for none.
+    #[must_use]
+    pub fn lattice_login(mut self, jwt: impl Into<String>, seed: impl Into<String>) -> Self {
+        self.lattice_login = (jwt.into(), seed.into());
+        self
+    }
+
     /// Adds a variable to the provider's environment.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -138,18 +148,21 @@ impl ProviderBuilder {
             .iter()
             .map(|link| link.to_put(&key, &host_xkey, &xkey))
             .collect::<Result<_>>()?;
+        let xkey_seed = xkey.seed().context("the provider's xkey has no seed")?;
         let host_data = HostData {
             host_id: host_id.clone(),
             lattice_rpc_prefix: lattice.clone(),
             link_name: "default".to_owned(),
             lattice_rpc_url: self.lattice_url.clone(),
+            lattice_rpc_user_jwt: self.lattice_login.0,
+            lattice_rpc_user_seed: self.lattice_login.1,
             provider_key: key.clone(),
             instance_id: format!("{:016x}", random::number()),
             link_definitions,
             config: self.config,
             secrets: self.secrets,
             host_xkey_public_key: host_xkey.public_key(),
-            provider_xkey_private_key: xkey.seed().context("the provider's xkey has no seed")?,
+            provider_xkey_private_key: xkey_seed.clone(),
             default_rpc_timeout_ms: Some(
                 u64::try_from(self.rpc_timeout.as_millis()).context("rpc_timeout is too long")?,
             ),
@@ -178,6 +191,7 @@ impl ProviderBuilder {
             host_id,
             host_xkey,
             xkey,
+            xkey_seed,
             commands: Mutex::new(()),
             dir,
         };
