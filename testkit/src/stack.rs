@@ -107,6 +107,11 @@ impl Stack {
         self.lattice.as_ref().unwrap_or(&self.nats)
     }
 
+    /// The lattice's NATS, to stop it.
+    pub fn lattice_mut(&mut self) -> &mut NatsServer {
+        self.lattice.as_mut().unwrap_or(&mut self.nats)
+    }
+
     /// A link of this component to this bucket on this stack's NATS, not yet put.
     #[must_use]
     pub fn link(&self, component: &str, bucket: &str) -> Link {

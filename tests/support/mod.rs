@@ -4,6 +4,7 @@
 
 pub mod interface;
 pub mod jwt;
+pub mod load;
 pub mod tls;
 pub mod waiting;
 pub mod wire;
