@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use lattice_nats::{Client, Message, Subscriber};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::codec::Encoder;
 use wrpc_transport::TupleEncode;
@@ -25,6 +26,13 @@ use crate::links::Links;
 
 /// How long a caller may take to send its parameters: a host's calls time out long before.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Invocations of this process whose parameters are waited for, at most. Most come whole in their
+/// first message, and go past those that are opened and left.
+const MAX_UNFINISHED: usize = 4096;
+
+/// A place for each of them.
+static UNFINISHED: Semaphore = Semaphore::const_new(MAX_UNFINISHED);
 
 /// How long the lattice may take to accept an answer.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -95,7 +103,7 @@ async fn receive<P: Parameters>(
     invocation: Invocation,
 ) -> anyhow::Result<(Accepted, Params<P>)> {
     let decoder = P::decoder(call.max_keys());
-    let received = invocation.receive(decoder, call.max_parameter_bytes());
+    let received = invocation.receive(decoder, call.max_parameter_bytes(), &UNFINISHED);
     let received = timeout(RECEIVE_TIMEOUT, received)
         .await
         .context("the caller did not send its parameters in time")?;

@@ -9,6 +9,7 @@
 use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
 use lattice_nats::{Client, HeaderMap, Message, Subject};
+use tokio::sync::Semaphore;
 use tokio_util::codec::{Decoder, Encoder};
 use wrpc_transport_nats::result_subject;
 
@@ -43,25 +44,36 @@ impl Invocation {
         self.message.headers.as_ref()
     }
 
-    /// Accepts the invocation, and reads its parameters to their end or to `max` bytes.
+    /// Accepts the invocation, and reads its parameters to their end or to `max` bytes. If they did
+    /// not come whole it has one of the `places` meanwhile, and is not accepted if there is none:
+    /// looking at it has cost next to nothing then.
     ///
     /// # Errors
     ///
-    /// The parameters ended too early, or the lattice is not there.
+    /// There is no place, the parameters ended too early, or the lattice is not there.
     pub(super) async fn receive<D: Decoder>(
         self,
         mut decoder: D,
         max: u64,
+        places: &Semaphore,
     ) -> anyhow::Result<(Accepted, Received<D::Item, D::Error>)> {
         let Self { nats, message } = self;
         let caller = message
             .reply
             .context("the caller did not say where to send the answer")?;
-        let mut handshake = Handshake::begin(nats, caller).await?;
         let mut buffer = BytesMut::from(message.payload);
         let mut bytes = buffer.len();
+        let mut outcome = decoder.decode(&mut buffer);
+        let _place = match outcome {
+            Ok(None) => {
+                let place = places.try_acquire();
+                Some(place.context("too many calls wait for the rest of their parameters")?)
+            }
+            _ => None,
+        };
+        let mut handshake = Handshake::begin(nats, caller).await?;
         let received = loop {
-            match decoder.decode(&mut buffer) {
+            match outcome {
                 Ok(Some(params)) => break Received::Params(params),
                 Err(refusal) => break Received::Refused(refusal),
                 Ok(None) if u64::try_from(bytes).is_ok_and(|bytes| bytes > max) => {
@@ -75,6 +87,7 @@ impl Invocation {
             }
             bytes += part.payload.len();
             buffer.extend_from_slice(&part.payload);
+            outcome = decoder.decode(&mut buffer);
         };
         handshake.end_of_params().await?;
         Ok((Accepted(handshake), received))
