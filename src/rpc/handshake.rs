@@ -131,11 +131,13 @@ impl Handshake {
     ///
     /// The lattice is not there.
     pub(super) async fn end_of_params(&mut self) -> anyhow::Result<()> {
-        let ended = match self.heard {
-            Some(_) => self.params.unsubscribe().await,
-            None => self.params.unsubscribe_after(1).await,
-        };
-        ended.context(CLOSED)
+        if self.heard.is_some() {
+            self.params.clear();
+        }
+        for params in &mut self.params {
+            params.unsubscribe_after(1).await.context(CLOSED)?;
+        }
+        Ok(())
     }
 
     /// What the caller has noticed so far.
