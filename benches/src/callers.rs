@@ -1,7 +1,6 @@
 //! Many callers at once, and a small batch beside a large one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -11,7 +10,7 @@ use testkit::Caller;
 
 use crate::measure::percentile;
 use crate::raw::Raw;
-use crate::stage::{Stage, caller};
+use crate::stage::{COMPONENT, LATTICE, Stage, TIMEOUT, caller};
 
 const BATCH: usize = 100;
 const SIZE: usize = 256;
@@ -27,7 +26,7 @@ pub(crate) async fn print_throughput(stage: &Stage, time: Duration) -> Result<()
         stage.bucket(&format!("many-{n}")).await?;
     }
     let keys: Arc<Vec<String>> = Arc::new((0..BATCH).map(|n| format!("key.{n}")).collect());
-    let value = Bytes::from(vec![b'x'; SIZE]);
+    let value = value();
     for links in [1, LINKS] {
         for callers in [1, 16, 64] {
             let mut rates = Vec::new();
@@ -64,35 +63,49 @@ pub(crate) async fn print_fairness(stage: &Stage, time: Duration) -> Result<()> 
     let bucket = "fair";
     stage.bucket(bucket).await?;
     let raw = Raw::new(stage.nats.client().await?, bucket);
-    let large: Vec<String> = (0..LARGE).map(|n| format!("large.{n}")).collect();
     let small: Vec<String> = (0..SMALL).map(|n| format!("small.{n}")).collect();
-    let value = Bytes::from(vec![b'x'; SIZE]);
-    raw.set(&large, &value).await?;
+    let value = value();
+    raw.set(&large_keys(), &value).await?;
     raw.set(&small, &value).await?;
     println!("\n| {SMALL} keys | p50 | p99 |");
     println!("| --- | ---: | ---: |");
     let idle = small_batches(stage, bucket, &small, time).await?;
     print_line("on an idle link", &idle);
-    for (name, value) in [("get-many", None), ("set-many", Some(&value))] {
-        let ended = AtomicBool::new(false);
-        let other = caller(&stage.ours, bucket);
-        let (busy, background) = tokio::join!(
-            async {
-                let times = small_batches(stage, bucket, &small, time).await;
-                ended.store(true, Ordering::Relaxed);
-                times
-            },
-            async {
-                while !ended.load(Ordering::Relaxed) {
-                    batch(&other, bucket, &large, value).await?;
-                }
-                anyhow::Ok(())
-            }
-        );
-        background?;
-        print_line(&format!("beside a {name} of {LARGE}"), &busy?);
+    for operation in ["get-many", "set-many"] {
+        let _load = stage
+            .child(&["load", stage.ours.key(), bucket, operation])
+            .await?;
+        let busy = small_batches(stage, bucket, &small, time).await?;
+        print_line(&format!("beside a {operation} of {LARGE}"), &busy);
     }
     Ok(())
+}
+
+/// Calls one large batch after the other until the process is killed: a process of its own, as
+/// whoever decodes a large answer does nothing else meanwhile.
+pub(crate) async fn load(nats: &str, provider: &str, link: &str, operation: &str) -> Result<()> {
+    let caller = Caller::connect(nats, LATTICE, provider).await?;
+    let caller = caller
+        .with_source(COMPONENT)
+        .with_link(link)
+        .with_timeout(TIMEOUT);
+    let keys = large_keys();
+    let value = value();
+    let value = (operation == "set-many").then_some(&value);
+    batch(&caller, link, &keys, value).await?;
+    // Whoever started this waits for a line.
+    println!("loading");
+    loop {
+        batch(&caller, link, &keys, value).await?;
+    }
+}
+
+fn large_keys() -> Vec<String> {
+    (0..LARGE).map(|n| format!("large.{n}")).collect()
+}
+
+fn value() -> Bytes {
+    Bytes::from(vec![b'x'; SIZE])
 }
 
 fn print_line(name: &str, times: &[Duration]) {

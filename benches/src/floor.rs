@@ -7,6 +7,7 @@ use futures::stream::select_all;
 use lattice_nats::HeaderMap;
 use wrpc_transport_nats::Client;
 
+use crate::stage::LATTICE;
 use bindings::exports::wrpc::keyvalue0_2_0_draft::batch;
 
 mod bindings {
@@ -59,8 +60,8 @@ impl batch::Handler<Option<HeaderMap>> for Handler {
 }
 
 /// Answers calls to this id until the process is killed.
-pub(crate) async fn serve(nats: &str, lattice: &str, id: &str) -> Result<()> {
-    let prefix = format!("{lattice}.{id}");
+pub(crate) async fn serve(nats: &str, id: &str) -> Result<()> {
+    let prefix = format!("{LATTICE}.{id}");
     let nats = lattice_nats::connect(nats).await?;
     let wrpc = Client::new(nats, prefix.clone(), Some(prefix.into())).await?;
     let functions = bindings::serve(&wrpc, Handler).await?;

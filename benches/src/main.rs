@@ -57,10 +57,13 @@ enum Command {
     /// Only the memory, and the time to start.
     Process,
     #[command(hide = true)]
-    Floor {
+    Floor { id: String, nats: String },
+    #[command(hide = true)]
+    Load {
+        provider: String,
+        link: String,
+        operation: String,
         nats: String,
-        lattice: String,
-        id: String,
     },
 }
 
@@ -68,8 +71,15 @@ enum Command {
 async fn main() -> Result<()> {
     testkit::init_tracing();
     let args = Args::parse();
-    if let Some(Command::Floor { nats, lattice, id }) = &args.command {
-        return floor::serve(nats, lattice, id).await;
+    match &args.command {
+        Some(Command::Floor { id, nats }) => return floor::serve(nats, id).await,
+        Some(Command::Load {
+            provider,
+            link,
+            operation,
+            nats,
+        }) => return callers::load(nats, provider, link, operation).await,
+        _ => {}
     }
     let provider = args
         .provider

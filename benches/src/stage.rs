@@ -14,11 +14,12 @@ use tokio::process::{Child, Command};
 /// The component that all links are of.
 pub(crate) const COMPONENT: &str = "bench";
 
-const LATTICE: &str = "default";
+pub(crate) const LATTICE: &str = "default";
 const FLOOR_ID: &str = "floor";
 
 /// How long a call may take, the largest too.
-const TIMEOUT: &str = "60s";
+const LINK_TIMEOUT: &str = "60s";
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// After how long a call that is answered at once counts as lost.
 const FLOOR_TIMEOUT: Duration = Duration::from_secs(1);
@@ -40,13 +41,7 @@ impl Stage {
             Some(peer) => Some(start(&nats, peer).await?),
             None => None,
         };
-        let mut floor = Command::new(env::current_exe()?)
-            .args(["floor", &nats.url(), LATTICE, FLOOR_ID])
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let said = floor.stdout.take().context("no output")?;
-        BufReader::new(said).read_line(&mut String::new()).await?;
+        let floor = child(&nats, &["floor", FLOOR_ID]).await?;
         let caller = Caller::connect(&nats.url(), LATTICE, FLOOR_ID).await?;
         Ok(Self {
             ours: provider,
@@ -79,7 +74,7 @@ impl Stage {
             .config("cluster_uri", self.nats.url())
             .config("bucket", bucket);
         self.ours
-            .put_link(&link.clone().config("timeout", TIMEOUT))
+            .put_link(&link.clone().config("timeout", LINK_TIMEOUT))
             .await?;
         if let Some(peer) = &self.peer {
             peer.put_link(&link).await?;
@@ -87,9 +82,28 @@ impl Stage {
         Ok(())
     }
 
+    /// Starts this program anew, with these arguments and where the lattice is. It ends when the
+    /// child is dropped.
+    pub(crate) async fn child(&self, args: &[&str]) -> Result<Child> {
+        child(&self.nats, args).await
+    }
+
     pub(crate) fn floor(&self) -> Caller {
         self.floor.clone()
     }
+}
+
+/// Returns when the child has said that it has begun.
+async fn child(nats: &NatsServer, args: &[&str]) -> Result<Child> {
+    let mut child = Command::new(env::current_exe()?)
+        .args(args)
+        .arg(nats.url())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let said = child.stdout.take().context("no output")?;
+    BufReader::new(said).read_line(&mut String::new()).await?;
+    Ok(child)
 }
 
 /// A caller over one link of a provider.
@@ -97,7 +111,7 @@ pub(crate) fn caller(provider: &Provider, link: &str) -> Caller {
     provider
         .caller(COMPONENT)
         .with_link(link)
-        .with_timeout(Duration::from_secs(60))
+        .with_timeout(TIMEOUT)
 }
 
 async fn start(nats: &NatsServer, binary: &Path) -> Result<Provider> {
