@@ -42,6 +42,8 @@ pub(super) enum Answer {
     Failed(Error),
     /// The item failed, unless the bucket has been changed since it was last looked at.
     Outdated(Error),
+    /// There is no such stream: the bucket is to be looked at again.
+    Gone,
 }
 
 /// A batch of items, each one request and one answer.

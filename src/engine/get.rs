@@ -1,5 +1,6 @@
 //! Reading many keys.
 
+mod last;
 mod multi_last;
 mod single;
 
@@ -12,7 +13,10 @@ use super::bucket::{Bucket, Limits};
 use super::deadline::Deadline;
 use super::error::Error;
 use super::exchange;
+use super::message::Stored;
 use super::open::{Opened, ReadPath};
+
+pub(super) use last::{exists, get, last, revisions};
 
 pub(super) async fn get_many(
     bucket: &Bucket,
@@ -59,7 +63,8 @@ async fn read(
         multi_last::read(bucket, opened, wanted, deadline).await?;
     }
     // What is left: all of it on an older server, and the keys that `multi_last` did not find.
-    let mut reads = single::Reads::of_unknown(wanted);
+    let unknown = wanted.unknown();
+    let mut reads = single::Reads::new(wanted, unknown, None);
     exchange::run(bucket, &mut reads, deadline).await
 }
 
@@ -177,5 +182,21 @@ impl<'a> Wanted<'a> {
                 Known::Unknown => Err(Error::Unreadable("a key was left unread".to_owned())),
             })
             .collect()
+    }
+}
+
+impl single::Reader for Wanted<'_> {
+    fn key(&self, index: usize) -> &str {
+        &self.keys[index].encoded
+    }
+
+    fn take(&mut self, index: usize, last: Option<Stored>) -> Result<(), Error> {
+        match last.and_then(Stored::into_value) {
+            Some(value) => self.found(index, value),
+            None => {
+                self.missing(index);
+                Ok(())
+            }
+        }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use async_nats::header::{HeaderMap, NATS_MARKER_REASON};
+use async_nats::header::{HeaderMap, NATS_MARKER_REASON, NATS_MESSAGE_ID, NATS_SEQUENCE};
 use async_nats::jetstream;
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::{Message, StatusCode};
+use bytes::Bytes;
 use serde::Deserialize;
 
 pub(super) const KV_OPERATION: &str = "KV-Operation";
@@ -21,6 +23,61 @@ pub(super) fn is_marker(headers: Option<&HeaderMap>) -> bool {
             .is_some_and(|operation| matches!(operation.as_str(), KV_DELETE | "PURGE"))
             || headers.get(NATS_MARKER_REASON).is_some()
     })
+}
+
+/// A stored message, as a read answers with it.
+pub(super) struct Stored {
+    headers: Option<HeaderMap>,
+    payload: Bytes,
+    /// `None` where a header tells.
+    sequence: Option<u64>,
+}
+
+impl Stored {
+    /// The answer of a direct get, whose headers are the message's and the server's.
+    pub(super) fn direct(headers: HeaderMap, payload: Bytes) -> Self {
+        Self {
+            headers: Some(headers),
+            payload,
+            sequence: None,
+        }
+    }
+
+    /// The payload's size in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// The key's value, unless the message says that it has none.
+    pub(super) fn into_value(self) -> Option<Bytes> {
+        (!is_marker(self.headers.as_ref())).then_some(self.payload)
+    }
+
+    /// Where the message stands in the stream.
+    pub(super) fn revision(&self) -> u64 {
+        self.sequence.unwrap_or_else(|| {
+            // The server's headers come last. One of the same name may be part of the message.
+            let header = self.headers.as_ref();
+            let header = header.and_then(|headers| headers.get_last(NATS_SEQUENCE));
+            header.map_or(0, |header| header.as_str().parse().unwrap_or(0))
+        })
+    }
+
+    /// The id by which the server knows the write that it came with.
+    pub(super) fn write_id(&self) -> Option<&str> {
+        let id = self.headers.as_ref()?.get(NATS_MESSAGE_ID)?;
+        Some(id.as_str())
+    }
+}
+
+impl From<StreamMessage> for Stored {
+    fn from(message: StreamMessage) -> Self {
+        Self {
+            headers: Some(message.headers),
+            payload: message.payload,
+            sequence: Some(message.sequence),
+        }
+    }
 }
 
 /// Whether nobody took the request: there is no such stream, or no leader or replica to answer now.
@@ -56,6 +113,16 @@ pub(super) fn is_transient(error: &jetstream::Error) -> bool {
             | jetstream::ErrorCode::STREAM_TOO_MANY_REQUESTS
             // The first copy of a write that was sent again is still being replicated.
             | jetstream::ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT
+    )
+}
+
+/// Whether the last message of the key is another one than the write expects.
+pub(super) fn is_conflict(error: &jetstream::Error) -> bool {
+    matches!(
+        error.error_code(),
+        jetstream::ErrorCode::STREAM_WRONG_LAST_SEQUENCE
+            // Another write of the key is being replicated (server ≥ 2.12).
+            | jetstream::ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT
     )
 }
 

@@ -51,6 +51,8 @@ pub(super) enum ReadPath {
     Direct,
     /// By the stream's leader, through the JetStream API.
     Leader,
+    /// By the leader of the stream that writes end up in: of a mirror, the one that it mirrors.
+    Origin,
 }
 
 /// A bucket as its stream was when it was last looked at.
@@ -70,6 +72,8 @@ pub(super) struct Opened {
     pub(super) max_message: Option<usize>,
     /// The stream that writes end up in: of a mirror, the one that it mirrors.
     pub(super) write_stream: String,
+    /// Of the API of that stream.
+    pub(super) write_api_prefix: String,
     /// Whether this login may not ask for many keys at once.
     pub(super) multi_last_denied: AtomicBool,
     /// In what the bucket differs from the settings it would have been created with.
@@ -161,12 +165,13 @@ fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Resul
         .as_ref()
         .and_then(|mirror| mirror.external.as_ref());
     // In another JetStream domain, a publish reaches the stream through the API's prefix (ADR-8).
-    let write_prefix = match (external, &spec.domain) {
+    let (write_api_prefix, write_prefix) = match (external, &spec.domain) {
         (Some(external), _) if !external.api_prefix.is_empty() => {
-            format!("{}.{read_prefix}", external.api_prefix)
+            let prefix = &external.api_prefix;
+            (prefix.clone(), format!("{prefix}.{read_prefix}"))
         }
-        (_, Some(_)) => format!("{api_prefix}.{read_prefix}"),
-        (_, None) => read_prefix.clone(),
+        (_, Some(_)) => (api_prefix.clone(), format!("{api_prefix}.{read_prefix}")),
+        (_, None) => (api_prefix.clone(), read_prefix.clone()),
     };
     Ok(Opened {
         read_path: if config.allow_direct {
@@ -185,6 +190,7 @@ fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Resul
         context,
         stream,
         write_stream,
+        write_api_prefix,
         read_prefix,
         write_prefix,
         api_prefix,

@@ -10,45 +10,63 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::Wanted;
 use crate::engine::error::Error;
 use crate::engine::exchange::{Answer, Exchange, Request};
-use crate::engine::message::{is_marker, is_transient};
+use crate::engine::message::{Stored, is_transient};
 use crate::engine::open::{Opened, ReadPath};
 use crate::engine::tuning;
 
-/// Reads of the keys whose values are not known yet.
-pub(super) struct Reads<'w, 'a> {
-    wanted: &'w mut Wanted<'a>,
-    /// Which of the wanted keys each item is.
+/// Keys that are read, and what becomes of what they hold.
+pub(super) trait Reader {
+    /// The key as it stands in the bucket.
+    fn key(&self, index: usize) -> &str;
+
+    /// Takes a key's last message; `None`: it has none.
+    ///
+    /// # Errors
+    ///
+    /// The answer is over a limit.
+    fn take(&mut self, index: usize, last: Option<Stored>) -> Result<(), Error>;
+}
+
+/// Reads of some of a reader's keys.
+pub(super) struct Reads<'r, R> {
+    reader: &'r mut R,
+    /// Which of the reader's keys each item is.
     items: Vec<usize>,
+    /// `None`: the bucket's own.
+    path: Option<ReadPath>,
     /// The mean size of the values that have come: what an unanswered read is taken to weigh.
     bytes_seen: usize,
     values_seen: usize,
 }
 
-impl<'w, 'a> Reads<'w, 'a> {
-    pub(super) fn of_unknown(wanted: &'w mut Wanted<'a>) -> Self {
+impl<'r, R: Reader> Reads<'r, R> {
+    pub(super) fn new(reader: &'r mut R, items: Vec<usize>, path: Option<ReadPath>) -> Self {
         Self {
-            items: wanted.unknown(),
-            wanted,
+            reader,
+            items,
+            path,
             bytes_seen: 0,
             values_seen: 0,
         }
     }
 
-    fn value(&mut self, item: usize, value: Bytes) -> Answer {
-        self.bytes_seen += value.len();
+    fn found(&mut self, item: usize, stored: Stored) -> Answer {
+        self.bytes_seen += stored.size();
         self.values_seen += 1;
-        match self.wanted.found(self.items[item], value) {
-            Ok(()) => Answer::Done,
-            Err(error) => Answer::Failed(error),
-        }
+        self.take(item, Some(stored))
     }
 
     fn missing(&mut self, item: usize) -> Answer {
-        self.wanted.missing(self.items[item]);
-        Answer::Done
+        self.take(item, None)
+    }
+
+    fn take(&mut self, item: usize, last: Option<Stored>) -> Answer {
+        match self.reader.take(self.items[item], last) {
+            Ok(()) => Answer::Done,
+            Err(error) => Answer::Failed(error),
+        }
     }
 }
 
@@ -65,7 +83,7 @@ struct LeaderAnswer {
     error: Option<jetstream::Error>,
 }
 
-impl Exchange for Reads<'_, '_> {
+impl<R: Reader> Exchange for Reads<'_, R> {
     fn len(&self) -> usize {
         self.items.len()
     }
@@ -83,20 +101,22 @@ impl Exchange for Reads<'_, '_> {
             read_prefix,
             ..
         } = opened;
-        let key = &self.wanted.keys[self.items[item]].encoded;
-        let (subject, payload) = match opened.read_path {
+        let key = self.reader.key(self.items[item]);
+        let by_leader = |api_prefix: &str, stream: &str| {
+            let last_by_subj = &format!("{read_prefix}{key}");
+            let request = serde_json::to_vec(&LastBySubject { last_by_subj });
+            (
+                format!("{api_prefix}.STREAM.MSG.GET.{stream}"),
+                request.unwrap_or_default().into(),
+            )
+        };
+        let (subject, payload) = match self.path.unwrap_or(opened.read_path) {
             ReadPath::Direct => (
                 format!("{api_prefix}.DIRECT.GET.{stream}.{read_prefix}{key}"),
                 Bytes::new(),
             ),
-            ReadPath::Leader => {
-                let last_by_subj = &format!("{read_prefix}{key}");
-                let request = serde_json::to_vec(&LastBySubject { last_by_subj });
-                (
-                    format!("{api_prefix}.STREAM.MSG.GET.{stream}"),
-                    request.unwrap_or_default().into(),
-                )
-            }
+            ReadPath::Leader => by_leader(api_prefix, stream),
+            ReadPath::Origin => by_leader(&opened.write_api_prefix, &opened.write_stream),
         };
         Request {
             subject,
@@ -113,7 +133,7 @@ impl Exchange for Reads<'_, '_> {
         false
     }
 
-    fn answer(&mut self, item: usize, message: Message, _opened: &Opened) -> Answer {
+    fn answer(&mut self, item: usize, mut message: Message, _opened: &Opened) -> Answer {
         match message.status {
             Some(StatusCode::NOT_FOUND) => return self.missing(item),
             Some(status) => {
@@ -125,27 +145,24 @@ impl Exchange for Reads<'_, '_> {
             None => {}
         }
         // A direct get answers with the stored message, whose headers name its stream.
-        if let Some(headers) = &message.headers
-            && headers.get(async_nats::header::NATS_STREAM).is_some()
+        if let Some(headers) = message
+            .headers
+            .take_if(|headers| headers.get(async_nats::header::NATS_STREAM).is_some())
         {
-            return if is_marker(Some(headers)) {
-                self.missing(item)
-            } else {
-                self.value(item, message.payload)
-            };
+            return self.found(item, Stored::direct(headers, message.payload));
         }
         match serde_json::from_slice(&message.payload) {
             Ok(LeaderAnswer {
                 message: Some(raw), ..
             }) => match StreamMessage::try_from(raw) {
-                Ok(stored) if is_marker(Some(&stored.headers)) => self.missing(item),
-                Ok(stored) => self.value(item, stored.payload),
+                Ok(message) => self.found(item, message.into()),
                 Err(error) => unreadable(&error),
             },
             Ok(LeaderAnswer {
                 error: Some(error), ..
             }) => match error.error_code() {
                 ErrorCode::NO_MESSAGE_FOUND => self.missing(item),
+                ErrorCode::STREAM_NOT_FOUND => Answer::Gone,
                 _ if is_transient(&error) => Answer::Again,
                 _ => Answer::Failed(Error::Refused {
                     what: "a read",

@@ -50,6 +50,10 @@ impl<X: Exchange> Run<'_, X> {
             }
             Answer::Again => self.again(item, flight.past, self.backoff),
             Answer::Failed(error) => self.fail(item, error),
+            Answer::Gone => {
+                self.again(item, flight.past, self.backoff)?;
+                self.look_again().await
+            }
             Answer::Outdated(error) => {
                 // One look serves all that were sent before it.
                 let stale = Some(&flight.opened);

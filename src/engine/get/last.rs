@@ -1,0 +1,105 @@
+//! The last messages of some keys: single keys by their leader, which has every write that was
+//! acknowledged.
+//!
+//! A direct get may be answered by a replica that lags, or by a mirror: a server lets a mirror of the
+//! bucket in its domain answer too. So who must read what was written asks the leader, whatever the
+//! number of replicas was when the bucket was last looked at.
+
+use bytes::Bytes;
+
+use super::single::{Reader, Reads};
+use crate::engine::bucket::Bucket;
+use crate::engine::deadline::Deadline;
+use crate::engine::error::Error;
+use crate::engine::exchange;
+use crate::engine::message::Stored;
+use crate::engine::open::ReadPath;
+
+/// The key's value, as the leader has it.
+pub(in crate::engine) async fn get(
+    bucket: &Bucket,
+    key: &str,
+    deadline: &Deadline,
+) -> Result<Option<Bytes>, Error> {
+    let encoded = bucket.encoding().encode(key)?;
+    let last = last(bucket, &encoded, ReadPath::Leader, deadline).await?;
+    let value = last.and_then(Stored::into_value);
+    let size = value.as_ref().map_or(0, Bytes::len);
+    bucket.limits().check_bytes(key.len() + size)?;
+    Ok(value)
+}
+
+/// Whether the key has a value. The value comes along: the server has no request for less.
+pub(in crate::engine) async fn exists(
+    bucket: &Bucket,
+    key: &str,
+    deadline: &Deadline,
+) -> Result<bool, Error> {
+    let encoded = bucket.encoding().encode(key)?;
+    let last = last(bucket, &encoded, ReadPath::Leader, deadline).await?;
+    Ok(last.and_then(Stored::into_value).is_some())
+}
+
+/// The last message of a key, as it stands in the bucket.
+pub(in crate::engine) async fn last(
+    bucket: &Bucket,
+    encoded: &str,
+    path: ReadPath,
+    deadline: &Deadline,
+) -> Result<Option<Stored>, Error> {
+    let mut one = One {
+        encoded,
+        last: None,
+    };
+    let mut reads = Reads::new(&mut one, vec![0], Some(path));
+    exchange::run(bucket, &mut reads, deadline).await?;
+    Ok(one.last)
+}
+
+struct One<'a> {
+    encoded: &'a str,
+    last: Option<Stored>,
+}
+
+impl Reader for One<'_> {
+    fn key(&self, _index: usize) -> &str {
+        self.encoded
+    }
+
+    fn take(&mut self, _index: usize, last: Option<Stored>) -> Result<(), Error> {
+        self.last = last;
+        Ok(())
+    }
+}
+
+/// Where the last message of each key stands, as it stands in the bucket; 0 for a key without one.
+pub(in crate::engine) async fn revisions(
+    bucket: &Bucket,
+    encoded: &[&str],
+    deadline: &Deadline,
+) -> Result<Vec<u64>, Error> {
+    let mut revisions = Revisions {
+        encoded,
+        revisions: vec![0; encoded.len()],
+    };
+    let all = (0..encoded.len()).collect();
+    let mut reads = Reads::new(&mut revisions, all, None);
+    exchange::run(bucket, &mut reads, deadline).await?;
+    Ok(revisions.revisions)
+}
+
+struct Revisions<'a> {
+    encoded: &'a [&'a str],
+    revisions: Vec<u64>,
+}
+
+impl Reader for Revisions<'_> {
+    fn key(&self, index: usize) -> &str {
+        self.encoded[index]
+    }
+
+    fn take(&mut self, index: usize, last: Option<Stored>) -> Result<(), Error> {
+        self.revisions[index] = last.map_or(0, |last| last.revision());
+        Ok(())
+    }
+}
