@@ -10,6 +10,7 @@ mod deadline;
 mod error;
 mod exchange;
 mod get;
+mod increment;
 mod key;
 mod keys;
 mod message;
@@ -22,4 +23,5 @@ pub use connection::{Auth, Connection, ConnectionSettings, Connections, Secret, 
 pub use deadline::Deadline;
 pub use error::{Error, Kind};
 pub use key::{KeyEncoding, KeyProblem, MAX_KEY_BYTES};
+pub use keys::Page;
 pub use open::{BucketSpec, BucketTemplate};

@@ -9,7 +9,9 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::Connection;
 use super::deadline::Deadline;
 use super::error::Error;
+use super::increment::{self, Counters};
 use super::key::KeyEncoding;
+use super::keys::Page;
 use super::open::{BucketSpec, Opened, open};
 use super::{get, keys, write};
 
@@ -83,6 +85,7 @@ pub struct Bucket {
     opened: RwLock<Option<Arc<Opened>>>,
     /// The last look at the stream. Locked while there is one, so that waiting calls share it.
     look: Mutex<Option<Look>>,
+    counters: Counters,
 }
 
 #[derive(Debug)]
@@ -109,6 +112,7 @@ impl Bucket {
             slots,
             opened: RwLock::default(),
             look: Mutex::default(),
+            counters: Counters::default(),
         }
     }
 
@@ -145,6 +149,43 @@ impl Bucket {
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
         get::get_many(self, keys, &deadline).await
+    }
+
+    /// The key's value, if it has one. What was written before is read.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be read.
+    pub async fn get(&self, key: &str, deadline: Deadline) -> Result<Option<Bytes>, Error> {
+        get::get(self, key, &deadline).await
+    }
+
+    /// Whether the key has a value. What was written before is seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bucket::get`].
+    pub async fn exists(&self, key: &str, deadline: Deadline) -> Result<bool, Error> {
+        get::exists(self, key, &deadline).await
+    }
+
+    /// Adds `delta` to the number that is the key's value, 0 if it has none, and returns the sum.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotANumber`] or [`Error::Overflow`], or why the key could not be read or written.
+    pub async fn increment(&self, key: &str, delta: u64, deadline: Deadline) -> Result<u64, Error> {
+        increment::increment(self, key, delta, &deadline).await
+    }
+
+    /// A page of the keys that have a value: those that were written last after the place in the
+    /// stream that the page before ended at.
+    ///
+    /// # Errors
+    ///
+    /// Why the bucket could not be listed.
+    pub async fn list_keys(&self, after: u64, deadline: Deadline) -> Result<Page, Error> {
+        keys::page(self, after, &deadline).await
     }
 
     /// Every key that has a value, each once, in no order.
@@ -202,6 +243,10 @@ impl Bucket {
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     pub(super) fn encoding(&self) -> KeyEncoding {

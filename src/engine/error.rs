@@ -94,6 +94,23 @@ pub enum Error {
         /// What the server said.
         reason: String,
     },
+    /// The value of a key that is to be incremented is not a number.
+    #[error(
+        "the value of key {key:?} cannot be incremented: it is not a number from 0 to 2^64 - 1 in \
+         decimal text"
+    )]
+    NotANumber {
+        /// The key, shortened if it is long.
+        key: String,
+    },
+    /// The sum does not fit.
+    #[error("key {key:?} cannot be incremented by {delta}: the sum is over 2^64 - 1")]
+    Overflow {
+        /// The key, shortened if it is long.
+        key: String,
+        /// What was to be added.
+        delta: u64,
+    },
     /// The bucket holds something that this link cannot read.
     #[error("{0}")]
     Unreadable(String),
@@ -120,7 +137,10 @@ impl Error {
         match self {
             Self::NoSuchBucket { .. } | Self::NotABucket { .. } => Kind::NoSuchBucket,
             Self::AccessDenied { .. } => Kind::AccessDenied,
-            Self::InvalidKey { .. } | Self::ValueTooLarge { .. } => Kind::InvalidArgument,
+            Self::InvalidKey { .. }
+            | Self::ValueTooLarge { .. }
+            | Self::NotANumber { .. }
+            | Self::Overflow { .. } => Kind::InvalidArgument,
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::Unavailable { .. } => Kind::Unavailable,
             Self::Refused { .. } | Self::Unreadable(_) => Kind::Other,

@@ -1,8 +1,10 @@
 //! Listing a bucket: the last message of each key, headers only, by a consumer of its own.
 
 mod consumer;
+mod page;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use async_nats::Message;
 use futures::TryStreamExt as _;
@@ -15,14 +17,35 @@ use super::message::is_marker;
 use super::open::Opened;
 use super::{get, tuning};
 
+pub use page::Page;
+
 pub(super) async fn keys(bucket: &Bucket, deadline: &Deadline) -> Result<Vec<String>, Error> {
+    let list = |opened: Arc<Opened>| async move { list(bucket, &opened, deadline).await };
+    uninterrupted(bucket, deadline, list).await
+}
+
+/// A page of the keys: those whose last message comes after this place in the stream.
+pub(super) async fn page(bucket: &Bucket, after: u64, deadline: &Deadline) -> Result<Page, Error> {
+    let read =
+        |opened: Arc<Opened>| async move { page::read(bucket, &opened, after, deadline).await };
+    uninterrupted(bucket, deadline, read).await
+}
+
+/// Does some listing until it goes through without interruption, or the time is over.
+async fn uninterrupted<T, F>(
+    bucket: &Bucket,
+    deadline: &Deadline,
+    list: impl Fn(Arc<Opened>) -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
     let mut opened = bucket.opened(deadline).await?;
     let mut backoff = tuning::BACKOFF.0;
     loop {
         bucket.ready(deadline).await?;
-        let listed = timeout_at(deadline.end(), list(bucket, &opened, deadline));
-        match listed.await {
-            Ok(Ok(keys)) => return Ok(keys),
+        match timeout_at(deadline.end(), list(Arc::clone(&opened))).await {
+            Ok(Ok(listed)) => return Ok(listed),
             Ok(Err(Failure::Final(error))) => return Err(error),
             Ok(Err(Failure::Interrupted)) if Instant::now() < deadline.settle() => {
                 sleep(backoff).await;

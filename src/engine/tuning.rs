@@ -44,6 +44,14 @@ pub(super) const BACKOFF: (Duration, Duration) =
 /// How long one look at a bucket's stream may hold up a batch.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
 
+/// How long an increment waits, at random and at most, before it reads a key again that another
+/// writer changed under it: doubled from the first to the second.
+pub(super) const CONTENTION: (Duration, Duration) =
+    (Duration::from_millis(1), Duration::from_millis(32));
+
+/// Messages looked at for one page of `list-keys`, each of which may be a key's last.
+pub(super) const KEYS_PAGE: usize = 8192;
+
 /// Keys asked for at once while listing a bucket: many, as nothing comes between two pages, and far
 /// fewer than the client drops messages for (65,536 by default).
 pub(super) const LIST_PAGE: usize = 16_384;

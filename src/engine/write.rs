@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_nats::Message;
-use async_nats::header::{HeaderMap, NATS_MESSAGE_ID};
+use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::ErrorCode;
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -15,13 +16,16 @@ use super::deadline::Deadline;
 use super::error::Error;
 use super::exchange::{self, Exchange, Request};
 use super::key::{KeyEncoding, shorten};
-use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_transient};
+use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_conflict, is_transient};
 use super::open::Opened;
 use super::tuning;
 
 /// What the header block may add to a value: the status line, one `Nats-Msg-Id`, and the operation
 /// of a delete.
 const HEADER_ROOM: usize = 96;
+
+/// What the revision that a write expects adds to that.
+const EXPECTED_ROOM: usize = 64;
 
 pub(super) async fn set_many(
     bucket: &Bucket,
@@ -43,6 +47,40 @@ pub(super) async fn set_many(
     let mut writes = Writes::new("set", writes.collect::<Result<_, _>>()?);
     writes.check_sizes(bucket, deadline).await?;
     writes.run(bucket, deadline).await
+}
+
+/// What became of a write that expects a revision.
+pub(super) enum Replaced {
+    /// It is the key's last message, and of this revision.
+    Yes(u64),
+    /// The key's last message is another one than expected.
+    No,
+    /// The same; but as this write was sent more than once, that one may be the write itself, which
+    /// has this id, or have come after it.
+    Unclear(String),
+}
+
+/// Sets a key, if its last message is still that of the revision `expected` (0: there is none).
+pub(super) async fn replace(
+    bucket: &Bucket,
+    key: &str,
+    value: Bytes,
+    expected: u64,
+    deadline: &Deadline,
+) -> Result<Replaced, Error> {
+    let write = Write::new(bucket.encoding(), key.to_owned(), Some(value))?;
+    let mut writes = Writes::new("set", vec![write]);
+    writes.expected = Some(expected);
+    writes.check_sizes(bucket, deadline).await?;
+    exchange::run(bucket, &mut writes, deadline).await?;
+    if let Some(cause) = writes.failures.cause {
+        return Err(cause);
+    }
+    Ok(match writes.revision {
+        Some(revision) => Replaced::Yes(revision),
+        None if writes.repeated.load(Ordering::Relaxed) => Replaced::Unclear(writes.id(0)),
+        None => Replaced::No,
+    })
 }
 
 pub(super) async fn delete_many(
@@ -110,6 +148,12 @@ struct Writes {
     /// With the write's place it is the `Nats-Msg-Id`, by which the server knows a second copy.
     batch_id: String,
     max_payload: usize,
+    /// The revision that the last message of the key has to have.
+    expected: Option<u64>,
+    /// The revision of what was written last.
+    revision: Option<u64>,
+    /// Whether a write that may have been carried out was sent again.
+    repeated: AtomicBool,
     items: Vec<Write>,
     failures: Failures,
 }
@@ -128,6 +172,9 @@ impl Writes {
             verb,
             batch_id: nuid::next().to_string(),
             max_payload: usize::MAX,
+            expected: None,
+            revision: None,
+            repeated: AtomicBool::new(false),
             items,
             failures: Failures::default(),
         }
@@ -184,7 +231,12 @@ impl Writes {
         let max = opened
             .max_message
             .map_or(self.max_payload, |max| max.min(self.max_payload));
-        self.weight(item) + HEADER_ROOM <= max
+        let expected = self.expected.map_or(0, |_| EXPECTED_ROOM);
+        self.weight(item) + HEADER_ROOM + expected <= max
+    }
+
+    fn id(&self, item: usize) -> String {
+        format!("{}{item}", self.batch_id)
     }
 }
 
@@ -201,7 +253,10 @@ impl Exchange for Writes {
         let write = &self.items[item];
         let mut headers = HeaderMap::new();
         if self.has_id(item, opened) {
-            headers.insert(NATS_MESSAGE_ID, format!("{}{item}", self.batch_id));
+            headers.insert(NATS_MESSAGE_ID, self.id(item));
+        }
+        if let Some(expected) = self.expected {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         }
         if write.value.is_none() {
             headers.insert(KV_OPERATION, KV_DELETE);
@@ -231,11 +286,13 @@ impl Exchange for Writes {
             Err(error) => return not_acknowledged(&error),
         };
         if answer.is_of(&opened.write_stream) {
+            self.revision = Some(answer.seq);
             return exchange::Answer::Done;
         }
         match answer.error {
             None => not_acknowledged(&format_args!("it is of stream {:?}", answer.stream)),
             Some(error) if is_transient(&error) => exchange::Answer::Again,
+            Some(error) if self.expected.is_some() && is_conflict(&error) => exchange::Answer::Done,
             Some(error) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
                 let size = self.weight(item);
                 if let Some(max) = opened.max_message.filter(|&max| size > max) {
@@ -277,7 +334,9 @@ impl Exchange for Writes {
     /// A write is repeated only while the server would know it again, or it could be applied
     /// twice, and over somebody else's newer value.
     fn repeatable(&self, item: usize, sent: Instant, opened: &Opened) -> bool {
-        self.has_id(item, opened) && sent.elapsed() < opened.duplicate_window / 2
+        let repeatable = self.has_id(item, opened) && sent.elapsed() < opened.duplicate_window / 2;
+        self.repeated.fetch_or(repeatable, Ordering::Relaxed);
+        repeatable
     }
 
     fn failed(&mut self, item: usize, error: Error) -> ControlFlow<Error> {

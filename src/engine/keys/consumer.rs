@@ -36,7 +36,8 @@ pub(super) async fn read(
     if stream.cached_info().state.messages == 0 {
         return Ok(true);
     }
-    let consumer = create(&stream, opened).await?;
+    let filter = format!("{}>", opened.read_prefix);
+    let consumer = create(&stream, DeliverPolicy::LastPerSubject, filter).await?;
     let complete = read_pages(listing, &consumer, last, deadline).await;
     drop_consumer(
         listing.bucket,
@@ -50,7 +51,12 @@ pub(super) async fn read(
 
 /// Only tidiness, for which nobody waits: the server drops the consumer by itself when it is not
 /// used.
-async fn drop_consumer(bucket: &Bucket, opened: &Opened, name: &str, deadline: &Deadline) {
+pub(super) async fn drop_consumer(
+    bucket: &Bucket,
+    opened: &Opened,
+    name: &str,
+    deadline: &Deadline,
+) {
     let Opened {
         api_prefix, stream, ..
     } = opened;
@@ -63,10 +69,14 @@ async fn drop_consumer(bucket: &Bucket, opened: &Opened, name: &str, deadline: &
     let _ = timeout_at(deadline.end(), request).await;
 }
 
-async fn create(stream: &Stream, opened: &Opened) -> Result<PullConsumer, Failure> {
+pub(super) async fn create(
+    stream: &Stream,
+    deliver_policy: DeliverPolicy,
+    filter_subject: String,
+) -> Result<PullConsumer, Failure> {
     let consumer = stream.create_consumer(pull::Config {
-        filter_subject: format!("{}>", opened.read_prefix),
-        deliver_policy: DeliverPolicy::LastPerSubject,
+        filter_subject,
+        deliver_policy,
         ack_policy: AckPolicy::None,
         headers_only: true,
         memory_storage: true,

@@ -1,0 +1,176 @@
+//! A page of a bucket's keys, which begins at a place in its stream.
+//!
+//! The messages after that place are looked at in their order. A key that is overwritten meanwhile
+//! moves towards the end, so it is met on this page or a later one, and none that was there all the
+//! while is missed; nobody keeps anything between two pages. A message that is not the last of its
+//! key says nothing, for the last one is still to come.
+
+use std::collections::HashMap;
+
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use futures::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Failure, consumer};
+use crate::engine::bucket::Bucket;
+use crate::engine::deadline::Deadline;
+use crate::engine::get;
+use crate::engine::message::is_marker;
+use crate::engine::open::Opened;
+use crate::engine::tuning;
+
+/// A page of a bucket's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The keys, each once.
+    pub keys: Vec<String>,
+    /// Where the next page begins, unless this is the last one.
+    pub next: Option<u64>,
+}
+
+pub(super) async fn read(
+    bucket: &Bucket,
+    opened: &Opened,
+    after: u64,
+    deadline: &Deadline,
+) -> Result<Page, Failure> {
+    let stream = opened
+        .context
+        .get_stream(&opened.stream)
+        .await
+        .map_err(|_| Failure::Interrupted)?;
+    let mut scan = Scan {
+        bucket,
+        prefix: &opened.read_prefix,
+        reached: after,
+        last: HashMap::new(),
+        bytes: 0,
+    };
+    if after < stream.cached_info().state.last_sequence {
+        // Without a filter, which a server would count the matches of: all messages are keys'.
+        let policy = DeliverPolicy::ByStartSequence {
+            start_sequence: after + 1,
+        };
+        let consumer = consumer::create(&stream, policy, String::new()).await?;
+        let scanned = scan.run(&consumer, deadline).await;
+        consumer::drop_consumer(bucket, opened, &consumer.cached_info().name, deadline).await;
+        scanned?;
+    }
+    let more = is_more(&stream, opened, scan.reached).await?;
+    if more && scan.reached == after {
+        // The consumer is at a replica that lags behind the leader.
+        return Err(Failure::Interrupted);
+    }
+    let next = more.then_some(scan.reached);
+    let history = stream.cached_info().config.max_messages_per_subject > 1;
+    let keys = if more && history {
+        scan.keys_without_later(deadline).await?
+    } else {
+        scan.keys()?
+    };
+    Ok(Page { keys, next })
+}
+
+/// Whether the leader has a message after this place.
+async fn is_more(stream: &Stream, opened: &Opened, reached: u64) -> Result<bool, Failure> {
+    let next = stream
+        .raw_message_builder()
+        .sequence(reached.saturating_add(1))
+        .next_by_subject(format!("{}>", opened.read_prefix))
+        .send();
+    match next.await {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(false),
+        Err(_) => Err(Failure::Interrupted),
+    }
+}
+
+/// What the messages of a page say of their keys.
+struct Scan<'a> {
+    bucket: &'a Bucket,
+    prefix: &'a str,
+    /// The last message looked at.
+    reached: u64,
+    /// For each key, as it stands in the bucket, its last message of the page and whether that is a
+    /// value.
+    last: HashMap<String, (u64, bool)>,
+    bytes: usize,
+}
+
+impl Scan<'_> {
+    /// Looks at as many messages as make a page. Whatever ends it early only makes the page
+    /// shorter.
+    async fn run(&mut self, consumer: &PullConsumer, deadline: &Deadline) -> Result<(), Failure> {
+        let pending = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
+        let limits = self.bucket.limits();
+        let most = tuning::KEYS_PAGE.min(limits.max_batch_keys).min(pending);
+        if most == 0 {
+            return Ok(());
+        }
+        let slot = timeout_at(deadline.settle(), self.bucket.slots().acquire());
+        let Ok(Ok(_slot)) = slot.await else {
+            return Err(Failure::Interrupted);
+        };
+        let messages = consumer.fetch().max_messages(most).messages();
+        let messages = messages.await.map_err(|_| Failure::Interrupted)?;
+        let mut messages = messages.take(most);
+        let mut delivered = 0;
+        loop {
+            let patience = (Instant::now() + deadline.patience()).min(deadline.settle());
+            let Ok(Some(Ok(message))) = timeout_at(patience, messages.next()).await else {
+                return Ok(());
+            };
+            let info = message.info().map_err(|_| Failure::Interrupted)?;
+            delivered += 1;
+            // Without those that were lost on the way, this one would end the page too far on.
+            if info.consumer_sequence != delivered || !self.take(&message, info.stream_sequence)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes a message in. Answers whether there is room for it on the page.
+    fn take(&mut self, message: &jetstream::Message, sequence: u64) -> Result<bool, Failure> {
+        if let Some(key) = message.subject.strip_prefix(self.prefix) {
+            self.bytes += key.len();
+            match self.bucket.limits().check_bytes(self.bytes) {
+                Err(error) if self.last.is_empty() => return Err(error.into()),
+                Err(_) => return Ok(false),
+                Ok(()) => {}
+            }
+            let is_value = !is_marker(message.headers.as_ref());
+            self.last.insert(key.to_owned(), (sequence, is_value));
+        }
+        self.reached = sequence;
+        Ok(true)
+    }
+
+    /// The keys whose last message is on the page, and is a value.
+    ///
+    /// Their last messages are read, for nothing else tells where they are. If a replica answers that
+    /// lags, the message on the page is the later one.
+    async fn keys_without_later(self, deadline: &Deadline) -> Result<Vec<String>, Failure> {
+        let values = self.last.iter().filter(|(_, (_, is_value))| *is_value);
+        let (keys, here): (Vec<_>, Vec<_>) = values
+            .map(|(key, (sequence, _))| (key.as_str(), *sequence))
+            .unzip();
+        let revisions = get::revisions(self.bucket, &keys, deadline).await?;
+        keys.into_iter()
+            .zip(here.into_iter().zip(revisions))
+            .filter(|(_, (here, last))| last <= here)
+            .map(|(key, _)| self.decode(key))
+            .collect()
+    }
+
+    /// The keys whose last message on the page is a value.
+    fn keys(self) -> Result<Vec<String>, Failure> {
+        let values = self.last.iter().filter(|(_, (_, is_value))| *is_value);
+        values.map(|(key, _)| self.decode(key)).collect()
+    }
+
+    fn decode(&self, key: &str) -> Result<String, Failure> {
+        Ok(self.bucket.encoding().decode(key)?)
+    }
+}
