@@ -1,9 +1,10 @@
 //! The lattice side: wRPC calls in, typed answers out.
 //!
-//! A function of an interface (`eventual_batch`, `batch`) turns wire types into the engine's and
+//! A function of an interface (`eventual_batch`, `batch`, `store`, `atomics`) turns wire types into the engine's and
 //! back; what all of them do alike is in `call`; `function`, `invocation` and `handshake` speak wRPC,
 //! and `serve` runs the calls.
 
+mod atomics;
 mod batch;
 mod call;
 mod eventual_batch;
@@ -13,6 +14,7 @@ mod invocation;
 mod parameters;
 mod serve;
 mod size;
+mod store;
 
 pub use bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
 pub use function::Lattice;

@@ -17,8 +17,22 @@ use tokio::time::{sleep, timeout};
 
 const COMPONENT: &str = "component";
 const LONG: Duration = Duration::from_secs(120);
-const INSTANCE: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
-const FUNCTIONS: [&str; 5] = ["open-bucket", "get-many", "keys", "set-many", "delete-many"];
+const FUNCTIONS: [&str; 14] = [
+    "eventual-batch@0.1.0.open-bucket",
+    "eventual-batch@0.1.0.get-many",
+    "eventual-batch@0.1.0.keys",
+    "eventual-batch@0.1.0.set-many",
+    "eventual-batch@0.1.0.delete-many",
+    "batch@0.2.0-draft.get-many",
+    "batch@0.2.0-draft.set-many",
+    "batch@0.2.0-draft.delete-many",
+    "store@0.2.0-draft.get",
+    "store@0.2.0-draft.set",
+    "store@0.2.0-draft.delete",
+    "store@0.2.0-draft.exists",
+    "store@0.2.0-draft.list-keys",
+    "atomics@0.2.0-draft.increment",
+];
 
 on_oldest_and_newest! {
     a_small_batch_does_not_wait_for_the_end_of_a_large_one,
@@ -114,11 +128,11 @@ async fn a_caller_that_never_sends_its_parameters_holds_up_nobody(version: &str)
 
     let inbox = lattice.new_inbox();
     let mut accepted = lattice.subscribe(format!("{inbox}.>")).await?;
-    for function in FUNCTIONS {
+    for (place, function) in FUNCTIONS.into_iter().enumerate() {
         for number in 0..STUCK {
             // A text of 7 bytes, of which 3 are sent; or nothing at all.
             let begun: &[u8] = if number % 2 == 0 { b"\x07def" } else { b"" };
-            let reply = format!("{inbox}.{function}.{number}");
+            let reply = format!("{inbox}.{place}.{number}");
             invoke(&stack, &lattice, function, Some(reply), begun).await?;
         }
     }
@@ -148,7 +162,7 @@ async fn garbage_for_parameters_harms_nobody(version: &str) -> Result<()> {
 
     let inbox = lattice.new_inbox();
     let mut answers = lattice.subscribe(format!("{inbox}.>")).await?;
-    let garbage: [&[u8]; 6] = [
+    let garbage: [&[u8]; 8] = [
         b"",
         &[0xff; 200],
         // A text that is not UTF-8.
@@ -156,12 +170,15 @@ async fn garbage_for_parameters_harms_nobody(version: &str) -> Result<()> {
         // Lengths of 4 GiB and of 2 PiB.
         b"\xff\xff\xff\xff\x0f",
         b"\x07default\xff\xff\xff\xff\xff\xff\xff\x03",
+        // A key of 4 GiB, and a value or a number after one of three bytes.
+        b"\x07default\xff\xff\xff\xff\x0f",
+        b"\x07default\x03key\xff\xff\xff\xff\x0f",
         // More than the parameters.
         b"\x07default\x00trailing",
     ];
-    for function in FUNCTIONS {
+    for (place, function) in FUNCTIONS.into_iter().enumerate() {
         for (number, bytes) in garbage.into_iter().enumerate() {
-            let reply = format!("{inbox}.{function}.{number}");
+            let reply = format!("{inbox}.{place}.{number}");
             invoke(&stack, &lattice, function, Some(reply), bytes).await?;
             // Nobody to answer.
             invoke(&stack, &lattice, function, None, bytes).await?;
@@ -219,7 +236,7 @@ async fn a_caller_that_does_not_end_its_parameters_is_answered(version: &str) ->
     for _ in 0..3 {
         let inbox = lattice.new_inbox();
         let mut results = lattice.subscribe(format!("{inbox}.results")).await?;
-        invoke(&stack, &lattice, "get-many", Some(inbox), params).await?;
+        invoke(&stack, &lattice, FUNCTIONS[1], Some(inbox), params).await?;
         for part in [expected, b""] {
             let message = timeout(LONG, results.next()).await?.context("cut off")?;
             ensure!(message.payload == part, "{:?}", message.payload);
@@ -246,7 +263,7 @@ async fn invoke(
     begun: &[u8],
 ) -> Result<()> {
     let subject = format!(
-        "{}.{}.wrpc.0.0.1.{INSTANCE}.{function}",
+        "{}.{}.wrpc.0.0.1.wrpc:keyvalue/{function}",
         stack.provider.lattice(),
         stack.provider.key()
     );

@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::bindings::wrpc::keyvalue0_2_0_draft::store::Error;
-use super::call::{Call, CallError, Params, answer, delete_many};
+use super::call::{Call, Params, answer, delete_many};
 use super::function::{Function, Lattice, function};
-use crate::engine::Kind;
+use super::store::{Answer, Error};
 use crate::links::Links;
 
 const INSTANCE: &str = "wrpc:keyvalue/batch@0.2.0-draft";
-
-type Answer<T> = (Result<T, Error>,);
 
 pub(super) async fn functions(
     lattice: &Lattice,
@@ -55,16 +52,4 @@ async fn set_many(call: Call, params: Params<(String, Vec<(String, Bytes)>)>) ->
         .await
     })
     .await
-}
-
-impl From<CallError> for Error {
-    fn from(error: CallError) -> Self {
-        match error.kind() {
-            Kind::NoSuchBucket => Self::NoSuchStore,
-            Kind::AccessDenied => Self::AccessDenied,
-            Kind::InvalidArgument | Kind::TooLarge | Kind::Unavailable | Kind::Other => {
-                Self::Other(error.to_string())
-            }
-        }
-    }
 }

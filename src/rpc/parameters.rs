@@ -4,7 +4,7 @@
 //! would end the process for lack of memory, a few bytes after the call began; so here room is made
 //! for what has come. The elements are wRPC's to decode.
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio_util::codec::Decoder;
 use wrpc_transport::{Decode, Deferred as _};
 use wrpc_transport_nats::Reader;
@@ -12,7 +12,7 @@ use wrpc_transport_nats::Reader;
 /// The longest name of a bucket that is read, in bytes.
 const MAX_NAME_BYTES: usize = 64 * 1024;
 
-/// The parameters of a function: the name of a bucket, and of a batch also a list.
+/// The parameters of a function: the name of a bucket, and then a list if it is a batch, or a key.
 pub trait Parameters: Sized {
     /// Takes them from the bytes that have come so far; there is one for each call.
     type Decoder: Decoder<Item = Self, Error = Refusal> + Send;
@@ -130,6 +130,38 @@ impl<T> List<T> {
     }
 }
 
+macro_rules! parameters_of_one_key {
+    ($($parameters:ty),*) => {$(
+        impl Parameters for $parameters {
+            type Decoder = PlainDecoder<Self>;
+
+            fn decoder(_: usize) -> PlainDecoder<Self> {
+                PlainDecoder(<Self as Decode<Reader>>::Decoder::default())
+            }
+        }
+    )*};
+}
+
+parameters_of_one_key!(
+    (String, String),
+    (String, String, Bytes),
+    (String, String, u64),
+    (String, Option<u64>)
+);
+
+/// The decoder of parameters without a list: wRPC's own, which makes no room in advance for a string
+/// or for bytes.
+pub struct PlainDecoder<P: Decode<Reader>>(P::Decoder);
+
+impl<P: Decode<Reader>> Decoder for PlainDecoder<P> {
+    type Item = P;
+    type Error = Refusal;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<P>, Refusal> {
+        self.0.decode(src).map_err(|_| Refusal::Malformed)
+    }
+}
+
 /// Takes a name off `src`, or nothing if not all of it is there.
 fn take_name(src: &mut BytesMut) -> Result<Option<String>, Refusal> {
     let Some((bytes, rest)) = length(src)? else {
@@ -225,5 +257,25 @@ mod tests {
         let list = decoder.list.unwrap();
         assert_eq!((list.length, list.elements.len()), (MAX, 1));
         assert!(list.elements.capacity() < 100);
+    }
+
+    #[test]
+    fn a_key_or_value_that_lies_about_its_length_gets_no_room() {
+        fn room<P: Parameters>(bytes: &[u8]) -> usize {
+            let mut buffer = BytesMut::from(bytes);
+            let decoded = P::decoder(3).decode(&mut buffer);
+            assert!(matches!(decoded, Ok(None)), "{bytes:?}");
+            buffer.capacity()
+        }
+        for lie in [
+            &b"\x01b\xff\xff\xff\xff\x0f"[..],
+            b"\x01b\xff\xff\xff\xff\x0fstart",
+        ] {
+            assert!(room::<(String, String)>(lie) < 1024);
+            assert!(room::<(String, String, u64)>(lie) < 1024);
+            assert!(room::<(String, String, Bytes)>(lie) < 1024);
+        }
+        let value = b"\x01b\x01k\xff\xff\xff\xff\x0fstart";
+        assert!(room::<(String, String, Bytes)>(value) < 1024);
     }
 }

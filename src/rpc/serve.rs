@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::function::{Function, Lattice};
-use super::{batch, eventual_batch};
+use super::{atomics, batch, eventual_batch, store};
 use crate::links::Links;
 
 /// Invocations under way in this process, at most. Those that come while it is full wait in their
@@ -52,7 +52,7 @@ impl Default for Serving {
 }
 
 impl Serving {
-    /// Subscribes to the invocations of both interfaces, and serves them in the background.
+    /// Subscribes to the invocations of all interfaces, and serves them in the background.
     ///
     /// # Errors
     ///
@@ -60,6 +60,8 @@ impl Serving {
     pub async fn start(&self, lattice: &Lattice, links: &Arc<Links>) -> anyhow::Result<()> {
         let mut functions = eventual_batch::functions(lattice, links).await?;
         functions.extend(batch::functions(lattice, links).await?);
+        functions.extend(store::functions(lattice, links).await?);
+        functions.extend(atomics::functions(lattice, links).await?);
         for function in functions {
             self.calls
                 .spawn(accept(function, lattice.nats.clone(), self.clone()));

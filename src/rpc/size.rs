@@ -4,9 +4,13 @@
 use bytes::Bytes;
 
 use super::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
+use super::bindings::exports::wrpc::keyvalue0_2_0_draft::store::KeyResponse;
 
 /// A length, or the number of a variant's case, takes at most so many bytes.
 const PREFIX: usize = 5;
+
+/// A number of 64 bits takes at most so many.
+const NUMBER: usize = 10;
 
 pub(super) trait EncodedSize {
     /// At most so many bytes; of an error, which is small, only about as many.
@@ -43,10 +47,34 @@ impl EncodedSize for String {
     }
 }
 
+impl EncodedSize for Bytes {
+    fn encoded_size(&self) -> usize {
+        PREFIX + self.len()
+    }
+}
+
+impl EncodedSize for bool {
+    fn encoded_size(&self) -> usize {
+        1
+    }
+}
+
+impl EncodedSize for u64 {
+    fn encoded_size(&self) -> usize {
+        NUMBER
+    }
+}
+
 impl EncodedSize for (String, Bytes) {
     fn encoded_size(&self) -> usize {
         let (key, value) = self;
-        key.encoded_size() + PREFIX + value.len()
+        key.encoded_size() + value.encoded_size()
+    }
+}
+
+impl EncodedSize for KeyResponse {
+    fn encoded_size(&self) -> usize {
+        self.keys.encoded_size() + self.cursor.encoded_size()
     }
 }
 

@@ -1,3 +1,5 @@
+mod single;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use wrpc_transport_nats::Client;
 use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch;
 use crate::bindings::wrpc::keyvalue0_2_0_draft::batch;
 use crate::value::{BatchError, Error, Value};
+
+pub use single::{AtomicsCaller, StoreCaller};
 
 /// How long a [`Caller`] waits for an answer unless told otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,6 +6,7 @@
 
 mod bindings;
 mod caller;
+mod cluster;
 mod link;
 mod logging;
 mod nats_server;
@@ -20,7 +21,8 @@ pub use async_nats;
 pub use wasmcloud_core::HealthCheckResponse;
 pub use wasmcloud_core::logging::Level;
 
-pub use caller::{BatchCaller, Caller, DEFAULT_TIMEOUT};
+pub use caller::{AtomicsCaller, BatchCaller, Caller, DEFAULT_TIMEOUT, StoreCaller};
+pub use cluster::Cluster;
 pub use link::Link;
 pub use logging::init_tracing;
 pub use nats_server::{Connection, NatsServer, NatsServerBuilder};
@@ -28,4 +30,4 @@ pub use provider::{PROVIDER_ENV, Provider, ProviderBuilder};
 pub use random::free_port;
 pub use stack::{Stack, StackBuilder};
 pub use tools::{NATS_VERSIONS, NEWEST, OLDEST, TOOLS_ENV, nats_server_binary, tools_dir};
-pub use value::{BatchError, Error, Value};
+pub use value::{BatchError, Error, KeyResponse, Value};

@@ -54,6 +54,14 @@ impl Link {
         self
     }
 
+    /// Links all that a component may import of `wasi:keyvalue@0.2.0-draft`.
+    #[must_use]
+    pub fn wasi_keyvalue(mut self) -> Self {
+        "wasi".clone_into(&mut self.namespace);
+        self.interfaces = ["atomics", "batch", "store"].map(str::to_owned).to_vec();
+        self
+    }
+
     /// Sets one key of the configuration.
     #[must_use]
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {

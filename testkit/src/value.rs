@@ -6,8 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 pub use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch::Error;
 /// A value of `wrpc:keyvalue/eventual-batch@0.1.0`.
 pub use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch::Value;
-/// An error of `wrpc:keyvalue/batch@0.2.0-draft`.
+/// An error of `batch`, `store` and `atomics` of `wrpc:keyvalue@0.2.0-draft`.
 pub use crate::bindings::wrpc::keyvalue0_2_0_draft::store::Error as BatchError;
+/// A page of keys of `wrpc:keyvalue/store@0.2.0-draft`.
+pub use crate::bindings::wrpc::keyvalue0_2_0_draft::store::KeyResponse;
 
 impl Value {
     /// `Utf8` where the bytes are valid UTF-8, else `Base64`.

@@ -5,6 +5,7 @@
 pub mod interface;
 pub mod jwt;
 pub mod load;
+pub mod proxy;
 pub mod tls;
 pub mod waiting;
 pub mod wire;

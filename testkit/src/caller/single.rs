@@ -1,0 +1,91 @@
+//! The calls about single keys.
+
+use anyhow::Result;
+use bytes::Bytes;
+
+use super::Caller;
+use crate::bindings::wrpc::keyvalue0_2_0_draft::{atomics, store};
+use crate::value::{BatchError, KeyResponse};
+
+impl Caller {
+    /// Calls of `wrpc:keyvalue/store@0.2.0-draft`.
+    #[must_use]
+    pub fn store(&self) -> StoreCaller<'_> {
+        StoreCaller(self)
+    }
+
+    /// Calls of `wrpc:keyvalue/atomics@0.2.0-draft`.
+    #[must_use]
+    pub fn atomics(&self) -> AtomicsCaller<'_> {
+        AtomicsCaller(self)
+    }
+}
+
+/// The calls of `wrpc:keyvalue/store@0.2.0-draft`. See [`Caller::store`].
+#[derive(Clone, Copy, Debug)]
+pub struct StoreCaller<'a>(&'a Caller);
+
+impl StoreCaller<'_> {
+    /// `store.get`
+    pub async fn get(&self, bucket: &str, key: &str) -> Result<Result<Option<Bytes>, BatchError>> {
+        let Self(caller) = self;
+        let call = store::get(&caller.wrpc, caller.headers.clone(), bucket, key);
+        caller.in_time(call).await
+    }
+
+    /// `store.set`
+    pub async fn set(
+        &self,
+        bucket: &str,
+        key: &str,
+        value: impl Into<Bytes>,
+    ) -> Result<Result<(), BatchError>> {
+        let Self(caller) = self;
+        let value = value.into();
+        let call = store::set(&caller.wrpc, caller.headers.clone(), bucket, key, &value);
+        caller.in_time(call).await
+    }
+
+    /// `store.delete`
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<Result<(), BatchError>> {
+        let Self(caller) = self;
+        let call = store::delete(&caller.wrpc, caller.headers.clone(), bucket, key);
+        caller.in_time(call).await
+    }
+
+    /// `store.exists`
+    pub async fn exists(&self, bucket: &str, key: &str) -> Result<Result<bool, BatchError>> {
+        let Self(caller) = self;
+        let call = store::exists(&caller.wrpc, caller.headers.clone(), bucket, key);
+        caller.in_time(call).await
+    }
+
+    /// `store.list-keys`
+    pub async fn list_keys(
+        &self,
+        bucket: &str,
+        cursor: Option<u64>,
+    ) -> Result<Result<KeyResponse, BatchError>> {
+        let Self(caller) = self;
+        let call = store::list_keys(&caller.wrpc, caller.headers.clone(), bucket, cursor);
+        caller.in_time(call).await
+    }
+}
+
+/// The calls of `wrpc:keyvalue/atomics@0.2.0-draft`. See [`Caller::atomics`].
+#[derive(Clone, Copy, Debug)]
+pub struct AtomicsCaller<'a>(&'a Caller);
+
+impl AtomicsCaller<'_> {
+    /// `atomics.increment`
+    pub async fn increment(
+        &self,
+        bucket: &str,
+        key: &str,
+        delta: u64,
+    ) -> Result<Result<u64, BatchError>> {
+        let Self(caller) = self;
+        let call = atomics::increment(&caller.wrpc, caller.headers.clone(), bucket, key, delta);
+        caller.in_time(call).await
+    }
+}
