@@ -383,12 +383,14 @@ async fn no_key_is_missed_while_all_are_overwritten(version: &str) -> Result<()>
     Ok(())
 }
 
-/// The server lets a mirror of a bucket answer direct gets of the bucket itself.
+/// The server lets a mirror of a bucket answer direct gets of the bucket itself. This one has only
+/// one key of it, as if it lagged for ever with the others.
 async fn what_was_written_is_read_beside_a_mirror(version: &str) -> Result<()> {
     let (stack, _, caller) = with_orders(version, kv::Config::default()).await?;
     let mirror = kv::Config {
         mirror: Some(Source {
             name: "orders".to_owned(),
+            filter_subject: Some("$KV.orders.first".to_owned()),
             ..Source::default()
         }),
         ..kv::Config::default()
@@ -400,7 +402,7 @@ async fn what_was_written_is_read_beside_a_mirror(version: &str) -> Result<()> {
         Ok((state.messages > 0).then_some(()))
     })
     .await?;
-    assert_reads_its_writes(&[caller], 150).await
+    assert_reads_its_writes(&[caller], 30).await
 }
 
 async fn what_was_written_is_read_of_three_replicas(version: &str) -> Result<()> {
