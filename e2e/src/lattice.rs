@@ -58,7 +58,7 @@ pub struct Link {
 #[derive(Clone, Copy, Debug)]
 struct Interface {
     namespace: &'static str,
-    name: &'static str,
+    names: &'static [&'static str],
 }
 
 const PACKAGE: &str = "keyvalue";
@@ -69,7 +69,7 @@ impl Link {
     pub fn to(bucket: &str) -> Self {
         let interface = Interface {
             namespace: "wrpc",
-            name: "eventual-batch",
+            names: &["eventual-batch"],
         };
         Self {
             name: "default".to_owned(),
@@ -81,9 +81,15 @@ impl Link {
     /// The link of a component that imports `wasi:keyvalue/batch@0.2.0-draft`.
     #[must_use]
     pub fn of_draft(self) -> Self {
+        self.of_drafts(&["batch"])
+    }
+
+    /// The link of a component that imports these of `wasi:keyvalue@0.2.0-draft`.
+    #[must_use]
+    pub fn of_drafts(self, names: &'static [&'static str]) -> Self {
         let interface = Interface {
             namespace: "wasi",
-            name: "batch",
+            names,
         };
         Self { interface, ..self }
     }
@@ -259,7 +265,8 @@ impl Lattice {
     ///
     /// If the host refuses it.
     pub async fn put_link(&self, component: &str, link: &Link) -> Result<()> {
-        let config = format!("{component}-{}-{}", link.interface.name, link.name);
+        let names = link.interface.names;
+        let config = format!("{component}-{}-{}", names.join("-"), link.name);
         let mut settings = link.config.clone();
         settings
             .entry("cluster_uri".to_owned())
@@ -272,7 +279,7 @@ impl Lattice {
             &link.name,
             link.interface.namespace,
             PACKAGE,
-            vec![link.interface.name.to_owned()],
+            names.iter().copied().map(str::to_owned).collect(),
             Vec::new(),
             vec![config],
         )

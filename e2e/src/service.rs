@@ -41,6 +41,17 @@ impl Service {
         &self.id
     }
 
+    /// The text that a request of this path and query answers.
+    ///
+    /// # Errors
+    ///
+    /// If the service answers an error.
+    pub async fn text(&self, path_and_query: &str) -> Result<String> {
+        let url = format!("{}{path_and_query}", self.url());
+        let answer = self.client.get(url).send().await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
     /// `http://127.0.0.1:<port>`
     #[must_use]
     pub fn url(&self) -> String {
@@ -105,7 +116,12 @@ impl Service {
         Ok((status, json))
     }
 
-    async fn ok(
+    /// Any request that is to succeed, and its answer.
+    ///
+    /// # Errors
+    ///
+    /// If the service answers an error.
+    pub async fn ok(
         &self,
         method: Method,
         path: &str,

@@ -79,6 +79,8 @@ impl Components {
     /// What only the tests use.
     pub(crate) fn of_tests(&self) -> Result<()> {
         let built = self.build("e2e/components")?;
+        copy(&built.wasm("counter")?, &self.path("counter"))?;
+        copy(&built.wasm("draft_all")?, &self.path("draft-all"))?;
         copy(&built.wasm("draft_batch")?, &self.path("draft-batch"))?;
         self.compose(&built.wasm("bench")?, "bench")?;
         self.compose(&built.wasm("edges")?, "edges")
