@@ -10,6 +10,7 @@ mod keys;
 mod measure;
 mod memory;
 mod raw;
+mod single;
 mod stage;
 mod start;
 
@@ -56,6 +57,8 @@ enum Command {
     Callers,
     /// Only the memory, and the time to start.
     Process,
+    /// Only single keys, and pages of keys.
+    Single,
     #[command(hide = true)]
     Floor { id: String, nats: String },
     #[command(hide = true)]
@@ -97,6 +100,10 @@ async fn main() -> Result<()> {
     }
     if matches!(args.command, None | Some(Command::Keys)) {
         keys::print(&stage, time).await?;
+    }
+    if matches!(args.command, None | Some(Command::Single)) {
+        single::print(&stage, time).await?;
+        single::print_pages(&stage, time).await?;
     }
     if matches!(args.command, None | Some(Command::Callers)) {
         callers::print_throughput(&stage, time).await?;
