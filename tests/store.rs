@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
 use support::interface::refused;
 use support::waiting::eventually;
 use testkit::async_nats::jetstream::kv;
@@ -27,6 +28,7 @@ on_oldest_and_newest!(
     pages_hold_every_key_once,
     pages_keep_to_the_limits_of_the_link,
     pages_of_a_bucket_with_history_hold_what_has_a_value_now,
+    pages_end_where_values_are_too_large_for_more,
     no_key_is_missed_while_all_are_overwritten,
     what_was_written_is_read_beside_a_mirror,
     what_was_written_is_read_of_three_replicas,
@@ -337,6 +339,30 @@ async fn pages_of_a_bucket_with_history_hold_what_has_a_value_now(version: &str)
     let mut found = pages.concat();
     found.sort_unstable();
     assert!(found == kept[1..], "{} keys", found.len());
+    Ok(())
+}
+
+/// With history, values are read to list the keys.
+async fn pages_end_where_values_are_too_large_for_more(version: &str) -> Result<()> {
+    const KEYS: usize = 400;
+    let (_stack, bucket, caller) = with_orders(version, history(2)).await?;
+    let value = Bytes::from(vec![b'x'; 200_000]);
+    let keys: Vec<_> = (0..KEYS).map(|n| format!("key-{n:05}")).collect();
+    for key in &keys {
+        bucket.put(key, value.clone()).await?;
+    }
+    // So that the page with those is not the last.
+    let later: Vec<_> = (0..9_000).map(|n| (format!("later-{n:05}"), "")).collect();
+    caller.set_many("default", &later).await??;
+
+    let pages = pages(&caller).await?;
+    let is_large = |page: &&Vec<String>| page.iter().any(|key| key.starts_with("key"));
+    let large = pages.iter().filter(is_large).count();
+    assert!(large > 2, "{large} pages for 80 MB of values");
+    let mut found = pages.concat();
+    found.sort_unstable();
+    assert_eq!(found.len(), KEYS + later.len());
+    assert_eq!(found[..KEYS], keys);
     Ok(())
 }
 

@@ -40,6 +40,12 @@ impl Deadline {
         self.end
     }
 
+    /// When a third of the time is over that is left for starting work.
+    pub(super) fn third(&self) -> Instant {
+        let now = Instant::now();
+        now + self.settle.saturating_duration_since(now) / 3
+    }
+
     /// How long one request waits for its answer before it is sent again.
     ///
     /// A third of the call's time, so that a lost answer leaves room for two more tries; within

@@ -166,9 +166,9 @@ impl Turn<'_> {
             Replaced::Yes(revision) => Ok(Some(revision)),
             Replaced::No => Ok(None),
             // A replicated stream looks at the revision before it looks at the id.
-            Replaced::Unclear(id) => match self.last().await? {
-                Some(last) if last.write_id() == Some(&id) => Ok(Some(last.revision())),
-                _ => Err(unclear(self.key)),
+            Replaced::Unclear(id) => match self.last().await {
+                Ok(Some(last)) if last.write_id() == Some(&id) => Ok(Some(last.revision())),
+                Ok(_) | Err(_) => Err(unclear(self.key)),
             },
         }
     }

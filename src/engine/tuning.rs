@@ -52,6 +52,13 @@ pub(super) const CONTENTION: (Duration, Duration) =
 /// Messages looked at for one page of `list-keys`, each of which may be a key's last.
 pub(super) const KEYS_PAGE: usize = 8192;
 
+/// Of how many keys of a page the last messages are read, with their values, before it is looked
+/// whether there is time for more.
+pub(super) const KEYS_CHECKED: usize = 32;
+
+/// How many bytes of values are read for a page, at most.
+pub(super) const KEYS_CHECKED_BYTES: usize = 32 * 1024 * 1024;
+
 /// Keys asked for at once while listing a bucket: many, as nothing comes between two pages, and far
 /// fewer than the client drops messages for (65,536 by default).
 pub(super) const LIST_PAGE: usize = 16_384;

@@ -72,25 +72,28 @@ impl Reader for One<'_> {
     }
 }
 
-/// Where the last message of each key stands, as it stands in the bucket; 0 for a key without one.
+/// Where the last message of each key stands, as it stands in the bucket, 0 for a key without one;
+/// and how many bytes of values came along.
 pub(in crate::engine) async fn revisions(
     bucket: &Bucket,
     encoded: &[&str],
     deadline: &Deadline,
-) -> Result<Vec<u64>, Error> {
+) -> Result<(Vec<u64>, usize), Error> {
     let mut revisions = Revisions {
         encoded,
         revisions: vec![0; encoded.len()],
+        bytes: 0,
     };
     let all = (0..encoded.len()).collect();
     let mut reads = Reads::new(&mut revisions, all, None);
     exchange::run(bucket, &mut reads, deadline).await?;
-    Ok(revisions.revisions)
+    Ok((revisions.revisions, revisions.bytes))
 }
 
 struct Revisions<'a> {
     encoded: &'a [&'a str],
     revisions: Vec<u64>,
+    bytes: usize,
 }
 
 impl Reader for Revisions<'_> {
@@ -99,7 +102,10 @@ impl Reader for Revisions<'_> {
     }
 
     fn take(&mut self, index: usize, last: Option<Stored>) -> Result<(), Error> {
-        self.revisions[index] = last.map_or(0, |last| last.revision());
+        if let Some(last) = last {
+            self.revisions[index] = last.revision();
+            self.bytes += last.size();
+        }
         Ok(())
     }
 }

@@ -63,14 +63,14 @@ pub(super) async fn read(
         // The consumer is at a replica that lags behind the leader.
         return Err(Failure::Interrupted);
     }
-    let next = more.then_some(scan.reached);
     let history = stream.cached_info().config.max_messages_per_subject > 1;
-    let keys = if more && history {
-        scan.keys_without_later(deadline).await?
-    } else {
-        scan.keys()?
-    };
-    Ok(Page { keys, next })
+    if more && history {
+        return scan.checked(deadline).await;
+    }
+    Ok(Page {
+        next: more.then_some(scan.reached),
+        keys: scan.keys()?,
+    })
 }
 
 /// Whether the leader has a message after this place.
@@ -117,8 +117,9 @@ impl Scan<'_> {
         let messages = messages.await.map_err(|_| Failure::Interrupted)?;
         let mut messages = messages.take(most);
         let mut delivered = 0;
+        let end = deadline.third();
         loop {
-            let patience = (Instant::now() + deadline.patience()).min(deadline.settle());
+            let patience = (Instant::now() + deadline.patience()).min(end);
             let Ok(Some(Ok(message))) = timeout_at(patience, messages.next()).await else {
                 return Ok(());
             };
@@ -147,21 +148,43 @@ impl Scan<'_> {
         Ok(true)
     }
 
-    /// The keys whose last message is on the page, and is a value.
+    /// The page with only those keys that have no later message.
     ///
     /// Their last messages are read, for nothing else tells where they are. If a replica answers that
-    /// lags, the message on the page is the later one.
-    async fn keys_without_later(self, deadline: &Deadline) -> Result<Vec<String>, Failure> {
+    /// lags, the message on the page is the later one. As values come along, which may be large, the
+    /// page ends where there have been enough, or there is no time for more.
+    async fn checked(self, deadline: &Deadline) -> Result<Page, Failure> {
         let values = self.last.iter().filter(|(_, (_, is_value))| *is_value);
-        let (keys, here): (Vec<_>, Vec<_>) = values
-            .map(|(key, (sequence, _))| (key.as_str(), *sequence))
-            .unzip();
-        let revisions = get::revisions(self.bucket, &keys, deadline).await?;
-        keys.into_iter()
-            .zip(here.into_iter().zip(revisions))
-            .filter(|(_, (here, last))| last <= here)
-            .map(|(key, _)| self.decode(key))
-            .collect()
+        let mut values: Vec<_> = values
+            .map(|(key, (sequence, _))| (*sequence, key.as_str()))
+            .collect();
+        values.sort_unstable();
+        let end = deadline.third();
+        let mut keys = Vec::with_capacity(values.len());
+        let mut bytes = 0;
+        let mut some = values.chunks(tuning::KEYS_CHECKED).peekable();
+        while let Some(checked) = some.next() {
+            let asked: Vec<_> = checked.iter().map(|(_, key)| *key).collect();
+            let (last, size) = get::revisions(self.bucket, &asked, deadline).await?;
+            for ((here, key), last) in checked.iter().zip(last) {
+                if last <= *here {
+                    keys.push(self.decode(key)?);
+                }
+            }
+            bytes += size;
+            let is_enough = bytes >= tuning::KEYS_CHECKED_BYTES || Instant::now() > end;
+            if let (true, Some(next)) = (is_enough, some.peek()) {
+                let next = next[0].0 - 1;
+                return Ok(Page {
+                    keys,
+                    next: Some(next),
+                });
+            }
+        }
+        Ok(Page {
+            keys,
+            next: Some(self.reached),
+        })
     }
 
     /// The keys whose last message on the page is a value.
