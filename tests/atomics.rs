@@ -147,6 +147,7 @@ async fn a_value_that_is_no_number_is_an_error_and_stays(version: &str) -> Resul
 }
 
 async fn a_sum_that_does_not_fit_is_an_error_and_the_value_stays(version: &str) -> Result<()> {
+    const ROOM: u64 = 10;
     let (_stack, bucket, caller) = with_orders(version, 1).await?;
     assert_eq!(increment(&caller, "a", u64::MAX).await?, u64::MAX);
     let error = refused(caller.atomics().increment("default", "a", 1).await?)?;
@@ -156,7 +157,6 @@ async fn a_sum_that_does_not_fit_is_an_error_and_the_value_stays(version: &str) 
     assert_eq!(bucket.get("a").await?, Some(u64::MAX.to_string().into()));
 
     // Of many at once, those that fit are counted.
-    const ROOM: u64 = 10;
     bucket
         .put("b", (u64::MAX - ROOM).to_string().into())
         .await?;

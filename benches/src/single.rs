@@ -128,9 +128,9 @@ impl Load {
                 let value = Bytes::from(vec![b'y'; SIZE]);
                 while begun.elapsed() < time {
                     let key = key(next.fetch_add(1, Ordering::Relaxed) % KEYS);
-                    let called = Instant::now();
+                    let sent = Instant::now();
                     match load.call(&caller, &key, &value).await {
-                        Ok(()) => done.times.push(called.elapsed()),
+                        Ok(()) => done.times.push(sent.elapsed()),
                         Err(_) => done.failed += 1,
                     }
                 }

@@ -79,24 +79,24 @@ pub(in crate::engine) async fn revisions(
     encoded: &[&str],
     deadline: &Deadline,
 ) -> Result<(Vec<u64>, usize), Error> {
-    let mut revisions = Revisions {
+    let mut places = Places {
         encoded,
         revisions: vec![0; encoded.len()],
         bytes: 0,
     };
     let all = (0..encoded.len()).collect();
-    let mut reads = Reads::new(&mut revisions, all, None);
+    let mut reads = Reads::new(&mut places, all, None);
     exchange::run(bucket, &mut reads, deadline).await?;
-    Ok((revisions.revisions, revisions.bytes))
+    Ok((places.revisions, places.bytes))
 }
 
-struct Revisions<'a> {
+struct Places<'a> {
     encoded: &'a [&'a str],
     revisions: Vec<u64>,
     bytes: usize,
 }
 
-impl Reader for Revisions<'_> {
+impl Reader for Places<'_> {
     fn key(&self, index: usize) -> &str {
         self.encoded[index]
     }
