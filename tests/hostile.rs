@@ -112,7 +112,8 @@ async fn invocations_that_are_never_finished_hold_up_nobody(version: &str) -> Re
             "round {round}: {grown} KiB more, {most} subscriptions, {served} rounds of others"
         );
         // Some of the last round may have ended too late to make room.
-        let about = KEPT - 100..KEPT + 100;
+        // Each is accepted twice, at addresses of their own.
+        let about = 2 * KEPT - 100..2 * KEPT + 100;
         assert!(about.contains(&most), "{most} subscriptions");
         assert!(served > 20, "only {served} rounds of others meanwhile");
         assert!(grown < MOST_KIB, "they take {grown} KiB");

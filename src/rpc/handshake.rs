@@ -8,8 +8,8 @@
 //!
 //! Once the client has noticed the acceptance it knows of the call and loses nothing more, and it
 //! shows that: it ends its parameters, at the address that the acceptance gave. So the acceptance is
-//! repeated until the caller is heard of, each time with another address. Which of them the caller
-//! uses tells what else it may have missed.
+//! repeated until the caller is heard of, with another address than the first. Which of the two the
+//! caller uses tells what else it may have missed.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,7 +45,7 @@ pub(super) struct Handshake {
     /// What the addresses of the parameters have in common.
     inbox: String,
     params: SelectAll<Subscriber>,
-    accepted: u32,
+    accepted: bool,
     heard: Option<Heard>,
 }
 
@@ -73,7 +73,7 @@ impl Handshake {
             caller,
             inbox,
             params: SelectAll::new(),
-            accepted: 0,
+            accepted: false,
             heard: None,
         };
         handshake.accept().await?;
@@ -81,21 +81,25 @@ impl Handshake {
     }
 
     async fn accept(&mut self) -> anyhow::Result<()> {
-        let address = self.address(self.accepted);
-        self.accepted += 1;
-        // Before the caller knows of it, so that nothing is missed; and each by itself: for a
-        // wildcard the server goes through all the subjects it has seen of late.
-        let params = self.nats.subscribe(param_subject(&address)).await;
-        self.params
-            .push(params.context("failed to subscribe to the parameters")?);
+        let repeated = self.accepted;
+        let address = self.address(repeated);
+        if self.params.len() <= usize::from(repeated) {
+            // Before the caller knows of it, so that nothing is missed; and each by itself: for a
+            // wildcard the server goes through all the subjects it has seen of late.
+            let params = self.nats.subscribe(param_subject(&address)).await;
+            self.params
+                .push(params.context("failed to subscribe to the parameters")?);
+        }
+        self.accepted = true;
         let accepted = self
             .nats
             .publish_with_reply(self.caller.clone(), address, Bytes::new());
         accepted.await.context("failed to accept the invocation")
     }
 
-    fn address(&self, acceptance: u32) -> String {
-        format!("{}.{acceptance}", self.inbox)
+    /// One for the first acceptance, and one for all the others.
+    fn address(&self, repeated: bool) -> String {
+        format!("{}.{}", self.inbox, u8::from(repeated))
     }
 
     /// The next part of the parameters; an empty one is their end.
@@ -115,7 +119,7 @@ impl Handshake {
             }
             pause *= 2;
         };
-        let first = param_subject(&self.address(0));
+        let first = param_subject(&self.address(false));
         self.heard = Some(if part.subject.as_str() == first {
             Heard::First
         } else {
