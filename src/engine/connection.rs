@@ -1,5 +1,6 @@
 //! Connections to NATS: made in the background, kept, and shared by all that log in alike.
 
+mod advice;
 mod settings;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use settings::{Auth, ConnectionSettings, Secret, Tls};
 
+use self::advice::Advice;
 use super::deadline::Deadline;
 use super::error::Error;
 
@@ -52,19 +54,27 @@ impl Status {
                     self.last_error = Some(text);
                 }
             }
-            Event::ClientError(error) => self.last_error = Some(error.to_string()),
+            // Fewer words than `explain` may have found already: it need not come first.
+            Event::ClientError(error) => {
+                self.last_error.get_or_insert_with(|| error.to_string());
+            }
             Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) => {}
         }
     }
 
     /// Takes note of why the last attempt to connect failed, in more words than its event has.
     fn explain(&mut self, servers: &[Server]) {
-        if self.login_refused() {
-            return;
-        }
-        let reason = servers.iter().find_map(|server| server.last_error.clone());
-        if reason.is_some() {
-            self.last_error = reason;
+        let errors = || {
+            servers
+                .iter()
+                .filter_map(|server| server.last_error.as_ref())
+        };
+        // Of several servers, the one that says the most: what is down may come up by itself.
+        let reason = errors()
+            .find(|error| is_login_refusal(error))
+            .or_else(|| errors().next());
+        if let Some(reason) = reason {
+            self.last_error = Some(reason.clone());
         }
     }
 
@@ -79,11 +89,8 @@ impl Status {
     }
 
     fn login_refused(&self) -> bool {
-        !self.connected
-            && self.last_error.as_ref().is_some_and(|error| {
-                let error = error.to_ascii_lowercase();
-                error.contains("authorization") || error.contains("authentication")
-            })
+        let refusal = |error: &String| is_login_refusal(error);
+        !self.connected && self.last_error.as_ref().is_some_and(refusal)
     }
 }
 
@@ -93,6 +100,7 @@ pub struct Connection {
     client: Client,
     status: watch::Receiver<Status>,
     servers: String,
+    advice: Advice,
     /// Tells the client, which would go on trying to connect for ever, that nobody waits for it.
     _wanted: Arc<()>,
 }
@@ -145,6 +153,7 @@ impl Connection {
             client,
             status,
             servers,
+            advice: Advice::new(settings),
             _wanted: wanted,
         })
     }
@@ -212,12 +221,14 @@ impl Connection {
         if status.login_refused() {
             return Error::AccessDenied {
                 server: self.servers.clone(),
-                reason: status.last_error.clone().unwrap_or_default(),
+                reason: self
+                    .advice
+                    .on(status.last_error.as_deref().unwrap_or_default()),
             };
         }
         Error::Unavailable {
             what: format!("NATS at {} did not answer in time", self.servers),
-            reason: down_reason(&status).unwrap_or_else(|| {
+            reason: self.down_reason(&status).unwrap_or_else(|| {
                 "the connection is up, the server slow or without a leader".to_owned()
             }),
         }
@@ -229,20 +240,25 @@ impl Connection {
         if self.is_up() {
             return None;
         }
-        let reason = down_reason(&self.status.borrow());
+        let reason = self.down_reason(&self.status.borrow());
         let reason = reason.unwrap_or_else(|| "not connected".to_owned());
         Some(format!("NATS at {}: {reason}", self.servers))
     }
+
+    fn down_reason(&self, status: &Status) -> Option<String> {
+        if status.connected {
+            return None;
+        }
+        Some(match &status.last_error {
+            Some(error) => format!("not connected: {}", self.advice.on(error)),
+            None => "not connected".to_owned(),
+        })
+    }
 }
 
-fn down_reason(status: &Status) -> Option<String> {
-    if status.connected {
-        return None;
-    }
-    Some(match &status.last_error {
-        Some(error) => format!("not connected: {error}"),
-        None => "not connected".to_owned(),
-    })
+fn is_login_refusal(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    error.contains("authorization") || error.contains("authentication")
 }
 
 fn is_permissions_violation(error: &str) -> bool {

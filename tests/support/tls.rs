@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 use tempfile::TempDir;
+
+/// A year that is over.
+const PAST: i32 = 2020;
 
 /// A certificate authority, with a folder for what a server reads from files.
 pub struct Authority {
@@ -20,6 +23,7 @@ pub struct Authority {
 }
 
 /// A certificate and its private key.
+#[derive(Clone)]
 pub struct Certified {
     pub certificate: String,
     pub key: String,
@@ -50,16 +54,47 @@ impl Authority {
         self.certify("client", ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A client's certificate that is no longer valid.
+    pub fn expired_client(&self) -> Result<Certified> {
+        self.certify_until("client", ExtendedKeyUsagePurpose::ClientAuth, PAST)
+    }
+
     /// The configuration of a server on 127.0.0.1, with more lines for its `tls` block.
     pub fn server_config(&self, more: &str) -> Result<String> {
-        let server = self.certify("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth)?;
+        self.config_of(&self.server("127.0.0.1")?, &self.pem, more)
+    }
+
+    /// The same with a certificate that names another server.
+    pub fn server_config_for(&self, name: &str) -> Result<String> {
+        self.config_of(&self.server(name)?, &self.pem, "")
+    }
+
+    /// The same with a certificate that is no longer valid.
+    pub fn expired_server_config(&self) -> Result<String> {
+        let purpose = ExtendedKeyUsagePurpose::ServerAuth;
+        let server = self.certify_until("127.0.0.1", purpose, PAST)?;
+        self.config_of(&server, &self.pem, "")
+    }
+
+    /// The same for a server that trusts the clients of another authority only.
+    pub fn server_config_trusting(&self, clients: &Self) -> Result<String> {
+        self.config_of(&self.server("127.0.0.1")?, &clients.pem, "verify: true")
+    }
+
+    fn server(&self, name: &str) -> Result<Certified> {
+        self.certify(name, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    fn config_of(&self, server: &Certified, ca: &str, more: &str) -> Result<String> {
+        // Of its own for each configuration; it goes with the authority's.
+        let dir = tempfile::tempdir_in(self.dir.path())?.keep();
         let mut config = "tls {\n".to_owned();
         for (name, pem) in [
-            ("cert_file", server.certificate),
-            ("key_file", server.key),
-            ("ca_file", self.pem.clone()),
+            ("cert_file", server.certificate.as_str()),
+            ("key_file", server.key.as_str()),
+            ("ca_file", ca),
         ] {
-            let path = self.dir.path().join(name);
+            let path = dir.join(name);
             fs::write(&path, pem)?;
             writeln!(config, "{name}: \"{}\"", path.display())?;
         }
@@ -68,7 +103,18 @@ impl Authority {
     }
 
     fn certify(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> Result<Certified> {
+        self.certify_until(name, purpose, 4096)
+    }
+
+    /// A certificate that is valid until the first day of this year.
+    fn certify_until(
+        &self,
+        name: &str,
+        purpose: ExtendedKeyUsagePurpose,
+        year: i32,
+    ) -> Result<Certified> {
         let mut params = CertificateParams::new([name.to_owned()])?;
+        params.not_after = date_time_ymd(year, 1, 1);
         params.extended_key_usages = vec![purpose];
         let key = KeyPair::generate()?;
         Ok(Certified {
