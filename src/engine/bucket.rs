@@ -231,16 +231,6 @@ impl Bucket {
         self.connection.explain(&self.spec.name, deadline)
     }
 
-    /// Whether the server has refused a request about this bucket since then.
-    pub(super) fn refused(&self, since: Instant) -> Option<Error> {
-        self.connection.refused(&self.spec.name, since)
-    }
-
-    /// Waits until the server has refused such a request.
-    pub(super) async fn until_refused(&self, since: Instant) {
-        self.connection.until_refused(&self.spec.name, since).await;
-    }
-
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }

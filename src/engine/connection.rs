@@ -1,6 +1,7 @@
 //! Connections to NATS: made in the background, kept, and shared by all that log in alike.
 
 mod advice;
+mod refusal;
 mod settings;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 pub use settings::{Auth, ConnectionSettings, Secret, Tls};
 
 use self::advice::Advice;
+use self::refusal::{Refusal, Refusals};
 use super::deadline::Deadline;
 use super::error::Error;
 
@@ -33,8 +35,11 @@ pub(super) struct Status {
     pub(super) epoch: u64,
     connected: bool,
     last_error: Option<String>,
-    /// When the server last refused a publish or subscription, and its words.
-    refusal: Option<(Instant, String)>,
+    /// What the server has refused lately.
+    refusals: Refusals,
+    /// That the server has refused to let answers be heard, and when that was last tried. The
+    /// client asks for most of its inboxes once in a connection.
+    deaf: Option<Refusal>,
 }
 
 impl Status {
@@ -44,12 +49,17 @@ impl Status {
                 self.epoch += 1;
                 self.connected = true;
                 self.last_error = None;
+                self.deaf = None;
             }
             Event::Disconnected | Event::Closed => self.connected = false,
             Event::ServerError(error) => {
                 let text = error.to_string();
                 if is_permissions_violation(&text) {
-                    self.refusal = Some((Instant::now(), text));
+                    let refusal = Refusal::new(text);
+                    if refusal.is_of_inbox() {
+                        self.deaf = Some(refusal.clone());
+                    }
+                    self.refusals.push(refusal);
                 } else {
                     self.last_error = Some(text);
                 }
@@ -78,16 +88,6 @@ impl Status {
         }
     }
 
-    /// In what words the server has refused, since then, a request that has to do with the bucket.
-    /// They name its subject, so those about other buckets are nobody's business here.
-    fn refusal(&self, bucket: &str, since: Instant) -> Option<&str> {
-        let (when, words) = self.refusal.as_ref()?;
-        let is_about = [format!("KV_{bucket}"), format!("$KV.{bucket}.")]
-            .iter()
-            .any(|name| words.contains(name));
-        (is_about && *when >= since).then_some(words)
-    }
-
     fn login_refused(&self) -> bool {
         let refusal = |error: &String| is_login_refusal(error);
         !self.connected && self.last_error.as_ref().is_some_and(refusal)
@@ -99,6 +99,7 @@ impl Status {
 pub struct Connection {
     client: Client,
     status: watch::Receiver<Status>,
+    events: Arc<watch::Sender<Status>>,
     servers: String,
     advice: Advice,
     /// Tells the client, which would go on trying to connect for ever, that nobody waits for it.
@@ -139,7 +140,7 @@ impl Connection {
                 (Duration::from_millis(10) * 2_u32.pow(doublings)).min(RECONNECT_MAX)
             })
             .event_callback({
-                let servers = servers.clone();
+                let (events, servers) = (Arc::clone(&events), servers.clone());
                 move |event| {
                     log(&servers, &event);
                     events.send_modify(|status| status.take(&event));
@@ -152,6 +153,7 @@ impl Connection {
         Ok(Self {
             client,
             status,
+            events,
             servers,
             advice: Advice::new(settings),
             _wanted: wanted,
@@ -183,38 +185,87 @@ impl Connection {
             deadline.settle(),
             status.wait_for(|status| self.is_up() || status.login_refused()),
         );
-        if let Ok(Ok(_)) = settled.await
-            && self.is_up()
-        {
-            return Ok(());
+        let in_time = matches!(settled.await, Ok(Ok(_)));
+        if in_time && self.is_up() {
+            return self.hears(deadline).await;
         }
         Err(self.explain(bucket, deadline))
     }
 
-    /// Whether the server has refused a request that has to do with the bucket since then.
-    pub(super) fn refused(&self, bucket: &str, since: Instant) -> Option<Error> {
+    /// Makes sure that answers can be heard. If the server did not let them be when it was last
+    /// asked, it is asked again, by connecting anew, and not more often than after a lost
+    /// connection.
+    async fn hears(&self, deadline: &Deadline) -> Result<(), Error> {
+        let Some(deaf) = self.status.borrow().deaf.clone() else {
+            return Ok(());
+        };
+        let mut epoch = None;
+        self.events.send_if_modified(|status| {
+            // One of many callers does it.
+            let tried = status
+                .deaf
+                .as_mut()
+                .filter(|deaf| deaf.is_old(RECONNECT_MAX));
+            if let Some(deaf) = tried {
+                deaf.renew();
+                epoch = Some(status.epoch);
+            }
+            epoch.is_some()
+        });
+        let Some(epoch) = epoch else {
+            return Err(self.denied(&deaf));
+        };
+        let mut status = self.status.clone();
+        let anew = timeout_at(deadline.settle(), async {
+            self.client.force_reconnect().await.ok()?;
+            status.wait_for(|status| status.epoch > epoch).await.ok()?;
+            Some(())
+        });
+        match anew.await {
+            Ok(Some(())) => Ok(()),
+            _ => Err(self.denied(&deaf)),
+        }
+    }
+
+    /// What the server has refused since then of what this has to do with: an inbox, or a subject
+    /// that concerns it.
+    pub(super) fn refused(&self, since: Instant, concerns: impl Fn(&str) -> bool) -> Option<Error> {
         let status = self.status.borrow();
-        let words = status.refusal(bucket, since)?;
-        Some(Error::AccessDenied {
-            server: self.servers.clone(),
-            reason: words.to_owned(),
-        })
+        let refusal = status.refusals.find(since, &concerns)?;
+        Some(self.denied(refusal))
     }
 
     /// Waits until the server has refused such a request.
-    pub(super) async fn until_refused(&self, bucket: &str, since: Instant) {
-        // Asked of the status at hand: to borrow it once more in here could wait for ever.
+    pub(super) async fn until_refused(
+        &self,
+        since: Instant,
+        concerns: impl Fn(&str) -> bool,
+    ) -> Error {
         let mut status = self.status.clone();
-        let refused = status.wait_for(|status| status.refusal(bucket, since).is_some());
-        if refused.await.is_err() {
-            // Without its client the connection has nothing more to say.
-            std::future::pending::<()>().await;
+        let refused = status.wait_for(|status| status.refusals.find(since, &concerns).is_some());
+        if let Ok(status) = refused.await
+            && let Some(refusal) = status.refusals.find(since, &concerns)
+        {
+            return self.denied(refusal);
+        }
+        // Without its client the connection has nothing more to say.
+        std::future::pending().await
+    }
+
+    fn denied(&self, refusal: &Refusal) -> Error {
+        Error::AccessDenied {
+            server: self.servers.clone(),
+            reason: refusal.words().to_owned(),
         }
     }
 
     /// Why there was no answer: the best that is known when a call's time is over.
     pub(super) fn explain(&self, bucket: &str, deadline: &Deadline) -> Error {
-        if let Some(refused) = self.refused(bucket, deadline.start()) {
+        let (stream, prefix) = (format!("KV_{bucket}"), format!("$KV.{bucket}."));
+        let is_about = |subject: &str| {
+            subject.contains(&prefix) || subject.split('.').any(|token| token == stream)
+        };
+        if let Some(refused) = self.refused(deadline.start(), is_about) {
             return refused;
         }
         let status = self.status.borrow();

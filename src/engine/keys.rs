@@ -44,7 +44,16 @@ where
     let mut backoff = tuning::BACKOFF.0;
     loop {
         bucket.ready(deadline).await?;
-        match timeout_at(deadline.end(), list(Arc::clone(&opened))).await {
+        let begun = Instant::now();
+        let is_asked_for = |subject: &str| consumer::asks_for(&opened, subject);
+        let listed = tokio::select! {
+            listed = timeout_at(deadline.end(), list(Arc::clone(&opened))) => listed,
+            // A request that is refused has no answer.
+            refused = bucket.connection().until_refused(begun, is_asked_for) => {
+                return Err(refused);
+            }
+        };
+        match listed {
             Ok(Ok(listed)) => return Ok(listed),
             Ok(Err(Failure::Final(error))) => return Err(error),
             Ok(Err(Failure::Interrupted)) if Instant::now() < deadline.settle() => {

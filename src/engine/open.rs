@@ -91,12 +91,21 @@ pub(super) async fn open(
         Some(domain) => jetstream::with_domain(client, domain),
         None => jetstream::new(client),
     };
+    let (api, stream) = (api_prefix(spec), stream_of(&spec.name));
+    let asked_for = ["INFO", "CREATE"].map(|what| format!("{api}.STREAM.{what}.{stream}"));
+    let is_asked_for = |subject: &str| asked_for.iter().any(|asked| asked == subject);
     let mut backoff = tuning::BACKOFF.0;
     loop {
         connection.ready(&spec.name, deadline).await?;
+        let begun = Instant::now();
         // While a stream has no leader, a server may not answer at all.
-        let patience = (Instant::now() + deadline.patience()).min(deadline.end());
-        match timeout_at(patience, find_or_create(&context, spec)).await {
+        let patience = (begun + deadline.patience()).min(deadline.end());
+        let found = tokio::select! {
+            found = timeout_at(patience, find_or_create(&context, spec)) => found,
+            // A request that is refused has no answer.
+            refused = connection.until_refused(begun, is_asked_for) => return Err(refused),
+        };
+        match found {
             Ok(Ok(config)) => return opened(context, spec, &config),
             Ok(Err(Failure::Final(error))) => return Err(error),
             Ok(Err(Failure::Transient)) | Err(_) if Instant::now() < deadline.settle() => {
@@ -148,10 +157,7 @@ fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Resul
             bucket: spec.name.clone(),
         });
     }
-    let api_prefix = match &spec.domain {
-        Some(domain) => format!("$JS.{domain}.API"),
-        None => "$JS.API".to_owned(),
-    };
+    let api_prefix = api_prefix(spec);
     // In a mirror, keys keep the subjects of the bucket that it mirrors, and writes go there.
     let stream = stream_of(&spec.name);
     let write_stream = config
@@ -195,6 +201,14 @@ fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Resul
         write_prefix,
         api_prefix,
     })
+}
+
+/// Where requests to JetStream go.
+fn api_prefix(spec: &BucketSpec) -> String {
+    match &spec.domain {
+        Some(domain) => format!("$JS.{domain}.API"),
+        None => "$JS.API".to_owned(),
+    }
 }
 
 /// The stream of a bucket (ADR-8).

@@ -327,6 +327,11 @@ impl Exchange for Writes {
                 ),
                 reason,
             },
+            // Of an inbox: what was written could not be acknowledged.
+            Error::AccessDenied { server, reason } => Error::AccessDenied {
+                server,
+                reason: format!("{reason}; a write that was sent may or may not be in the bucket"),
+            },
             why => why,
         }
     }

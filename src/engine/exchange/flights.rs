@@ -119,12 +119,6 @@ impl Flights {
         self.by_token.keys().copied().collect()
     }
 
-    pub(super) fn groups(&self) -> Vec<usize> {
-        let groups = self.by_token.iter();
-        let groups = groups.filter(|(_, flight)| flight.items.len() > 1);
-        groups.map(|(&token, _)| token).collect()
-    }
-
     /// Items in flight.
     pub(super) fn items(&self) -> usize {
         self.items

@@ -1,6 +1,7 @@
 //! The loop that carries a batch out.
 
 mod answers;
+mod refusals;
 mod send;
 
 use std::future::poll_fn;
@@ -55,7 +56,7 @@ pub(in crate::engine) async fn run(
         bucket,
         burst: burst.clamp(1, tuning::BURST),
         deadline,
-        begun: Instant::now(),
+        checked: Instant::now(),
         opened,
         slots: PollSemaphore::new(Arc::clone(bucket.slots())),
         permits: None,
@@ -75,7 +76,8 @@ pub(in crate::engine) async fn run(
 struct Run<'a, X> {
     bucket: &'a Bucket,
     deadline: &'a Deadline,
-    begun: Instant,
+    /// Since when the server's refusals have not been looked at.
+    checked: Instant,
     exchange: &'a mut X,
     opened: Arc<Opened>,
     /// How many items are sent at a time, at most.
@@ -150,15 +152,7 @@ impl<X: Exchange> Run<'_, X> {
 
     /// Gives up, or sends again, what has waited too long; and all of it when the time is over.
     async fn check_time(&mut self) -> Result<(), Error> {
-        if self.refused.is_none() {
-            self.refused = self.bucket.refused(self.begun);
-            if self.refused.is_some() {
-                self.dissolve_groups().await?;
-            }
-        }
-        if let Some(refused) = self.refused.clone() {
-            self.give_up_unsent(&refused)?;
-        }
+        self.take_refusals().await?;
         let now = Instant::now();
         if now >= self.deadline.settle() {
             self.give_up_unsent(&self.bucket.explain(self.deadline))?;
@@ -180,9 +174,6 @@ impl<X: Exchange> Run<'_, X> {
     }
 
     fn send_again(&mut self, token: usize) -> Result<(), Error> {
-        if let Some(refused) = self.refused.clone() {
-            return self.give_up(token, &refused);
-        }
         let Some(flight) = self.flights.land(token) else {
             return Ok(());
         };

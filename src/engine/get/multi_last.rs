@@ -79,7 +79,9 @@ pub(super) async fn read(
         if round.unanswered {
             // The rest would wait as long, and the keys can be read one by one.
             chunks.clear();
-            if bucket.refused(deadline.start()).is_some() {
+            let to = endpoint(opened);
+            let refused = bucket.connection().refused(deadline.start(), |it| it == to);
+            if refused.is_some() {
                 opened.multi_last_denied.store(true, Ordering::Relaxed);
             }
         }
@@ -87,6 +89,11 @@ pub(super) async fn read(
             chunks.push_back(round.rest);
         }
     }
+}
+
+/// Where the request goes.
+fn endpoint(opened: &Opened) -> String {
+    format!("{}.DIRECT.GET.{}", opened.api_prefix, opened.stream)
 }
 
 fn subject(opened: &Opened, wanted: &Wanted<'_>, index: usize) -> String {
@@ -135,12 +142,12 @@ async fn round(
     let Ok(request) = request else {
         return round;
     };
+    let to = endpoint(opened);
     // The client's queue is full while the server reads nothing.
     let asked = timeout_at(deadline.settle(), async {
         let answers = client.subscribe(inbox.clone()).await.ok()?;
-        let to = format!("{}.DIRECT.GET.{}", opened.api_prefix, opened.stream);
         client
-            .publish_with_reply(to, inbox, request.into())
+            .publish_with_reply(to.clone(), inbox, request.into())
             .await
             .ok()?;
         Some(answers)
@@ -153,7 +160,7 @@ async fn round(
         let message = tokio::select! {
             message = timeout_at(patience, answers.next()) => message.ok().flatten(),
             // Who may not ask for many keys at once may still read each of them.
-            () = bucket.until_refused(deadline.start()) => None,
+            _ = bucket.connection().until_refused(deadline.start(), |it| it == to) => None,
         };
         let Some(message) = message else {
             round.unanswered = true;

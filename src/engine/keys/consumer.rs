@@ -20,6 +20,18 @@ use crate::engine::message::is_transient;
 use crate::engine::open::Opened;
 use crate::engine::tuning;
 
+/// Whether a listing cannot do without a request to this subject.
+pub(super) fn asks_for(opened: &Opened, subject: &str) -> bool {
+    let Opened {
+        api_prefix, stream, ..
+    } = opened;
+    let is_about = |what: &str| {
+        let after = subject.strip_prefix(&format!("{api_prefix}.{what}.{stream}"));
+        after.is_some_and(|after| after.is_empty() || after.starts_with('.'))
+    };
+    is_about("STREAM.INFO") || is_about("CONSUMER.CREATE") || is_about("CONSUMER.MSG.NEXT")
+}
+
 /// Reads the keys into the listing. Answers whether they are all there.
 pub(super) async fn read(
     listing: &mut Listing<'_>,

@@ -101,23 +101,6 @@ impl<X: Exchange> Run<'_, X> {
         Ok(())
     }
 
-    /// Sends each item of the groups in flight by itself: some of them are refused and will stay
-    /// unanswered, which says nothing of the others.
-    pub(super) async fn dissolve_groups(&mut self) -> Result<(), Error> {
-        for token in self.flights.groups() {
-            let Some(mut flight) = self.flights.land(token) else {
-                continue;
-            };
-            let past = flight.past.with(Copies::Unanswered);
-            for item in flight.items {
-                if let Some(permit) = flight.permits.split(1) {
-                    self.send(item..item + 1, Some(past), permit).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Queues an item to be sent again after a pause; unless an earlier copy of it may have been
     /// carried out, and a second one could do harm.
     pub(super) fn again(&mut self, item: usize, past: Past, pause: Duration) -> Result<(), Error> {
