@@ -33,12 +33,12 @@ pub enum Error {
         bucket: String,
     },
     /// There is a stream of the bucket's name, but it is no key-value bucket.
-    #[error(
-        "stream `KV_{bucket}` is not a key-value bucket: its `max_msgs_per_subject` is not set"
-    )]
+    #[error("stream `KV_{bucket}` is not a key-value bucket: {why}")]
     NotABucket {
         /// The bucket's name.
         bucket: String,
+        /// What of the stream is not as a bucket has it.
+        why: &'static str,
     },
     /// The server refused the login or an operation.
     #[error("NATS at {server} refused access: {reason}")]

@@ -152,10 +152,19 @@ async fn find_or_create(context: &Context, spec: &BucketSpec) -> Result<stream::
 }
 
 fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Result<Opened, Error> {
-    if config.max_messages_per_subject < 1 {
-        return Err(Error::NotABucket {
+    let not_a_bucket = |why| {
+        Err(Error::NotABucket {
             bucket: spec.name.clone(),
-        });
+            why,
+        })
+    };
+    if config.max_messages_per_subject < 1 {
+        return not_a_bucket("its `max_msgs_per_subject` is not set");
+    }
+    // Without subjects of its own it may have its messages from other streams.
+    let has_keys = |subject: &String| may_have_keys(subject, &spec.name);
+    if !config.subjects.is_empty() && !config.subjects.iter().any(has_keys) {
+        return not_a_bucket("none of its subjects is of the bucket's keys");
     }
     let api_prefix = api_prefix(spec);
     // In a mirror, keys keep the subjects of the bucket that it mirrors, and writes go there.
@@ -203,6 +212,19 @@ fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Resul
     })
 }
 
+/// Whether a stream with this subject takes keys of the bucket, if not all of them.
+fn may_have_keys(subject: &str, bucket: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for expected in ["$KV", bucket] {
+        match tokens.next() {
+            Some(">") => return true,
+            Some(token) if token == expected || token == "*" => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_some()
+}
+
 /// Where requests to JetStream go.
 fn api_prefix(spec: &BucketSpec) -> String {
     match &spec.domain {
@@ -214,4 +236,21 @@ fn api_prefix(spec: &BucketSpec) -> String {
 /// The stream of a bucket (ADR-8).
 fn stream_of(bucket: &str) -> String {
     format!("KV_{bucket}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_has_subjects_of_its_keys() {
+        for subject in ["$KV.b.>", "$KV.b.open.*", "$KV.*.>", "$KV.>", ">", "*.b.>"] {
+            assert!(may_have_keys(subject, "b"), "{subject}");
+        }
+        for subject in [
+            "$KV.c.>", "$KV.b", "KV_b", "orders.>", "*.*", "", "$KV.bb.>",
+        ] {
+            assert!(!may_have_keys(subject, "b"), "{subject}");
+        }
+    }
 }
