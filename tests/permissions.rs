@@ -60,18 +60,32 @@ const ALL: [Operation; 7] = [
 enum Path {
     Direct,
     Leader,
+    /// As the first, with the keys of another bucket.
+    Mirror,
+}
+
+impl Path {
+    /// The bucket that the keys are of.
+    fn origin(self, bucket: &str) -> &str {
+        match self {
+            Self::Direct | Self::Leader => bucket,
+            Self::Mirror if bucket == "<mirror>" => "<origin>",
+            Self::Mirror => "direct",
+        }
+    }
 }
 
 impl Operation {
     /// What a login has to be allowed to publish.
     fn needs(self, path: Path, bucket: &str) -> Vec<String> {
         let of_stream = |what: &str, more: &str| format!("$JS.API.{what}.KV_{bucket}{more}");
+        let keys = format!("$KV.{}.>", path.origin(bucket));
         let mut needs = vec![of_stream("STREAM.INFO", "")];
         match (self, path) {
             (Self::Open, _) => {}
             (Self::Create, _) => needs.push(of_stream("STREAM.CREATE", "")),
-            (Self::GetOne | Self::GetMany, Path::Direct) => {
-                needs.push(of_stream("DIRECT.GET", &format!(".$KV.{bucket}.>")));
+            (Self::GetOne | Self::GetMany, Path::Direct | Path::Mirror) => {
+                needs.push(of_stream("DIRECT.GET", &format!(".{keys}")));
             }
             (Self::GetOne | Self::GetMany, Path::Leader) => {
                 needs.push(of_stream("STREAM.MSG.GET", ""));
@@ -80,7 +94,7 @@ impl Operation {
                 needs.push(of_stream("CONSUMER.CREATE", ""));
                 needs.push(of_stream("CONSUMER.MSG.NEXT", ".*"));
             }
-            (Self::Set | Self::Delete, _) => needs.push(format!("$KV.{bucket}.>")),
+            (Self::Set | Self::Delete, _) => needs.push(keys),
         }
         needs
     }
@@ -88,7 +102,9 @@ impl Operation {
     /// What makes it better, and can be done without.
     fn likes(self, path: Path, bucket: &str) -> Vec<String> {
         match (self, path) {
-            (Self::GetMany, Path::Direct) => vec![format!("$JS.API.DIRECT.GET.KV_{bucket}")],
+            (Self::GetMany, Path::Direct | Path::Mirror) => {
+                vec![format!("$JS.API.DIRECT.GET.KV_{bucket}")]
+            }
             (Self::Keys, _) => vec![format!("$JS.API.CONSUMER.DELETE.KV_{bucket}.*")],
             _ => Vec::new(),
         }
@@ -138,8 +154,10 @@ struct Login {
 }
 
 fn every_way() -> impl Iterator<Item = (Path, Operation)> {
-    let paths = [Path::Direct, Path::Leader].into_iter();
-    paths.flat_map(|path| ALL.map(|operation| (path, operation)))
+    let paths = [Path::Direct, Path::Leader, Path::Mirror].into_iter();
+    let every = paths.flat_map(|path| ALL.map(|operation| (path, operation)));
+    // No link creates a mirror.
+    every.filter(|way| *way != (Path::Mirror, Operation::Create))
 }
 
 /// A login for each operation with all that it needs, one without what it likes, and one for each
@@ -152,6 +170,7 @@ fn logins() -> Vec<Login> {
             (Operation::Create, _) => None,
             (_, Path::Direct) => Some("direct"),
             (_, Path::Leader) => Some("leader"),
+            (_, Path::Mirror) => Some("mirror"),
         };
         let mut add = |without: Option<usize>, likes: bool, inbox: bool| {
             let user = format!("user-{}", logins.len());
@@ -217,6 +236,7 @@ async fn each_operation_needs_exactly_what_the_page_lists(version: &str) -> Resu
     let admin = admin(&stack.nats).await?;
     create(&admin, "direct", true).await?;
     create(&admin, "leader", false).await?;
+    mirror(&admin).await?;
     for login in &logins {
         let Login {
             user,
@@ -250,7 +270,13 @@ async fn each_operation_needs_exactly_what_the_page_lists(version: &str) -> Resu
 fn the_page_lists_what_each_operation_needs() {
     let page = include_str!("../docs/permissions.md");
     for (path, operation) in every_way() {
-        let needs = operation.needs(path, "<bucket>");
+        let needs = match path {
+            Path::Mirror if operation == Operation::GetOne || operation == Operation::Set => {
+                operation.needs(path, "<mirror>").split_off(1)
+            }
+            Path::Mirror => continue,
+            Path::Direct | Path::Leader => operation.needs(path, "<bucket>"),
+        };
         for subject in needs.into_iter().chain(operation.likes(path, "<bucket>")) {
             assert!(page.contains(&format!("`{subject}`")), "{subject}");
         }
@@ -276,6 +302,24 @@ async fn create(jetstream: &jetstream::Context, bucket: &str, direct: bool) -> R
         store.put(format!("key-{n}"), "value".into()).await?;
     }
     Ok(store)
+}
+
+/// A mirror of the bucket `direct`, which has all that that has.
+async fn mirror(jetstream: &jetstream::Context) -> Result<()> {
+    let config = kv::Config {
+        bucket: "mirror".to_owned(),
+        mirror: Some(stream::Source {
+            name: "direct".to_owned(),
+            ..stream::Source::default()
+        }),
+        ..kv::Config::default()
+    };
+    let mut mirror = jetstream.create_key_value(config).await?.stream;
+    eventually("the mirror to have all", async || {
+        let messages = mirror.info().await?.state.messages;
+        Ok((messages == MANY as u64).then_some(()))
+    })
+    .await
 }
 
 async fn admin(nats: &NatsServer) -> Result<jetstream::Context> {
