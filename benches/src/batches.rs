@@ -7,7 +7,7 @@ use bytes::Bytes;
 use testkit::Caller;
 
 use crate::measure::{Side, take_turns};
-use crate::raw::Raw;
+use crate::raw::{Ids, Raw};
 use crate::stage::{Stage, caller};
 
 const SHAPES: [(usize, usize); 5] = [
@@ -29,9 +29,9 @@ pub(crate) async fn print(stage: &Stage, rows: &str, time: Duration) -> Result<(
     stage.bucket(BUCKET).await?;
     let raw = Raw::new(stage.nats.client().await?, BUCKET);
     println!(
-        "\n| batch | limit | empty call | here | here / (limit + call) | peer | here / peer |"
+        "\n| batch | limit | with ids | empty call | here | here / (limit + call) | peer | here / peer |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for operation in ["get-many", "set-many", "delete-many"] {
         for (count, size) in SHAPES {
             let name = format!("{operation} {count} × {size} B");
@@ -40,7 +40,7 @@ pub(crate) async fn print(stage: &Stage, rows: &str, time: Duration) -> Result<(
             }
             let keys: Vec<String> = (0..count).map(|n| format!("key.{size}.{n}")).collect();
             let value = Bytes::from(vec![b'x'; size]);
-            raw.set(&keys, &value).await?;
+            raw.set(&keys, &value, Ids::Without).await?;
             let batch = Batch {
                 operation,
                 keys: &keys,
@@ -74,11 +74,15 @@ impl Batch<'_> {
                 self.call_until_heard(floor, floor_bucket)
             }),
             Side::new("here", move || self.call(ours, BUCKET)),
-            Side::new("limit", move || self.pipelined(raw)),
+            Side::new("limit", move || self.pipelined(raw, Ids::Without)),
         ];
         if self.operation == "get-many" {
             // Which of the two is better depends on the machine.
             sides.push(Side::new("limit", move || raw.get_multi_last(self.keys)));
+        } else {
+            sides.push(Side::new("with ids", move || {
+                self.pipelined(raw, Ids::With)
+            }));
         }
         if let Some(peer) = &peer {
             sides.push(Side::new("peer", move || {
@@ -92,22 +96,24 @@ impl Batch<'_> {
         };
         let [limit, floor, here] =
             ["limit", "empty call", "here"].map(|name| median(name).unwrap_or(f64::NAN));
+        let with_ids =
+            median("with ids").map_or_else(|| "–".to_owned(), |median| format!("{median:.2}"));
         let peer = median("peer").map_or_else(
             || "– | –".to_owned(),
             |peer| format!("{peer:.2} | {:.2}", here / peer),
         );
         println!(
-            "| {name} | {limit:.2} | {floor:.2} | {here:.2} | {:.2} | {peer} |",
+            "| {name} | {limit:.2} | {with_ids} | {floor:.2} | {here:.2} | {:.2} | {peer} |",
             here / (limit + floor),
         );
         Ok(())
     }
 
-    async fn pipelined(self, raw: &Raw) -> Result<()> {
+    async fn pipelined(self, raw: &Raw, ids: Ids) -> Result<()> {
         match self.operation {
             "get-many" => raw.get_pipelined(self.keys).await,
-            "set-many" => raw.set(self.keys, self.value).await,
-            _ => raw.delete(self.keys).await,
+            "set-many" => raw.set(self.keys, self.value, ids).await,
+            _ => raw.delete(self.keys, ids).await,
         }
     }
 

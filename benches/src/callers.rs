@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use testkit::Caller;
 
 use crate::measure::percentile;
-use crate::raw::Raw;
+use crate::raw::{Ids, Raw};
 use crate::stage::{COMPONENT, LATTICE, Stage, TIMEOUT, caller};
 
 const BATCH: usize = 100;
@@ -65,8 +65,8 @@ pub(crate) async fn print_fairness(stage: &Stage, time: Duration) -> Result<()> 
     let raw = Raw::new(stage.nats.client().await?, bucket);
     let small: Vec<String> = (0..SMALL).map(|n| format!("small.{n}")).collect();
     let value = value();
-    raw.set(&large_keys(), &value).await?;
-    raw.set(&small, &value).await?;
+    raw.set(&large_keys(), &value, Ids::Without).await?;
+    raw.set(&small, &value, Ids::Without).await?;
     println!("\n| {SMALL} keys | p50 | p99 |");
     println!("| --- | ---: | ---: |");
     let idle = small_batches(stage, bucket, &small, time).await?;

@@ -69,7 +69,10 @@ pub(crate) async fn serve(nats: &str, id: &str) -> Result<()> {
     // Whoever started this waits for a line.
     println!("serving");
     while let Some(call) = calls.next().await {
-        tokio::spawn(call?);
+        // One that was not understood is the caller's to repeat.
+        if let Ok(call) = call {
+            tokio::spawn(call);
+        }
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 
 use crate::measure::{Side, take_turns};
-use crate::raw::Raw;
+use crate::raw::{Ids, Raw};
 use crate::stage::{Stage, caller};
 
 /// How many keys the buckets have; a tenth of them deleted.
@@ -22,11 +22,12 @@ pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
         let raw = Raw::new(stage.nats.client().await?, &bucket);
         let keys: Vec<String> = (0..count).map(|n| format!("key.{n}")).collect();
         for keys in keys.chunks(1000) {
-            raw.set(keys, &Bytes::from_static(b"value")).await?;
+            raw.set(keys, &Bytes::from_static(b"value"), Ids::Without)
+                .await?;
         }
         let (deleted, live) = keys.split_at(count / 10);
         for keys in deleted.chunks(1000) {
-            raw.delete(keys).await?;
+            raw.delete(keys, Ids::Without).await?;
         }
         let (live, ours) = (live.len(), caller(&stage.ours, &bucket));
         let (raw, ours, bucket) = (&raw, &ours, bucket.as_str());

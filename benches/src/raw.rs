@@ -10,6 +10,13 @@ use serde_json::json;
 /// The most subjects that a server takes in one `multi_last` request (ADR-31).
 const MULTI_LAST_SUBJECTS: usize = 1024;
 
+/// Whether each write has an id by which the server would know a second copy.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ids {
+    With,
+    Without,
+}
+
 #[derive(Clone)]
 pub(crate) struct Raw {
     client: Client,
@@ -77,43 +84,46 @@ impl Raw {
     }
 
     /// One publish for each key, all sent at once, acknowledged on one inbox.
-    pub(crate) async fn set(&self, keys: &[String], value: &Bytes) -> Result<()> {
-        self.publish(keys, None, value).await
+    pub(crate) async fn set(&self, keys: &[String], value: &Bytes, ids: Ids) -> Result<()> {
+        self.publish(keys, None, value, ids).await
     }
 
     /// The same with a delete marker in place of the value.
-    pub(crate) async fn delete(&self, keys: &[String]) -> Result<()> {
-        let mut headers = HeaderMap::new();
-        headers.insert("KV-Operation", "DEL");
-        self.publish(keys, Some(&headers), &Bytes::new()).await
+    pub(crate) async fn delete(&self, keys: &[String], ids: Ids) -> Result<()> {
+        self.publish(keys, Some("DEL"), &Bytes::new(), ids).await
     }
 
     async fn publish(
         &self,
         keys: &[String],
-        headers: Option<&HeaderMap>,
+        operation: Option<&str>,
         value: &Bytes,
+        ids: Ids,
     ) -> Result<()> {
         let inbox = self.client.new_inbox();
         let answers = self.client.subscribe(format!("{inbox}.*")).await?;
         for (place, key) in keys.iter().enumerate() {
             let (subject, reply) = (self.subject(key), format!("{inbox}.{place}"));
-            match headers {
-                Some(headers) => {
-                    self.client
-                        .publish_with_reply_and_headers(
-                            subject,
-                            reply,
-                            headers.clone(),
-                            value.clone(),
-                        )
-                        .await?;
-                }
-                None => {
-                    self.client
-                        .publish_with_reply(subject, reply, value.clone())
-                        .await?;
-                }
+            let mut headers = HeaderMap::new();
+            if ids == Ids::With {
+                headers.insert("Nats-Msg-Id", reply.as_str());
+            }
+            if let Some(operation) = operation {
+                headers.insert("KV-Operation", operation);
+            }
+            if headers.is_empty() {
+                let published = self
+                    .client
+                    .publish_with_reply(subject, reply, value.clone());
+                published.await?;
+            } else {
+                let published = self.client.publish_with_reply_and_headers(
+                    subject,
+                    reply,
+                    headers,
+                    value.clone(),
+                );
+                published.await?;
             }
         }
         let refused = answers

@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use testkit::{Caller, Link, Provider};
 
 use crate::measure::{Side, percentile, take_turns};
-use crate::raw::Raw;
+use crate::raw::{Ids, Raw};
 use crate::stage::{COMPONENT, Stage, caller};
 
 const OPERATIONS: [&str; 4] = ["get", "set", "exists", "increment"];
@@ -35,7 +35,8 @@ pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
             stage.bucket(&bucket).await?;
             let keys: Vec<_> = (0..KEYS).map(key).collect();
             let raw = Raw::new(stage.nats.client().await?, &bucket);
-            raw.set(&keys, &Bytes::from(vec![b'x'; SIZE])).await?;
+            raw.set(&keys, &Bytes::from(vec![b'x'; SIZE]), Ids::Without)
+                .await?;
             let load = Load {
                 operation,
                 callers,
@@ -177,7 +178,8 @@ pub(crate) async fn print_pages(stage: &Stage, time: Duration) -> Result<()> {
     let raw = Raw::new(stage.nats.client().await?, bucket);
     let keys: Vec<_> = (0..LISTED).map(key).collect();
     for keys in keys.chunks(1000) {
-        raw.set(keys, &Bytes::from_static(b"value")).await?;
+        raw.set(keys, &Bytes::from_static(b"value"), Ids::Without)
+            .await?;
     }
     let ours = caller(&stage.ours, bucket);
     let peer = stage.peer.as_ref().map(|peer| caller(peer, bucket));
