@@ -23,7 +23,6 @@ impl http::Server for Counter {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn failed(error: impl std::fmt::Debug) -> ErrorCode {
     ErrorCode::InternalError(Some(format!("{error:?}")))
 }

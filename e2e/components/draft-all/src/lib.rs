@@ -90,7 +90,6 @@ fn lossy(value: Vec<u8>) -> String {
     String::from_utf8_lossy(&value).into_owned()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn text(error: impl std::fmt::Debug) -> String {
     format!("{error:?}")
 }
