@@ -10,8 +10,9 @@ use crate::measure::{Side, take_turns};
 use crate::raw::{Ids, Raw};
 use crate::stage::{Stage, caller};
 
-const SHAPES: [(usize, usize); 5] = [
+const SHAPES: [(usize, usize); 6] = [
     (1, 128),
+    (100, 128),
     (100, 1024),
     (1000, 128),
     (1000, 1024),

@@ -5,10 +5,12 @@
 
 mod batches;
 mod callers;
+mod calls;
 mod floor;
 mod keys;
 mod measure;
 mod memory;
+mod pure;
 mod raw;
 mod single;
 mod stage;
@@ -22,6 +24,9 @@ use clap::{Parser, Subcommand};
 use testkit::NEWEST;
 
 use stage::Stage;
+
+/// Over so many calls it is watched whether the memory grows.
+const CALLS: u64 = 1_000_000;
 
 /// Measures the provider beside what NATS can do, and beside another provider.
 #[derive(Parser)]
@@ -59,6 +64,13 @@ enum Command {
     Process,
     /// Only single keys, and pages of keys.
     Single,
+    /// Only the memory over many calls.
+    Calls {
+        #[arg(default_value_t = CALLS)]
+        calls: u64,
+    },
+    /// Only the parts that talk to nobody.
+    Pure,
     #[command(hide = true)]
     Floor { id: String, nats: String },
     #[command(hide = true)]
@@ -82,6 +94,10 @@ async fn main() -> Result<()> {
             operation,
             nats,
         }) => return callers::load(nats, provider, link, operation).await,
+        Some(Command::Pure) => {
+            pure::print(Duration::try_from_secs_f64(args.seconds)?);
+            return Ok(());
+        }
         _ => {}
     }
     let provider = args
@@ -112,6 +128,14 @@ async fn main() -> Result<()> {
     if matches!(args.command, None | Some(Command::Process)) {
         memory::print(&stage).await?;
         start::print(&stage, &provider).await?;
+    }
+    match &args.command {
+        None => {
+            calls::print(&stage, &provider, CALLS).await?;
+            pure::print(time);
+        }
+        Some(Command::Calls { calls }) => calls::print(&stage, &provider, *calls).await?,
+        Some(_) => {}
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ Commands:
   test            set up, run all tests and sum up their results
   test ARGS       the same without the tests on a real host; ARGS go to `cargo test`
   e2e [ARGS]      only the tests on a real host; ARGS go to `cargo test`
-  bench [ARGS]    build for speed and measure, for about five minutes; `bench --help` says more
+  bench [ARGS]    build for speed and measure, for about eight minutes; `bench --help` says more
   components      build the adapter, and the examples composed with it
   setup           fetch the nats-servers that the tests and the demo run, each pinned and checked
   help            print this text

@@ -1,0 +1,89 @@
+//! Whether the provider's memory stays where it is over many calls.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use futures::future::try_join_all;
+use testkit::{Caller, Level, Link, Provider};
+
+use crate::stage::{COMPONENT, Stage, caller};
+
+/// Calls after which the provider has all that it needs for this load.
+const WARM_UP: u64 = 50_000;
+const CALLERS: usize = 16;
+
+/// Prints what is resident as a process of its own answers calls of get-many with one key.
+pub(crate) async fn print(stage: &Stage, binary: &Path, calls: u64) -> Result<()> {
+    ensure!(
+        calls > WARM_UP,
+        "{calls} calls: the first {WARM_UP} warm up"
+    );
+    let bucket = "calls";
+    stage.bucket(bucket).await?;
+    let provider = Provider::builder(stage.nats.url())
+        .binary(binary)
+        .log_level(Level::Warn)
+        .link(
+            Link::new(COMPONENT)
+                .wasi_batch()
+                .config("cluster_uri", stage.nats.url())
+                .config("bucket", bucket),
+        )
+        .start()
+        .await?;
+    let caller = caller(&provider, "default");
+    let value = Bytes::from_static(b"value");
+    let batch = caller.batch();
+    batch.set_many_raw(bucket, &[("key", &value)]).await??;
+
+    println!("\n| calls of one key, {CALLERS} callers | calls/s | resident, MiB | to the first |");
+    println!("| ---: | ---: | ---: | ---: |");
+    let mut first = None;
+    let mut done = 0;
+    while done < calls {
+        let step = if done == 0 {
+            WARM_UP
+        } else {
+            (calls - WARM_UP).div_ceil(5)
+        };
+        let step = step.min(calls - done);
+        let begun = Instant::now();
+        run(&caller, step).await?;
+        let per_second = as_f64(step) / begun.elapsed().as_secs_f64();
+        done += step;
+        let resident = as_f64(provider.rss_kib()?) / 1024.0;
+        let first = *first.get_or_insert(resident);
+        println!(
+            "| {done} | {per_second:.0} | {resident:.1} | {:+.1} % |",
+            (resident / first - 1.0) * 100.0
+        );
+    }
+    Ok(())
+}
+
+async fn run(caller: &Caller, calls: u64) -> Result<()> {
+    let next = Arc::new(AtomicU64::new(0));
+    let callers = (0..CALLERS).map(async |_| {
+        let (caller, next) = (caller.clone(), Arc::clone(&next));
+        tokio::spawn(async move {
+            let batch = caller.batch();
+            while next.fetch_add(1, Ordering::Relaxed) < calls {
+                let found = batch.get_many("default", &["key"]).await??;
+                ensure!(found.len() == 1, "{} answers", found.len());
+            }
+            Ok(())
+        })
+        .await?
+    });
+    try_join_all(callers).await?;
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn as_f64(number: u64) -> f64 {
+    number as f64
+}
