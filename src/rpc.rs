@@ -10,6 +10,7 @@ mod call;
 mod eventual_batch;
 mod function;
 mod handshake;
+mod held;
 mod invocation;
 mod parameters;
 mod serve;

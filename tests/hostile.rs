@@ -32,6 +32,7 @@ on_version!(
         arbitrary_bytes_as_parameters_harm_nobody,
         invocations_that_are_never_finished_hold_up_nobody,
         parameters_without_end_are_refused_and_not_kept,
+        large_parameters_of_many_calls_are_bounded_together,
         parts_after_the_parameters_are_not_kept,
         arbitrary_headers_are_answered,
         only_who_may_publish_to_the_provider_can_forge_a_caller,
@@ -180,6 +181,43 @@ async fn parameters_without_end_are_refused_and_not_kept(version: &str) -> Resul
         grown < 64 * 1024,
         "{grown} KiB are kept of what was refused"
     );
+    others.stop().await?;
+    well(&mut stack).await
+}
+
+/// Each is within the limits of its link, and none is ever finished.
+async fn large_parameters_of_many_calls_are_bounded_together(version: &str) -> Result<()> {
+    const CALLS: usize = 7;
+    const PART: usize = 1024 * 1024;
+    let mut stack = stack(version).await?;
+    let mut wire = Wire::new(&stack, "large").await?;
+    let others = Others::start(&stack).await?;
+    let value_of_4_gib = b"\x01\x01k\x00\xff\xff\xff\xff\x0f";
+    let params = [&text("default")[..], value_of_4_gib].concat();
+    let mut told = 0;
+    for _ in 0..CALLS {
+        let opened = wire
+            .open(FUNCTIONS[3].0, "set-many", params.clone())
+            .await?;
+        let address = wire.accepted(&opened).await?.context("not accepted")?;
+        for _ in 0..100 {
+            wire.send_part(&address, vec![b'x'; PART]).await?;
+        }
+        wire.flush().await?;
+        let said = wire.results(&opened, Duration::from_millis(200)).await?;
+        assert!(said.is_empty() || said.contains("512 MiB"), "{said:?}");
+        told += usize::from(!said.is_empty());
+    }
+    assert!(told > 0, "there is no end to what they may bring");
+    // Those that were left end with their time, and what they held is free again.
+    eventually("room for a large batch", async || {
+        let caller = stack.caller("large").with_timeout(LONG);
+        let value = "x".repeat(600 * 1024);
+        let keys: Vec<_> = (0..30).map(|key| format!("key.{key}")).collect();
+        let pairs: Vec<_> = keys.iter().map(|key| (key, &value)).collect();
+        Ok(caller.set_many("default", &pairs).await?.ok())
+    })
+    .await?;
     others.stop().await?;
     well(&mut stack).await
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 use wasmcloud_provider_sdk::provider::invocation_context;
 
+use super::held::MAX_HELD_BYTES;
 use crate::engine::{self, Bucket, Deadline, Kind, Limits};
 use crate::links::{LinkError, Links, shorten};
 
@@ -23,6 +24,12 @@ pub(super) enum CallError {
     Engine(#[from] engine::Error),
     #[error("the value of key {key:?} is not standard base64 with padding: {reason}")]
     NotBase64 { key: String, reason: String },
+    #[error(
+        "the calls under way bring more than {} MiB of parameters, which is all that this provider \
+         takes at once: try again later, with smaller batches, or run more instances",
+        MAX_HELD_BYTES >> 20
+    )]
+    NoRoom,
 }
 
 impl CallError {
@@ -32,13 +39,14 @@ impl CallError {
             Self::Link(_) => Kind::AccessDenied,
             Self::Engine(error) => error.kind(),
             Self::NotBase64 { .. } => Kind::InvalidArgument,
+            Self::NoRoom => Kind::Unavailable,
         }
     }
 
     fn server_trouble(&self) -> Option<String> {
         match self {
             Self::Engine(error) => error.server_trouble(),
-            Self::Link(_) | Self::NotBase64 { .. } => None,
+            Self::Link(_) | Self::NotBase64 { .. } | Self::NoRoom => None,
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::codec::Encoder;
 use wrpc_transport::TupleEncode;
 use wrpc_transport_nats::{SubjectWriter, invocation_subject};
 
-use super::call::{Call, Params};
+use super::call::{Call, CallError, Params};
 use super::handshake::SilentCallers;
 use super::invocation::{Accepted, Invocation, Received};
 use super::parameters::{Parameters, Refusal};
@@ -111,6 +111,7 @@ async fn receive<P: Parameters>(
     let params = match received {
         Received::Params(params) => Ok(params),
         Received::TooLarge => Err(call.too_many_bytes()),
+        Received::NoRoom => Err(CallError::NoRoom),
         Received::Refused(Refusal::TooMany(keys)) => Err(call.too_many_keys(keys)),
         Received::Refused(Refusal::Malformed) => {
             bail!("the parameters are not of the function's types")

@@ -14,6 +14,7 @@ use tokio_util::codec::{Decoder, Encoder};
 use wrpc_transport_nats::result_subject;
 
 use super::handshake::{Handshake, Heard, SilentCallers};
+use super::held::Held;
 use super::size::EncodedSize;
 
 /// An invocation that has been received, as far as its first message goes.
@@ -23,7 +24,11 @@ pub(super) struct Invocation {
 }
 
 /// An invocation whose parameters have been received.
-pub(super) struct Accepted(Handshake);
+pub(super) struct Accepted {
+    handshake: Handshake,
+    /// They take their room until the call is over.
+    _held: Held,
+}
 
 /// What became of an invocation's parameters.
 pub(super) enum Received<P, E> {
@@ -33,6 +38,8 @@ pub(super) enum Received<P, E> {
     Refused(E),
     /// They have more bytes than may be read.
     TooLarge,
+    /// With those of other calls they are more than this process takes at once.
+    NoRoom,
 }
 
 impl Invocation {
@@ -63,6 +70,7 @@ impl Invocation {
             .context("the caller did not say where to send the answer")?;
         let mut buffer = BytesMut::from(message.payload);
         let mut bytes = buffer.len();
+        let mut held = Held::default();
         let mut outcome = decoder.decode(&mut buffer);
         let _place = match outcome {
             Ok(None) => {
@@ -85,12 +93,19 @@ impl Invocation {
             if part.payload.is_empty() {
                 bail!("the parameters end too early");
             }
+            if !held.take(part.payload.len()) {
+                break Received::NoRoom;
+            }
             bytes += part.payload.len();
             buffer.extend_from_slice(&part.payload);
             outcome = decoder.decode(&mut buffer);
         };
         handshake.end_of_params().await?;
-        Ok((Accepted(handshake), received))
+        let accepted = Accepted {
+            handshake,
+            _held: held,
+        };
+        Ok((accepted, received))
     }
 }
 
@@ -111,7 +126,7 @@ impl Accepted {
         E: Encoder<R>,
         E::Error: std::error::Error + Send + Sync + 'static,
     {
-        let Self(mut handshake) = self;
+        let mut handshake = self.handshake;
         let mut buffer = BytesMut::with_capacity(results.encoded_size());
         encoder
             .encode(results, &mut buffer)
