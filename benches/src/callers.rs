@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use testkit::Caller;
 
 use crate::measure::percentile;
 use crate::raw::{Ids, Raw};
-use crate::stage::{COMPONENT, LATTICE, Stage, TIMEOUT, caller};
+use crate::stage::{COMPONENT, Stage, TIMEOUT, caller};
 
 const BATCH: usize = 100;
 const SIZE: usize = 256;
@@ -72,10 +72,12 @@ pub(crate) async fn print_fairness(stage: &Stage, time: Duration) -> Result<()> 
     let idle = small_batches(stage, bucket, &small, time).await?;
     print_line("on an idle link", &idle);
     for operation in ["get-many", "set-many"] {
-        let _load = stage
-            .child(&["load", stage.ours.key(), bucket, operation])
+        let provider = [stage.ours.lattice(), stage.ours.key()];
+        let mut load = stage
+            .child(&["load", provider[0], provider[1], bucket, operation])
             .await?;
         let busy = small_batches(stage, bucket, &small, time).await?;
+        ensure!(load.try_wait()?.is_none(), "the large batches have ended");
         print_line(&format!("beside a {operation} of {LARGE}"), &busy);
     }
     Ok(())
@@ -83,8 +85,14 @@ pub(crate) async fn print_fairness(stage: &Stage, time: Duration) -> Result<()> 
 
 /// Calls one large batch after the other until the process is killed: a process of its own, as
 /// whoever decodes a large answer does nothing else meanwhile.
-pub(crate) async fn load(nats: &str, provider: &str, link: &str, operation: &str) -> Result<()> {
-    let caller = Caller::connect(nats, LATTICE, provider).await?;
+pub(crate) async fn load(
+    nats: &str,
+    lattice: &str,
+    provider: &str,
+    link: &str,
+    operation: &str,
+) -> Result<()> {
+    let caller = Caller::connect(nats, lattice, provider).await?;
     let caller = caller
         .with_source(COMPONENT)
         .with_link(link)

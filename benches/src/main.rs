@@ -75,6 +75,7 @@ enum Command {
     Floor { id: String, nats: String },
     #[command(hide = true)]
     Load {
+        lattice: String,
         provider: String,
         link: String,
         operation: String,
@@ -89,11 +90,12 @@ async fn main() -> Result<()> {
     match &args.command {
         Some(Command::Floor { id, nats }) => return floor::serve(nats, id).await,
         Some(Command::Load {
+            lattice,
             provider,
             link,
             operation,
             nats,
-        }) => return callers::load(nats, provider, link, operation).await,
+        }) => return callers::load(nats, lattice, provider, link, operation).await,
         Some(Command::Pure) => {
             pure::print(Duration::try_from_secs_f64(args.seconds)?);
             return Ok(());

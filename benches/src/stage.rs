@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use testkit::async_nats::jetstream::kv;
 use testkit::{Caller, Level, Link, NatsServer, Provider};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -102,7 +102,8 @@ async fn child(nats: &NatsServer, args: &[&str]) -> Result<Child> {
         .kill_on_drop(true)
         .spawn()?;
     let said = child.stdout.take().context("no output")?;
-    BufReader::new(said).read_line(&mut String::new()).await?;
+    let said = BufReader::new(said).read_line(&mut String::new()).await?;
+    ensure!(said > 0, "`{}` has ended before it began", args.join(" "));
     Ok(child)
 }
 
