@@ -278,12 +278,10 @@ async fn a_lost_acknowledgement_of_three_replicas_does_not_count_twice(
     let cluster = Cluster::start(version).await?;
     let config = kv::Config {
         bucket: "orders".to_owned(),
-        num_replicas: 3,
         ..kv::Config::default()
     };
-    let jetstream = cluster.servers[0].jetstream().await?;
-    let bucket = jetstream.create_key_value(config).await?;
-    let proxy = Proxy::start(cluster.servers[1].port()).await?;
+    let bucket = cluster.create_bucket(config).await?;
+    let proxy = Proxy::start(cluster.node(1).port()).await?;
     let lattice = NatsServer::run(testkit::NEWEST).await?;
     let provider = Provider::builder(lattice.url())
         .binary(support::PROVIDER)

@@ -433,15 +433,12 @@ async fn what_was_written_is_read_beside_a_mirror(version: &str) -> Result<()> {
 
 async fn what_was_written_is_read_of_three_replicas(version: &str) -> Result<()> {
     let cluster = Cluster::start(version).await?;
-    let [first, second, third] = &cluster.servers[..] else {
-        anyhow::bail!("not three servers");
-    };
+    let [second, third] = [1, 2].map(|node| cluster.node(node));
     let config = kv::Config {
         bucket: "orders".to_owned(),
-        num_replicas: 3,
         ..kv::Config::default()
     };
-    first.jetstream().await?.create_key_value(config).await?;
+    cluster.create_bucket(config).await?;
     // Two instances, each at another server, which share the calls of one component.
     let lattice = NatsServer::run(testkit::NEWEST).await?;
     let link = |server: &NatsServer| {

@@ -1,12 +1,14 @@
 //! Real servers, the real provider process and a caller, for tests, the demo and benches.
 //!
-//! Nothing here stands in for anything: [`NatsServer`] runs the `nats-server` binary, [`Provider`]
-//! runs the provider's binary and speaks to it as a wasmCloud host does, [`Caller`] sends it wRPC
-//! calls as a host sends them for a component. [`Stack`] starts all of it in one call.
+//! Nothing here stands in for anything: [`NatsServer`] runs the `nats-server` binary, [`Cluster`]
+//! three of them, [`Provider`] runs the provider's binary and speaks to it as a wasmCloud host does,
+//! [`Caller`] sends it wRPC calls as a host sends them for a component. [`Stack`] starts a server, a
+//! provider and a caller in one call.
 
 mod bindings;
 mod caller;
 mod cluster;
+mod gate;
 mod link;
 mod logging;
 mod nats_server;
@@ -22,7 +24,7 @@ pub use wasmcloud_core::HealthCheckResponse;
 pub use wasmcloud_core::logging::Level;
 
 pub use caller::{AtomicsCaller, BatchCaller, Caller, DEFAULT_TIMEOUT, StoreCaller};
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Cut, NODES};
 pub use link::Link;
 pub use logging::init_tracing;
 pub use nats_server::{Connection, NatsServer, NatsServerBuilder};

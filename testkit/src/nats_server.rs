@@ -17,6 +17,8 @@ use crate::process::Process;
 use crate::{random, tools};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// Three start at once, or one beside a load.
+const CLUSTER_START_TIMEOUT: Duration = Duration::from_mins(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,6 +44,7 @@ pub struct NatsServerBuilder {
     version: String,
     config: String,
     jetstream_config: String,
+    in_cluster: bool,
 }
 
 /// One client connection, as the server sees it.
@@ -68,6 +71,12 @@ impl NatsServerBuilder {
     pub fn jetstream_config(mut self, text: impl AsRef<str>) -> Self {
         self.jetstream_config.push_str(text.as_ref());
         self.jetstream_config.push('\n');
+        self
+    }
+
+    /// One of a cluster: it is ready when it serves clients, with or without its streams.
+    pub(crate) fn in_cluster(mut self) -> Self {
+        self.in_cluster = true;
         self
     }
 
@@ -114,6 +123,7 @@ impl NatsServer {
             version: version.into(),
             config: String::new(),
             jetstream_config: String::new(),
+            in_cluster: false,
         }
     }
 
@@ -135,6 +145,12 @@ impl NatsServer {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The server's name, which `JetStream` calls it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The server's version.
@@ -340,7 +356,12 @@ impl NatsServer {
             command.arg("-c").arg(config).stdout(output).stderr(errors);
         })?;
 
-        let deadline = Instant::now() + START_TIMEOUT;
+        let patience = if self.settings.in_cluster {
+            CLUSTER_START_TIMEOUT
+        } else {
+            START_TIMEOUT
+        };
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = process.try_wait()? {
                 let mut said = self.logs().split_off(logged);
@@ -355,7 +376,10 @@ impl NatsServer {
                 return Ok(Started::Yes);
             }
             if Instant::now() >= deadline {
-                bail!("nats-server is not ready after 20 s:\n{}", self.logs());
+                bail!(
+                    "nats-server is not ready after {patience:?}:\n{}",
+                    self.logs()
+                );
             }
             sleep(Duration::from_millis(10)).await;
         }
@@ -368,7 +392,13 @@ impl NatsServer {
             Ok(varz) => varz["server_name"] == self.name.as_str(),
             Err(_) => false,
         };
-        named && self.monitor("/healthz").await.is_ok()
+        // A node's streams may wait for a node that is down; the tests look at them themselves.
+        let health = if self.settings.in_cluster {
+            "/healthz?js-server-only=true"
+        } else {
+            "/healthz"
+        };
+        named && self.monitor(health).await.is_ok()
     }
 }
 
