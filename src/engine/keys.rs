@@ -3,7 +3,7 @@
 mod consumer;
 mod page;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_nats::Message;
@@ -87,7 +87,7 @@ async fn list(
     if !consumer::read(&mut listing, opened, deadline).await? {
         add_unseen(&mut listing, bucket, opened, deadline).await?;
     }
-    Ok(listing.finish()?)
+    Ok(listing.finish())
 }
 
 /// Completes a listing that keys have slipped through, because they were written while it was under
@@ -107,7 +107,6 @@ async fn add_unseen(
         .info_with_subjects(format!("{}>", opened.read_prefix))
         .await
         .map_err(|_| Failure::Interrupted)?;
-    let known = listing.known();
     let mut unseen = Vec::new();
     loop {
         let subject = subjects
@@ -120,13 +119,13 @@ async fn add_unseen(
             && !bucket
                 .encoding()
                 .decode(key)
-                .is_ok_and(|key| known.contains(&key))
+                .is_ok_and(|key| listing.keys.contains(&key))
         {
             unseen.push(key.to_owned());
         }
         if ended || unseen.len() == tuning::LIST_PAGE {
             for key in get::with_values(bucket, opened, &unseen, deadline).await? {
-                listing.add(key, true, Written::Since)?;
+                listing.add(key, true)?;
             }
             unseen.clear();
         }
@@ -137,22 +136,15 @@ async fn add_unseen(
 }
 
 /// The keys that have a value, as far as is known.
+///
+/// A key may come more than once: written while the listing is under way, or before it began if the
+/// consumer is at a replica that lags behind the leader. Messages come in the stream's order, so the
+/// last one counts.
 struct Listing<'a> {
     bucket: &'a Bucket,
     prefix: &'a str,
-    /// Those that had one when the listing began, each once.
-    keys: Vec<String>,
+    keys: HashSet<String>,
     bytes: usize,
-    /// Whether those have one that were written since. They may be among `keys` as well.
-    written: HashMap<String, bool>,
-}
-
-/// When a message came into the bucket.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Written {
-    Before,
-    /// Since the listing began.
-    Since,
 }
 
 impl<'a> Listing<'a> {
@@ -160,70 +152,43 @@ impl<'a> Listing<'a> {
         Self {
             bucket,
             prefix: &opened.read_prefix,
-            keys: Vec::new(),
+            keys: HashSet::new(),
             bytes: 0,
-            written: HashMap::new(),
         }
     }
 
-    /// Takes a key's last message in. If it was written before the listing began, that is the only
-    /// one of its time.
-    fn take(&mut self, message: &Message, written: Written) -> Result<(), Failure> {
+    /// Takes a key's last message in, as far as that is known yet.
+    fn take(&mut self, message: &Message) -> Result<(), Failure> {
         match message.subject.strip_prefix(self.prefix) {
-            Some(key) => self.add(key, !is_marker(message.headers.as_ref()), written),
+            Some(key) => self.add(key, !is_marker(message.headers.as_ref())),
             None => Ok(()),
         }
     }
 
-    fn add(&mut self, encoded: &str, has_value: bool, written: Written) -> Result<(), Failure> {
+    fn add(&mut self, encoded: &str, has_value: bool) -> Result<(), Failure> {
         let key = match self.bucket.encoding().decode(encoded) {
             Ok(key) => key,
             Err(error) if has_value => return Err(error.into()),
             // What cannot be decoded was never added.
             Err(_) => return Ok(()),
         };
-        let limits = self.bucket.limits();
-        match written {
-            Written::Since => {
-                self.written.insert(key, has_value);
-                limits.check_keys(self.written.len())?;
+        let bytes = key.len();
+        if !has_value {
+            if self.keys.remove(&key) {
+                self.bytes -= bytes;
             }
-            Written::Before if has_value => {
-                self.bytes += key.len();
-                self.keys.push(key);
-                limits.check_keys(self.keys.len())?;
-                limits.check_bytes(self.bytes)?;
-            }
-            Written::Before => {}
+            return Ok(());
+        }
+        if self.keys.insert(key) {
+            self.bytes += bytes;
+            let limits = self.bucket.limits();
+            limits.check_keys(self.keys.len())?;
+            limits.check_bytes(self.bytes)?;
         }
         Ok(())
     }
 
-    /// Those that have a value so far.
-    fn known(&self) -> HashSet<String> {
-        let mut known: HashSet<String> = self.keys.iter().cloned().collect();
-        for (key, has_value) in &self.written {
-            if *has_value {
-                known.insert(key.clone());
-            } else {
-                known.remove(key);
-            }
-        }
-        known
-    }
-
-    fn finish(self) -> Result<Vec<String>, Error> {
-        let Self {
-            mut keys, written, ..
-        } = self;
-        if !written.is_empty() {
-            keys.retain(|key| !written.contains_key(key));
-            let with_value = written.into_iter().filter(|&(_, has_value)| has_value);
-            keys.extend(with_value.map(|(key, _)| key));
-            let limits = self.bucket.limits();
-            limits.check_keys(keys.len())?;
-            limits.check_bytes(keys.iter().map(String::len).sum())?;
-        }
-        Ok(keys)
+    fn finish(self) -> Vec<String> {
+        self.keys.into_iter().collect()
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Failure, Listing, Written};
+use super::{Failure, Listing};
 use crate::engine::bucket::Bucket;
 use crate::engine::deadline::Deadline;
 use crate::engine::error::Error;
@@ -145,8 +145,8 @@ async fn read_pages(
             let patience = (Instant::now() + patience).min(deadline.end());
             match timeout_at(patience, page.next()).await {
                 Ok(Some(Ok(message))) => {
-                    let written = progress.take(&message, last)?;
-                    listing.take(&message, written)?;
+                    progress.take(&message, last)?;
+                    listing.take(&message)?;
                 }
                 Err(_) if count == 0 && progress.delivered > 0 => break,
                 Ok(None) => break,
@@ -173,16 +173,15 @@ struct Progress {
 }
 
 impl Progress {
-    fn take(&mut self, message: &jetstream::Message, last: u64) -> Result<Written, Failure> {
+    fn take(&mut self, message: &jetstream::Message, last: u64) -> Result<(), Failure> {
         let info = message.info().map_err(|_| Failure::Interrupted)?;
         self.delivered += 1;
         if info.consumer_sequence != self.delivered {
             return Err(Failure::Interrupted);
         }
-        if info.stream_sequence > last {
-            return Ok(Written::Since);
+        if info.stream_sequence <= last {
+            self.of_list += 1;
         }
-        self.of_list += 1;
-        Ok(Written::Before)
+        Ok(())
     }
 }
