@@ -25,8 +25,9 @@ use super::error::Error;
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// How often the server is asked whether it is there. A connection over which nothing comes any
-/// more counts as lost after two pings without an answer.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// more counts as lost after two pings without an answer: in time to go on with another node of a
+/// cluster within ten seconds.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is known of a connection now.
 #[derive(Clone, Debug, Default)]
