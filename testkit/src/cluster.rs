@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::StorageType;
 use async_nats::jetstream::{self, kv};
 use serde_json::Value as Json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::gate::{Gate, Passage};
 use crate::nats_server::{NatsServer, NatsServerBuilder};
@@ -16,6 +16,9 @@ use crate::random;
 pub const NODES: usize = 3;
 
 const BUCKET_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long a node may take to say who leads a stream. One that is frozen never does.
+const SAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An address on which nobody listens.
 const NOWHERE: &str = "127.0.0.1:1";
@@ -200,7 +203,8 @@ impl Cluster {
     }
 
     async fn named_leader(&self, node: usize, stream: &str) -> Option<usize> {
-        let detail = self.stream(node, stream).await.ok()??;
+        let detail = timeout(SAY_TIMEOUT, self.stream(node, stream)).await;
+        let detail = detail.ok()?.ok()??;
         let leader = detail["cluster"]["leader"].as_str()?;
         self.nodes
             .iter()

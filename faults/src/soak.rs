@@ -1,0 +1,137 @@
+//! Mixed load for a long time, with a fault every minute: what is held at the end is what was held at
+//! the start.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use fastrand::Rng;
+use testkit::Link;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::check::{compare, purge_fresh};
+use crate::fault::{Fault, settled};
+use crate::gauges::Gauges;
+use crate::load::Load;
+use crate::singles::Single;
+use crate::stage::{BUCKET, Stage};
+use crate::tally::{Counts, Tally};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// The pause of each caller between two calls.
+const PACE: Duration = Duration::from_millis(20);
+/// How long what calls held may take to be given back when they have ended.
+const REST: Duration = Duration::from_secs(10);
+/// Links that are put and deleted each minute.
+const LINKS: usize = 50;
+
+/// Runs for this many minutes after a few that warm up, prints each, and returns the promises that
+/// were broken: the first few in words.
+///
+/// # Errors
+/// If something does not work that has to.
+pub async fn run(
+    version: &str,
+    provider: &Path,
+    mut rng: Rng,
+    minutes: u64,
+) -> Result<Vec<String>> {
+    let stage = Stage::set(version, provider).await?;
+    let tally = Arc::new(Tally::default());
+    let mut soak = Soak {
+        load: Load::new(&stage.links, &tally, &mut rng, PACE),
+        singles: stage
+            .links
+            .iter()
+            .map(|link| Single::new(link, &tally))
+            .collect(),
+        stage,
+        tally,
+        all: Counts::default(),
+    };
+    // Each kind once, so that what they make the provider allocate is there from the start.
+    for fault in Fault::EACH {
+        soak.minute("warming up", fault, 5.0, Duration::ZERO)
+            .await?;
+    }
+    let start = Gauges::read(&soak.stage).await?;
+    println!("start: {start}");
+    soak.all = Counts::default();
+    for minute in 1..=minutes {
+        let fault = Fault::random(&mut rng);
+        let hold = 3.0 + 12.0 * rng.f64();
+        soak.minute(&format!("{minute}."), fault, hold, MINUTE)
+            .await?;
+    }
+    let end = Gauges::read(&soak.stage).await?;
+    println!("start: {start}\nend: {end}\nall: {}", soak.all);
+    let mut broken = soak.tally.all_broken().0;
+    broken.extend(end.grown_since(&start));
+    Ok(broken)
+}
+
+struct Soak {
+    stage: Stage,
+    tally: Arc<Tally>,
+    load: Load,
+    singles: Vec<Single>,
+    all: Counts,
+}
+
+impl Soak {
+    /// Load with one fault, at least this long; then a comparison, and what is held at rest.
+    async fn minute(&mut self, name: &str, fault: Fault, hold: f64, least: Duration) -> Result<()> {
+        let begun = Instant::now();
+        self.load.start();
+        for single in &mut self.singles {
+            single.start(PACE);
+        }
+        self.churn().await?;
+        let hold = Duration::from_secs_f64(hold);
+        let recovery = fault.run(&mut self.stage, &self.tally, hold).await?;
+        sleep_until(begun + least.saturating_sub(REST)).await;
+        self.load.stop().await?;
+        for single in &mut self.singles {
+            single.stop().await?;
+        }
+        settled(&self.stage).await?;
+        let broken = |what| self.tally.broken(what);
+        let compared = compare(&self.stage, self.load.books(), broken).await?;
+        purge_fresh(&self.stage, self.load.books()).await?;
+        self.load.forget_fresh();
+        sleep(REST).await;
+        let counts = self.tally.take();
+        let gauges = Gauges::read(&self.stage).await?;
+        println!(
+            "{name} {fault} ({:.0} s): {counts}; succeeded again after {:.1} s; {} keys compared, {} \
+             overtaken; {gauges}",
+            hold.as_secs_f64(),
+            recovery.as_secs_f64(),
+            compared.keys,
+            compared.overtaken,
+        );
+        self.all.add(&counts);
+        Ok(())
+    }
+
+    /// Links with connections of their own, put and deleted.
+    async fn churn(&self) -> Result<()> {
+        let links = (0..LINKS).map(|number| {
+            Link::new("churned")
+                .name(format!("link-{number}"))
+                .config("cluster_uri", self.stage.cluster.url())
+                .config("bucket", BUCKET)
+                // The servers ask for none.
+                .secret("token", format!("token-{number}"))
+        });
+        let links: Vec<_> = links.collect();
+        for link in &links {
+            self.stage.provider.put_link(link).await?;
+        }
+        for link in &links {
+            self.stage.provider.delete_link(link).await?;
+        }
+        Ok(())
+    }
+}

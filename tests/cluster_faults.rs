@@ -1,0 +1,21 @@
+//! Nothing that was answered `ok` is lost, and nothing hangs, while the nodes of a cluster fail. More
+//! rounds, at random: `cargo xtask faults`.
+
+mod support;
+
+use anyhow::Result;
+use faults::fault::Fault;
+use faults::rounds;
+
+const SEED: u64 = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fault_of_each_kind_loses_nothing() -> Result<()> {
+    testkit::init_tracing();
+    let rng = fastrand::Rng::with_seed(SEED);
+    let provider = support::PROVIDER.as_ref();
+    let report = rounds::run(testkit::NEWEST, provider, rng, Fault::EACH, 3.0..6.0).await?;
+    assert!(report.counts.ok > 500, "{}", report.counts);
+    assert_eq!(report.broken, Vec::<String>::new());
+    Ok(())
+}
