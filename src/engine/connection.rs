@@ -25,9 +25,12 @@ use super::error::Error;
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// How often the server is asked whether it is there. A connection over which nothing comes any
-/// more counts as lost after two pings without an answer: in time to go on with another node of a
-/// cluster within ten seconds.
-const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// more counts as lost after two pings without an answer. With one attempt that meets the same dead
+/// node, that is eight seconds until another node of a cluster is asked.
+const PING_INTERVAL: Duration = Duration::from_millis(1500);
+
+/// How long one attempt to connect may take, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What is known of a connection now.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +126,7 @@ impl Connection {
             .name(env!("CARGO_PKG_NAME"))
             .retry_on_initial_connect()
             .ping_interval(PING_INTERVAL)
+            .connection_timeout(CONNECT_TIMEOUT)
             .reconnect_to_server_callback({
                 let (events, wanted) = (Arc::clone(&events), Arc::downgrade(&wanted));
                 move |servers, _| {
