@@ -21,6 +21,7 @@ on_oldest_and_newest! {
     what_is_refused_is_told_retried_seldom_and_works_once_the_server_is_mended,
     a_login_that_ends_while_it_is_used_is_told_and_may_come_back,
     a_jwt_that_expires_while_it_is_used_is_told,
+    a_server_that_closes_the_connection_is_not_asked_all_the_time,
 }
 
 /// How long a server is watched that refuses a link.
@@ -192,6 +193,46 @@ async fn a_jwt_that_expires_while_it_is_used_is_told(version: &str) -> Result<()
     open(&caller).await?;
     let values = caller.get_many("default", &["key"]).await??;
     assert_eq!(values, [Some(b"value".to_vec())]);
+    Ok(())
+}
+
+/// The login is right, and what is sent then is not: a server closes the connection over a line
+/// that is too long for it.
+async fn a_server_that_closes_the_connection_is_not_asked_all_the_time(
+    version: &str,
+) -> Result<()> {
+    let stack = support::stack(version)
+        .separate_lattice()
+        .nats(|nats| nats.config("max_control_line: 600"))
+        .start()
+        .await?;
+    let link = |component: &str| {
+        stack
+            .link(component, "bucket")
+            .config("enable_bucket_auto_create", "true")
+            .config("timeout", "1s")
+    };
+    stack.provider.put_link(&link("shop")).await?;
+    let caller = stack.caller("shop");
+    open(&caller).await?;
+    let before = attempts(&stack.nats).await?;
+    let begun = Instant::now();
+    let long = "k".repeat(1000);
+    while begun.elapsed() < WATCHED {
+        let answer = caller.set_many("default", &[(&long, "value")]).await?;
+        let error = answer.unwrap_err();
+        assert_eq!(error.case(), DOWN, "{error:?}");
+        let words = error.text().to_lowercase();
+        ensure!(
+            words.contains("not connected") || words.contains("maximum control line"),
+            "{words}"
+        );
+    }
+    let lost = attempts(&stack.nats).await? - before;
+    println!("{lost} connections in {:?}", begun.elapsed());
+    ensure!((1..=ATTEMPTS).contains(&lost), "{lost} connections");
+    open(&caller).await?;
+    caller.set_many("default", &[("short", "value")]).await??;
     Ok(())
 }
 

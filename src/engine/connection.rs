@@ -3,20 +3,23 @@
 mod advice;
 mod refusal;
 mod settings;
+mod status;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, Event, Server};
+use async_nats::{Client, Event};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 
 pub use settings::{Auth, ConnectionSettings, Secret, Tls};
 
 use self::advice::Advice;
-use self::refusal::{Refusal, Refusals};
+use self::refusal::Refusal;
+pub(super) use self::status::Status;
+use self::status::is_permissions_violation;
 use super::deadline::Deadline;
 use super::error::Error;
 
@@ -31,72 +34,6 @@ const PING_INTERVAL: Duration = Duration::from_millis(1500);
 
 /// How long one attempt to connect may take, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// What is known of a connection now.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Status {
-    /// Counts connects: what was sent in an earlier epoch and is unanswered may be lost.
-    pub(super) epoch: u64,
-    connected: bool,
-    last_error: Option<String>,
-    /// What the server has refused lately.
-    refusals: Refusals,
-    /// That the server has refused to let answers be heard, and when that was last tried. The
-    /// client asks for most of its inboxes once in a connection.
-    deaf: Option<Refusal>,
-}
-
-impl Status {
-    fn take(&mut self, event: &Event) {
-        match event {
-            Event::Connected => {
-                self.epoch += 1;
-                self.connected = true;
-                self.last_error = None;
-                self.deaf = None;
-            }
-            Event::Disconnected | Event::Closed => self.connected = false,
-            Event::ServerError(error) => {
-                let text = error.to_string();
-                if is_permissions_violation(&text) {
-                    let refusal = Refusal::new(text);
-                    if refusal.is_of_inbox() {
-                        self.deaf = Some(refusal.clone());
-                    }
-                    self.refusals.push(refusal);
-                } else {
-                    self.last_error = Some(text);
-                }
-            }
-            // Fewer words than `explain` may have found already: it need not come first.
-            Event::ClientError(error) => {
-                self.last_error.get_or_insert_with(|| error.to_string());
-            }
-            Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) => {}
-        }
-    }
-
-    /// Takes note of why the last attempt to connect failed, in more words than its event has.
-    fn explain(&mut self, servers: &[Server]) {
-        let errors = || {
-            servers
-                .iter()
-                .filter_map(|server| server.last_error.as_ref())
-        };
-        // Of several servers, the one that says the most: what is down may come up by itself.
-        let reason = errors()
-            .find(|error| is_login_refusal(error))
-            .or_else(|| errors().next());
-        if let Some(reason) = reason {
-            self.last_error = Some(reason.clone());
-        }
-    }
-
-    fn login_refused(&self) -> bool {
-        let refusal = |error: &String| is_login_refusal(error);
-        !self.connected && self.last_error.as_ref().is_some_and(refusal)
-    }
-}
 
 /// One connection to NATS. It is closed when the last holder drops it.
 #[derive(Debug)]
@@ -140,9 +77,14 @@ impl Connection {
                     }
                 }
             })
-            .reconnect_delay_callback(|attempts| {
-                let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(8);
-                (Duration::from_millis(10) * 2_u32.pow(doublings)).min(RECONNECT_MAX)
+            .reconnect_delay_callback({
+                let events = Arc::clone(&events);
+                move |attempts| {
+                    // The client counts from the last connection, however short it was.
+                    let failed = attempts.saturating_add(events.borrow().short_lived);
+                    let doublings = u32::try_from(failed).unwrap_or(u32::MAX).min(8);
+                    (Duration::from_millis(10) * 2_u32.pow(doublings)).min(RECONNECT_MAX)
+                }
             })
             .event_callback({
                 let (events, servers) = (Arc::clone(&events), servers.clone());
@@ -257,6 +199,21 @@ impl Connection {
         std::future::pending().await
     }
 
+    /// Counts connects.
+    pub(super) fn epoch(&self) -> u64 {
+        self.status.borrow().epoch
+    }
+
+    /// Waits until the connection of this epoch has been lost and made again: what has not been
+    /// answered by then need not be waited for.
+    pub(super) async fn until_lost(&self, epoch: u64) {
+        let mut status = self.status.clone();
+        let lost = status.wait_for(|status| status.epoch > epoch);
+        if lost.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     fn denied(&self, refusal: &Refusal) -> Error {
         Error::AccessDenied {
             server: self.servers.clone(),
@@ -285,7 +242,11 @@ impl Connection {
         Error::Unavailable {
             what: format!("NATS at {} did not answer in time", self.servers),
             reason: self.down_reason(&status).unwrap_or_else(|| {
-                "the connection is up, the server slow or without a leader".to_owned()
+                let complaint = status.complaint.as_ref();
+                match complaint.filter(|(when, _)| *when >= deadline.start()) {
+                    Some((_, words)) => format!("it complained: {words}"),
+                    None => "the connection is up, the server slow or without a leader".to_owned(),
+                }
             }),
         }
     }
@@ -310,15 +271,6 @@ impl Connection {
             None => "not connected".to_owned(),
         })
     }
-}
-
-fn is_login_refusal(error: &str) -> bool {
-    let error = error.to_ascii_lowercase();
-    error.contains("authorization") || error.contains("authentication")
-}
-
-fn is_permissions_violation(error: &str) -> bool {
-    error.to_ascii_lowercase().contains("permissions violation")
 }
 
 fn log(servers: &str, event: &Event) {

@@ -40,6 +40,15 @@ pub enum Error {
         /// What of the stream is not as a bucket has it.
         why: &'static str,
     },
+    /// A bucket that only collects what other streams hold.
+    #[error(
+        "bucket `{bucket}` takes no writes: its stream has no subjects, and its keys are those of \
+         other streams; write to them"
+    )]
+    ReadOnly {
+        /// The bucket's name.
+        bucket: String,
+    },
     /// The server refused the login or an operation.
     #[error("NATS at {server} refused access: {reason}")]
     AccessDenied {
@@ -143,7 +152,7 @@ impl Error {
             | Self::Overflow { .. } => Kind::InvalidArgument,
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::Unavailable { .. } => Kind::Unavailable,
-            Self::Refused { .. } | Self::Unreadable(_) => Kind::Other,
+            Self::ReadOnly { .. } | Self::Refused { .. } | Self::Unreadable(_) => Kind::Other,
             Self::Partial { cause, .. } => cause.kind(),
         }
     }

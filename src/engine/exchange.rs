@@ -66,6 +66,9 @@ pub(super) trait Exchange {
     /// Takes an answer to a request that was made for the bucket as it was in `opened`.
     fn answer(&mut self, item: usize, message: Message, opened: &Opened) -> Answer;
 
+    /// Takes note that the connection was lost while some items were in flight.
+    fn connection_lost(&mut self) {}
+
     /// Whether an item that was first sent at `sent`, and may have been carried out, may be sent
     /// again.
     fn repeatable(&self, item: usize, sent: Instant, opened: &Opened) -> bool;

@@ -15,6 +15,7 @@ use super::error::Error;
 use super::exchange;
 use super::message::Stored;
 use super::open::{Opened, ReadPath};
+use super::tuning;
 
 pub(super) use last::{exists, get, last, revisions};
 
@@ -34,14 +35,17 @@ pub(super) async fn get_many(
     wanted.into_answer()
 }
 
-/// Those of `encoded`, keys as they stand in the bucket, that have a value.
+/// Those of `encoded`, keys as they stand in the bucket, that have a value. `losses` is how many
+/// connections have been lost in trying to read them.
 pub(super) async fn with_values<'a>(
     bucket: &Bucket,
     opened: &Opened,
     encoded: &'a [String],
+    losses: usize,
     deadline: &Deadline,
 ) -> Result<Vec<&'a str>, Error> {
     let mut wanted = Wanted::encoded(encoded);
+    wanted.losses = losses;
     if !encoded.is_empty() {
         read(bucket, opened, &mut wanted, deadline).await?;
     }
@@ -59,12 +63,13 @@ async fn read(
     wanted: &mut Wanted<'_>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    if wanted.keys.len() > 1 && opened.read_path == ReadPath::Direct {
+    let direct = opened.path() == ReadPath::Direct && wanted.losses < tuning::LOSSES;
+    if wanted.keys.len() > 1 && direct {
         multi_last::read(bucket, opened, wanted, deadline).await?;
     }
     // What is left: all of it on an older server, and the keys that `multi_last` did not find.
-    let unknown = wanted.unknown();
-    let mut reads = single::Reads::new(wanted, unknown, None);
+    let (unknown, losses) = (wanted.unknown(), wanted.losses);
+    let mut reads = single::Reads::new(wanted, unknown, None).after_losses(losses);
     exchange::run(bucket, &mut reads, deadline).await
 }
 
@@ -94,6 +99,8 @@ struct Wanted<'a> {
     keep_values: bool,
     answer_bytes: usize,
     limits: Limits,
+    /// How many connections have been lost while some of the keys were being read.
+    losses: usize,
 }
 
 impl<'a> Wanted<'a> {
@@ -125,6 +132,7 @@ impl<'a> Wanted<'a> {
             keep_values: true,
             answer_bytes: 0,
             limits: *bucket.limits(),
+            losses: 0,
         })
     }
 
@@ -142,6 +150,7 @@ impl<'a> Wanted<'a> {
             keep_values: false,
             answer_bytes: 0,
             limits: Limits::NONE,
+            losses: 0,
         }
     }
 

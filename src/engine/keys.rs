@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::bucket::Bucket;
 use super::deadline::Deadline;
 use super::error::Error;
+use super::key::shorten;
 use super::message::is_marker;
 use super::open::Opened;
 use super::{get, tuning};
@@ -20,34 +21,77 @@ use super::{get, tuning};
 pub use page::Page;
 
 pub(super) async fn keys(bucket: &Bucket, deadline: &Deadline) -> Result<Vec<String>, Error> {
-    let list = |opened: Arc<Opened>| async move { list(bucket, &opened, deadline).await };
+    let list = |opened: Arc<Opened>, tried: Tried| async move {
+        list(bucket, &opened, tried, deadline).await
+    };
     uninterrupted(bucket, deadline, list).await
 }
 
 /// A page of the keys: those whose last message comes after this place in the stream.
 pub(super) async fn page(bucket: &Bucket, after: u64, deadline: &Deadline) -> Result<Page, Error> {
-    let read =
-        |opened: Arc<Opened>| async move { page::read(bucket, &opened, after, deadline).await };
+    let read = |opened: Arc<Opened>, tried: Tried| async move {
+        if tried.is_harmful() {
+            return Err(unpaged(bucket).into());
+        }
+        page::read(bucket, &opened, after, deadline).await
+    };
     uninterrupted(bucket, deadline, read).await
+}
+
+/// That a page cannot be read: messages are delivered whole, whatever is in them.
+fn unpaged(bucket: &Bucket) -> Error {
+    Error::Unavailable {
+        what: format!("a page of the bucket `{}` could not be read", bucket.name()),
+        reason: "the connection was lost over it again and again; if nothing else breaks it, another \
+                 client has written a key or headers that the NATS client cannot parse: `keys` lists \
+                 such a bucket"
+            .to_owned(),
+    }
+}
+
+/// How a listing has fared so far.
+#[derive(Clone, Copy, Default)]
+struct Tried {
+    /// How many times it was interrupted.
+    interrupted: usize,
+    /// How many of these because the connection was lost.
+    losses: usize,
+    /// Whether messages of this bucket are known to cost connections.
+    only_leader: bool,
+}
+
+impl Tried {
+    /// Whether a message is likely to have cost the connection, that the client cannot parse. It
+    /// interrupts a listing by a consumer, and the next one too.
+    fn is_harmful(self) -> bool {
+        self.losses >= tuning::LOSSES || self.only_leader
+    }
 }
 
 /// Does some listing until it goes through without interruption, or the time is over.
 async fn uninterrupted<T, F>(
     bucket: &Bucket,
     deadline: &Deadline,
-    list: impl Fn(Arc<Opened>) -> F,
+    list: impl Fn(Arc<Opened>, Tried) -> F,
 ) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Failure>>,
 {
     let mut opened = bucket.opened(deadline).await?;
     let mut backoff = tuning::BACKOFF.0;
+    let mut tried = Tried::default();
     loop {
         bucket.ready(deadline).await?;
+        tried.only_leader = opened.is_only_leader();
+        let epoch = bucket.connection().epoch();
         let begun = Instant::now();
         let is_asked_for = |subject: &str| consumer::asks_for(&opened, subject);
         let listed = tokio::select! {
-            listed = timeout_at(deadline.end(), list(Arc::clone(&opened))) => listed,
+            listed = timeout_at(deadline.end(), list(Arc::clone(&opened), tried)) => listed,
+            () = bucket.connection().until_lost(epoch), if !tried.is_harmful() => {
+                tried.losses += 1;
+                Ok(Err(Failure::Interrupted))
+            }
             // A request that is refused has no answer.
             refused = bucket.connection().until_refused(begun, is_asked_for) => {
                 return Err(refused);
@@ -57,6 +101,7 @@ where
             Ok(Ok(listed)) => return Ok(listed),
             Ok(Err(Failure::Final(error))) => return Err(error),
             Ok(Err(Failure::Interrupted)) if Instant::now() < deadline.settle() => {
+                tried.interrupted += 1;
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(tuning::BACKOFF.1);
                 opened = bucket.look_again(Some(&opened), deadline).await?;
@@ -81,11 +126,13 @@ impl From<Error> for Failure {
 async fn list(
     bucket: &Bucket,
     opened: &Opened,
+    tried: Tried,
     deadline: &Deadline,
 ) -> Result<Vec<String>, Failure> {
     let mut listing = Listing::new(bucket, opened);
-    if !consumer::read(&mut listing, opened, deadline).await? {
-        add_unseen(&mut listing, bucket, opened, deadline).await?;
+    let by_consumer = tried.interrupted < tuning::LOSSES && !tried.is_harmful();
+    if !by_consumer || !consumer::read(&mut listing, opened, deadline).await? {
+        add_unseen(&mut listing, opened, tried.losses, deadline).await?;
     }
     Ok(listing.finish())
 }
@@ -94,10 +141,11 @@ async fn list(
 /// way: the stream knows its subjects, and those that were not seen are read.
 async fn add_unseen(
     listing: &mut Listing<'_>,
-    bucket: &Bucket,
     opened: &Opened,
+    losses: usize,
     deadline: &Deadline,
 ) -> Result<(), Failure> {
+    let bucket = listing.bucket;
     let stream = opened
         .context
         .get_stream_no_info(&opened.stream)
@@ -116,17 +164,15 @@ async fn add_unseen(
         let ended = subject.is_none();
         if let Some((subject, _)) = subject
             && let Some(key) = subject.strip_prefix(&opened.read_prefix)
-            && !bucket
-                .encoding()
-                .decode(key)
-                .is_ok_and(|key| listing.keys.contains(&key))
+            && !listing.has(key)
         {
             unseen.push(key.to_owned());
         }
         if ended || unseen.len() == tuning::LIST_PAGE {
-            for key in get::with_values(bucket, opened, &unseen, deadline).await? {
+            for key in get::with_values(bucket, opened, &unseen, losses, deadline).await? {
                 listing.add(key, true)?;
             }
+            listing.check_names(&unseen, opened)?;
             unseen.clear();
         }
         if ended {
@@ -186,6 +232,27 @@ impl<'a> Listing<'a> {
             limits.check_bytes(self.bytes)?;
         }
         Ok(())
+    }
+
+    /// The server's list of subjects has another character in place of what is no UTF-8, so that a
+    /// key that holds such bytes cannot be found under the name it has there.
+    fn check_names(&self, encoded: &[String], opened: &Opened) -> Result<(), Error> {
+        let is_lost = |key: &&String| key.contains('\u{fffd}') && !self.has(key);
+        match encoded.iter().find(is_lost) {
+            None => Ok(()),
+            Some(key) => {
+                opened.read_through_leader("a key is not UTF-8");
+                Err(Error::Unreadable(format!(
+                    "the bucket holds a key that is not UTF-8, something like {:?}; purge it",
+                    shorten(key)
+                )))
+            }
+        }
+    }
+
+    fn has(&self, encoded: &str) -> bool {
+        let key = self.bucket.encoding().decode(encoded);
+        key.is_ok_and(|key| self.keys.contains(&key))
     }
 
     fn finish(self) -> Vec<String> {

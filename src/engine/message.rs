@@ -2,10 +2,15 @@
 
 use std::borrow::Cow;
 
-use async_nats::header::{HeaderMap, NATS_MARKER_REASON, NATS_MESSAGE_ID, NATS_SEQUENCE};
+use async_nats::header::{
+    HeaderMap, HeaderName, HeaderValue, NATS_MARKER_REASON, NATS_MESSAGE_ID, NATS_SEQUENCE,
+    NATS_STREAM,
+};
 use async_nats::jetstream;
-use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::RawMessage;
 use async_nats::{Message, StatusCode};
+use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine as _};
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -70,19 +75,55 @@ impl Stored {
     }
 }
 
-impl From<StreamMessage> for Stored {
-    fn from(message: StreamMessage) -> Self {
-        Self {
-            headers: Some(message.headers),
-            payload: message.payload,
-            sequence: Some(message.sequence),
+/// The answer of a leader.
+impl TryFrom<RawMessage> for Stored {
+    type Error = DecodeError;
+
+    fn try_from(raw: RawMessage) -> Result<Self, DecodeError> {
+        let headers = raw.headers.map(|headers| STANDARD.decode(headers));
+        Ok(Self {
+            headers: headers.transpose()?.map(|headers| known(&headers)),
+            payload: STANDARD.decode(raw.payload)?.into(),
+            sequence: Some(raw.sequence),
+        })
+    }
+}
+
+/// Of headers as they stand in the bucket, those that mean something here. Other clients write what
+/// they like there, and what cannot be read is none of these.
+fn known(raw: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in raw.split(|&byte| byte == b'\n') {
+        let Ok(line) = str::from_utf8(line) else {
+            continue;
+        };
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
+        let known = match name {
+            KV_OPERATION => HeaderName::from_static(KV_OPERATION),
+            "Nats-Marker-Reason" => NATS_MARKER_REASON,
+            "Nats-Msg-Id" => NATS_MESSAGE_ID,
+            _ => continue,
+        };
+        if let Ok(value) = value.trim().parse::<HeaderValue>() {
+            headers.append(known, value);
         }
     }
+    headers
+}
+
+/// Whether the message is a stored one, which a direct get answers with. Its headers name its
+/// stream; the server's own answers do not. A stored message may have a status line, because another
+/// client may have written it with one.
+pub(super) fn is_stored(message: &Message) -> bool {
+    let headers = message.headers.as_ref();
+    headers.is_some_and(|headers| headers.get(NATS_STREAM).is_some())
 }
 
 /// Whether nobody took the request: there is no such stream, or no leader or replica to answer now.
 pub(super) fn is_no_responders(message: &Message) -> bool {
-    message.status == Some(StatusCode::NO_RESPONDERS)
+    message.status == Some(StatusCode::NO_RESPONDERS) && !is_stored(message)
 }
 
 /// The server's answer to a write: where it stands, or why it was refused.
@@ -143,5 +184,20 @@ mod tests {
         assert!(!is_marker(Some(&with("KV-Operation", "PUT"))));
         assert!(!is_marker(Some(&with("Nats-Msg-Id", "1"))));
         assert!(!is_marker(None));
+    }
+
+    #[test]
+    fn markers_are_told_from_values_among_headers_that_cannot_be_read() {
+        let is_marked = |lines: &str| {
+            let raw = format!("NATS/1.0\r\n{lines}\r\n");
+            is_marker(Some(&known(raw.as_bytes())))
+        };
+        assert!(is_marked("broken\r\nKV-Operation: DEL\r\n"));
+        assert!(is_marked("KV-Operation:PURGE\r\n"));
+        assert!(is_marked("a b: c\r\nNats-Marker-Reason: MaxAge\r\n"));
+        assert!(!is_marked("KV-Operation: PUT\r\n"));
+        assert!(!is_marked("X: KV-Operation: DEL\r\n"));
+        assert!(!is_marker(Some(&known(b"\xff\xfe"))));
+        assert!(!is_marker(Some(&known(b""))));
     }
 }

@@ -2,7 +2,7 @@
 
 mod create;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::context::GetStreamErrorKind;
@@ -74,8 +74,14 @@ pub(super) struct Opened {
     pub(super) write_stream: String,
     /// Of the API of that stream.
     pub(super) write_api_prefix: String,
+    /// Whether there is a stream that takes writes.
+    pub(super) takes_writes: bool,
     /// Whether this login may not ask for many keys at once.
     pub(super) multi_last_denied: AtomicBool,
+    /// Whether values have to be read through the leader, whatever `read_path` says. The client
+    /// gives its connection up over headers that it cannot parse, and one value that another client
+    /// has written is enough; the leader's answer holds them as a text.
+    only_leader: AtomicBool,
     /// In what the bucket differs from the settings it would have been created with.
     pub(super) differences: String,
 }
@@ -198,7 +204,9 @@ fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Resul
         max_message: usize::try_from(config.max_message_size)
             .ok()
             .filter(|&max| max > 0),
+        takes_writes: config.mirror.is_some() || !config.subjects.is_empty(),
         multi_last_denied: AtomicBool::new(false),
+        only_leader: AtomicBool::new(false),
         differences: spec.create.as_ref().map_or_else(String::new, |template| {
             create::differences(template, config)
         }),
@@ -230,6 +238,33 @@ fn api_prefix(spec: &BucketSpec) -> String {
     match &spec.domain {
         Some(domain) => format!("$JS.{domain}.API"),
         None => "$JS.API".to_owned(),
+    }
+}
+
+impl Opened {
+    /// How single keys are read now.
+    pub(super) fn path(&self) -> ReadPath {
+        if self.is_only_leader() {
+            ReadPath::Leader
+        } else {
+            self.read_path
+        }
+    }
+
+    pub(super) fn is_only_leader(&self) -> bool {
+        self.only_leader.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that a message costs a connection if it is not read through the leader.
+    pub(super) fn read_through_leader(&self, why: &str) {
+        if !self.only_leader.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                stream = self.stream,
+                why,
+                "another client has written what the NATS client cannot parse; the bucket is read \
+                 through its leader until its link is put again"
+            );
+        }
     }
 }
 

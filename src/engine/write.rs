@@ -210,6 +210,20 @@ impl Writes {
     }
 
     async fn run(mut self, bucket: &Bucket, deadline: &Deadline) -> Result<(), Error> {
+        if self.items.is_empty() {
+            return Ok(());
+        }
+        let opened = bucket.opened(deadline).await?;
+        // It may have been changed since it was looked at.
+        if !opened.takes_writes
+            && !bucket
+                .look_again(Some(&opened), deadline)
+                .await?
+                .takes_writes
+        {
+            let bucket = bucket.name().to_owned();
+            return Err(Error::ReadOnly { bucket });
+        }
         exchange::run(bucket, &mut self, deadline).await?;
         match self.failures.cause {
             None => Ok(()),

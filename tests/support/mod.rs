@@ -6,6 +6,7 @@ pub mod interface;
 pub mod jwt;
 pub mod load;
 pub mod proxy;
+pub mod raw;
 pub mod tls;
 pub mod waiting;
 pub mod wire;

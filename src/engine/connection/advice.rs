@@ -7,8 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::is_login_refusal;
 use super::settings::{Auth, ConnectionSettings};
+use super::status::is_login_refusal;
 
 /// What of a link's settings an error may have to do with.
 #[derive(Clone, Debug)]

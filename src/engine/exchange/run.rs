@@ -143,7 +143,11 @@ impl<X: Exchange> Run<'_, X> {
     fn reconnected(&mut self, epoch: u64) -> Result<(), Error> {
         if epoch > self.epoch {
             self.epoch = epoch;
-            for token in self.flights.before(epoch) {
+            let lost = self.flights.before(epoch);
+            if !lost.is_empty() {
+                self.exchange.connection_lost();
+            }
+            for token in lost {
                 self.send_again(token)?;
             }
         }

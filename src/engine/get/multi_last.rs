@@ -76,6 +76,7 @@ pub(super) async fn read(
                 None => wanted.missing(index),
             }
         }
+        wanted.losses += usize::from(round.lost);
         if round.unanswered {
             // The rest would wait as long, and the keys can be read one by one.
             chunks.clear();
@@ -116,6 +117,8 @@ struct Round {
     rest: Vec<usize>,
     /// The server did not answer to the end.
     unanswered: bool,
+    /// For the connection was lost.
+    lost: bool,
 }
 
 async fn round(
@@ -138,6 +141,7 @@ async fn round(
         max_bytes: tuning::WINDOW_BYTES,
     });
     let client = bucket.connection().client();
+    let epoch = bucket.connection().epoch();
     let inbox = client.new_inbox();
     let Ok(request) = request else {
         return round;
@@ -159,6 +163,10 @@ async fn round(
         let patience = (Instant::now() + deadline.patience()).min(deadline.settle());
         let message = tokio::select! {
             message = timeout_at(patience, answers.next()) => message.ok().flatten(),
+            () = bucket.connection().until_lost(epoch) => {
+                round.lost = true;
+                None
+            }
             // Who may not ask for many keys at once may still read each of them.
             _ = bucket.connection().until_refused(deadline.start(), |it| it == to) => None,
         };
@@ -202,15 +210,18 @@ fn part(message: Message) -> Part {
     let Some(pending) = header(NUM_PENDING) else {
         return Part::End;
     };
-    match message.status {
-        None => match header(NATS_SUBJECT.as_ref()) {
-            Some(subject) => Part::Of {
-                subject: subject.as_str().to_owned(),
-                value: (!is_marker(message.headers.as_ref())).then_some(message.payload),
-            },
-            None => Part::End,
-        },
-        Some(status) if status.as_u16() == END_OF_BATCH && pending.as_str() != "0" => Part::Cut,
-        Some(_) => Part::End,
+    if let Some(subject) = header(NATS_SUBJECT.as_ref()) {
+        return Part::Of {
+            subject: subject.as_str().to_owned(),
+            value: (!is_marker(message.headers.as_ref())).then_some(message.payload),
+        };
+    }
+    let is_end = message
+        .status
+        .is_some_and(|status| status.as_u16() == END_OF_BATCH);
+    if is_end && pending.as_str() != "0" {
+        Part::Cut
+    } else {
+        Part::End
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::engine::error::Error;
 use crate::engine::exchange::{Answer, Exchange, Request};
-use crate::engine::message::{Stored, is_transient};
+use crate::engine::message::{Stored, is_stored, is_transient};
 use crate::engine::open::{Opened, ReadPath};
 use crate::engine::tuning;
 
@@ -36,6 +36,8 @@ pub(super) struct Reads<'r, R> {
     items: Vec<usize>,
     /// `None`: the bucket's own.
     path: Option<ReadPath>,
+    /// How many connections have been lost while some of the keys were being read.
+    losses: usize,
     /// The mean size of the values that have come: what an unanswered read is taken to weigh.
     bytes_seen: usize,
     values_seen: usize,
@@ -47,8 +49,36 @@ impl<'r, R: Reader> Reads<'r, R> {
             reader,
             items,
             path,
+            losses: 0,
             bytes_seen: 0,
             values_seen: 0,
+        }
+    }
+
+    /// The same after so many connections were lost.
+    pub(super) fn after_losses(self, losses: usize) -> Self {
+        Self { losses, ..self }
+    }
+
+    /// If the connection is lost again and again, it may be for what is read.
+    fn path(&self, opened: &Opened) -> ReadPath {
+        match self.path {
+            Some(path) => path,
+            None if self.losses >= tuning::LOSSES => ReadPath::Leader,
+            None => opened.path(),
+        }
+    }
+
+    /// Takes a message as the leader gives it, whose headers no client has parsed.
+    fn raw(&mut self, item: usize, raw: RawMessage, opened: &Opened) -> Answer {
+        if self.losses >= tuning::LOSSES
+            && let Err(error) = StreamMessage::try_from(raw.clone())
+        {
+            opened.read_through_leader(&error.to_string());
+        }
+        match Stored::try_from(raw) {
+            Ok(stored) => self.found(item, stored),
+            Err(error) => unreadable(&error),
         }
     }
 
@@ -110,7 +140,7 @@ impl<R: Reader> Exchange for Reads<'_, R> {
                 request.unwrap_or_default().into(),
             )
         };
-        let (subject, payload) = match self.path.unwrap_or(opened.read_path) {
+        let (subject, payload) = match self.path(opened) {
             ReadPath::Direct => (
                 format!("{api_prefix}.DIRECT.GET.{stream}.{read_prefix}{key}"),
                 Bytes::new(),
@@ -133,7 +163,12 @@ impl<R: Reader> Exchange for Reads<'_, R> {
         false
     }
 
-    fn answer(&mut self, item: usize, mut message: Message, _opened: &Opened) -> Answer {
+    fn answer(&mut self, item: usize, mut message: Message, opened: &Opened) -> Answer {
+        if is_stored(&message)
+            && let Some(headers) = message.headers.take()
+        {
+            return self.found(item, Stored::direct(headers, message.payload));
+        }
         match message.status {
             Some(StatusCode::NOT_FOUND) => return self.missing(item),
             Some(status) => {
@@ -144,20 +179,10 @@ impl<R: Reader> Exchange for Reads<'_, R> {
             }
             None => {}
         }
-        // A direct get answers with the stored message, whose headers name its stream.
-        if let Some(headers) = message
-            .headers
-            .take_if(|headers| headers.get(async_nats::header::NATS_STREAM).is_some())
-        {
-            return self.found(item, Stored::direct(headers, message.payload));
-        }
         match serde_json::from_slice(&message.payload) {
             Ok(LeaderAnswer {
                 message: Some(raw), ..
-            }) => match StreamMessage::try_from(raw) {
-                Ok(message) => self.found(item, message.into()),
-                Err(error) => unreadable(&error),
-            },
+            }) => self.raw(item, raw, opened),
             Ok(LeaderAnswer {
                 error: Some(error), ..
             }) => match error.error_code() {
@@ -172,6 +197,10 @@ impl<R: Reader> Exchange for Reads<'_, R> {
             Ok(_) => unreadable(&"it is empty"),
             Err(error) => unreadable(&error),
         }
+    }
+
+    fn connection_lost(&mut self) {
+        self.losses += 1;
     }
 
     fn repeatable(&self, _item: usize, _sent: Instant, _opened: &Opened) -> bool {

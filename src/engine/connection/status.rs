@@ -1,0 +1,103 @@
+//! What the client tells of its connection, and what follows from it.
+
+use std::time::Duration;
+
+use async_nats::{Event, Server};
+use tokio::time::Instant;
+
+use super::refusal::{Refusal, Refusals};
+
+/// A connection that is lost sooner than this after it was made counts as an attempt that failed:
+/// what it was lost for may come again.
+const SHORT_LIVED: Duration = Duration::from_secs(5);
+
+/// What is known of a connection now.
+#[derive(Clone, Debug, Default)]
+pub(in crate::engine) struct Status {
+    /// Counts connects: what was sent in an earlier epoch and is unanswered may be lost.
+    pub(in crate::engine) epoch: u64,
+    pub(super) connected: bool,
+    /// When the last connection was made.
+    made: Option<Instant>,
+    /// How many connections in a row were short-lived.
+    pub(super) short_lived: usize,
+    pub(super) last_error: Option<String>,
+    /// What the server has said last of what it would not do, and when. It may have closed the
+    /// connection after it.
+    pub(super) complaint: Option<(Instant, String)>,
+    /// What the server has refused lately.
+    pub(super) refusals: Refusals,
+    /// That the server has refused to let answers be heard, and when that was last tried. The
+    /// client asks for most of its inboxes once in a connection.
+    pub(super) deaf: Option<Refusal>,
+}
+
+impl Status {
+    pub(super) fn take(&mut self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.epoch += 1;
+                self.connected = true;
+                self.made = Some(Instant::now());
+                self.last_error = None;
+                self.deaf = None;
+            }
+            Event::Disconnected | Event::Closed => {
+                self.connected = false;
+                let made = self.made.take();
+                self.short_lived = match made {
+                    Some(made) if made.elapsed() < SHORT_LIVED => self.short_lived + 1,
+                    _ => 0,
+                };
+            }
+            Event::ServerError(error) => {
+                let text = error.to_string();
+                if is_permissions_violation(&text) {
+                    let refusal = Refusal::new(text);
+                    if refusal.is_of_inbox() {
+                        self.deaf = Some(refusal.clone());
+                    }
+                    self.refusals.push(refusal);
+                } else {
+                    self.complaint = Some((Instant::now(), text.clone()));
+                    self.last_error = Some(text);
+                }
+            }
+            // Fewer words than `explain` may have found already: it need not come first.
+            Event::ClientError(error) => {
+                self.last_error.get_or_insert_with(|| error.to_string());
+            }
+            Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) => {}
+        }
+    }
+
+    /// Takes note of why the last attempt to connect failed, in more words than its event has.
+    pub(super) fn explain(&mut self, servers: &[Server]) {
+        let errors = || {
+            servers
+                .iter()
+                .filter_map(|server| server.last_error.as_ref())
+        };
+        // Of several servers, the one that says the most: what is down may come up by itself.
+        let reason = errors()
+            .find(|error| is_login_refusal(error))
+            .or_else(|| errors().next());
+        if let Some(reason) = reason {
+            self.last_error = Some(reason.clone());
+        }
+    }
+
+    pub(super) fn login_refused(&self) -> bool {
+        let refusal = |error: &String| is_login_refusal(error);
+        !self.connected && self.last_error.as_ref().is_some_and(refusal)
+    }
+}
+
+pub(super) fn is_login_refusal(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    error.contains("authorization") || error.contains("authentication")
+}
+
+pub(super) fn is_permissions_violation(error: &str) -> bool {
+    error.to_ascii_lowercase().contains("permissions violation")
+}
