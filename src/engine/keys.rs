@@ -33,7 +33,7 @@ pub(super) async fn page(bucket: &Bucket, after: u64, deadline: &Deadline) -> Re
         if tried.is_harmful() {
             return Err(unpaged(bucket).into());
         }
-        page::read(bucket, &opened, after, deadline).await
+        page::read(bucket, &opened, after, tried.interrupted, deadline).await
     };
     uninterrupted(bucket, deadline, read).await
 }

@@ -159,16 +159,24 @@ async fn round(
     let Ok(Some(mut answers)) = asked.await else {
         return round;
     };
+    let connection = bucket.connection();
+    let stopped = async {
+        tokio::select! {
+            () = connection.until_lost(epoch) => true,
+            // Who may not ask for many keys at once may still read each of them.
+            _ = connection.until_refused(deadline.start(), |it| it == to) => false,
+        }
+    };
+    tokio::pin!(stopped);
     loop {
         let patience = (Instant::now() + deadline.patience()).min(deadline.settle());
         let message = tokio::select! {
+            biased;
             message = timeout_at(patience, answers.next()) => message.ok().flatten(),
-            () = bucket.connection().until_lost(epoch) => {
-                round.lost = true;
+            is_lost = &mut stopped => {
+                round.lost = is_lost;
                 None
             }
-            // Who may not ask for many keys at once may still read each of them.
-            _ = bucket.connection().until_refused(deadline.start(), |it| it == to) => None,
         };
         let Some(message) = message else {
             round.unanswered = true;

@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 
-use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer};
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use futures::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
@@ -34,6 +34,7 @@ pub(super) async fn read(
     bucket: &Bucket,
     opened: &Opened,
     after: u64,
+    interrupted: usize,
     deadline: &Deadline,
 ) -> Result<Page, Failure> {
     let stream = opened
@@ -58,10 +59,19 @@ pub(super) async fn read(
         consumer::drop_consumer(bucket, opened, &consumer.cached_info().name, deadline).await;
         scanned?;
     }
-    let more = is_more(&stream, opened, scan.reached).await?;
-    if more && scan.reached == after {
+    let next = next(&stream, opened, scan.reached).await?;
+    let more = next.is_some();
+    if let Some(next) = next
+        && scan.reached == after
+    {
         // The consumer is at a replica that lags behind the leader.
-        return Err(Failure::Interrupted);
+        if interrupted < tuning::LOSSES {
+            return Err(Failure::Interrupted);
+        }
+        // Or the client takes the message for a word of the server's: another client may have
+        // written it with a status line.
+        let is_value = !is_marker(Some(&next.headers));
+        scan.take(&next.subject, is_value, next.sequence)?;
     }
     let history = stream.cached_info().config.max_messages_per_subject > 1;
     if more && history {
@@ -73,16 +83,20 @@ pub(super) async fn read(
     })
 }
 
-/// Whether the leader has a message after this place.
-async fn is_more(stream: &Stream, opened: &Opened, reached: u64) -> Result<bool, Failure> {
+/// The message that the leader has after this place.
+async fn next(
+    stream: &Stream,
+    opened: &Opened,
+    reached: u64,
+) -> Result<Option<StreamMessage>, Failure> {
     let next = stream
         .raw_message_builder()
         .sequence(reached.saturating_add(1))
         .next_by_subject(format!("{}>", opened.read_prefix))
         .send();
     match next.await {
-        Ok(_) => Ok(true),
-        Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(false),
+        Ok(message) => Ok(Some(message)),
+        Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
         Err(_) => Err(Failure::Interrupted),
     }
 }
@@ -126,22 +140,25 @@ impl Scan<'_> {
             let info = message.info().map_err(|_| Failure::Interrupted)?;
             delivered += 1;
             // Without those that were lost on the way, this one would end the page too far on.
-            if info.consumer_sequence != delivered || !self.take(&message, info.stream_sequence)? {
+            if info.consumer_sequence != delivered {
+                return Ok(());
+            }
+            let is_value = !is_marker(message.headers.as_ref());
+            if !self.take(&message.subject, is_value, info.stream_sequence)? {
                 return Ok(());
             }
         }
     }
 
     /// Takes a message in. Answers whether there is room for it on the page.
-    fn take(&mut self, message: &jetstream::Message, sequence: u64) -> Result<bool, Failure> {
-        if let Some(key) = message.subject.strip_prefix(self.prefix) {
+    fn take(&mut self, subject: &str, is_value: bool, sequence: u64) -> Result<bool, Failure> {
+        if let Some(key) = subject.strip_prefix(self.prefix) {
             self.bytes += key.len();
             match self.bucket.limits().check_bytes(self.bytes) {
                 Err(error) if self.last.is_empty() => return Err(error.into()),
                 Err(_) => return Ok(false),
                 Ok(()) => {}
             }
-            let is_value = !is_marker(message.headers.as_ref());
             self.last.insert(key.to_owned(), (sequence, is_value));
         }
         self.reached = sequence;
