@@ -11,7 +11,7 @@ use crate::stage::Stage;
 const MAX_GROWTH: u64 = 10;
 
 /// What the provider holds at a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Gauges {
     /// Resident memory, in KiB.
     pub rss_kib: u64,

@@ -23,6 +23,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const PACE: Duration = Duration::from_millis(20);
 /// How long what calls held may take to be given back when they have ended.
 const REST: Duration = Duration::from_secs(10);
+/// Of how many minutes the memory is compared.
+const SAMPLES: usize = Fault::EACH.len();
 /// Links that are put and deleted each minute.
 const LINKS: usize = 50;
 
@@ -49,13 +51,14 @@ pub async fn run(
         stage,
         tally,
         all: Counts::default(),
+        at_rest: Vec::new(),
     };
     // Each kind once, so that what they make the provider allocate is there from the start.
     for fault in Fault::EACH {
         soak.minute("warming up", fault, 5.0, Duration::ZERO)
             .await?;
     }
-    let start = Gauges::read(&soak.stage).await?;
+    let start = soak.lowest(SAMPLES);
     println!("start: {start}");
     soak.all = Counts::default();
     for minute in 1..=minutes {
@@ -64,7 +67,7 @@ pub async fn run(
         soak.minute(&format!("{minute}."), fault, hold, MINUTE)
             .await?;
     }
-    let end = Gauges::read(&soak.stage).await?;
+    let end = soak.lowest(SAMPLES);
     println!("start: {start}\nend: {end}\nall: {}", soak.all);
     let mut broken = soak.tally.all_broken().0;
     broken.extend(end.grown_since(&start));
@@ -77,6 +80,8 @@ struct Soak {
     load: Load,
     singles: Vec<Single>,
     all: Counts,
+    /// What was held after each minute.
+    at_rest: Vec<Gauges>,
 }
 
 impl Soak {
@@ -112,7 +117,20 @@ impl Soak {
             compared.overtaken,
         );
         self.all.add(&counts);
+        self.at_rest.push(gauges);
         Ok(())
+    }
+
+    /// What was held last, with the least memory of so many minutes: how soon an allocator gives
+    /// memory back to the system is up to it, but what has leaked it cannot.
+    fn lowest(&self, minutes: usize) -> Gauges {
+        let last = self.at_rest.iter().rev().take(minutes);
+        let least = last.clone().map(|gauges| gauges.rss_kib).min();
+        let last = last.copied().next().unwrap_or_default();
+        Gauges {
+            rss_kib: least.unwrap_or_default(),
+            ..last
+        }
     }
 
     /// Links with connections of their own, put and deleted.
