@@ -125,10 +125,10 @@ impl Soak {
     /// memory back to the system is up to it, but what has leaked it cannot.
     fn lowest(&self, minutes: usize) -> Gauges {
         let last = self.at_rest.iter().rev().take(minutes);
-        let least = last.clone().map(|gauges| gauges.rss_kib).min();
+        let memory = last.clone().map(|gauges| gauges.rss_kib).min();
         let last = last.copied().next().unwrap_or_default();
         Gauges {
-            rss_kib: least.unwrap_or_default(),
+            rss_kib: memory.unwrap_or_default(),
             ..last
         }
     }

@@ -79,7 +79,8 @@ impl Tally {
     /// Makes a call and notes how it went; `None` if it failed.
     ///
     /// What breaks a promise: an answer later than `timeout` and [`GRACE`], no answer at all, an
-    /// error that does not say that trying again may help, and any error while nothing is wrong.
+    /// error that does not say that trying again may help, and any error while nothing is wrong; but
+    /// not over a link whose calls are over before an election is, which a cluster may have any time.
     pub async fn call<T>(
         &self,
         what: &str,
@@ -111,7 +112,7 @@ impl Tally {
         *inner.counts.errors.entry(kind).or_default() += 1;
         if kind != "unavailable" {
             inner.broken(format!("{what}: {kind}: {words}"));
-        } else if is_calm {
+        } else if is_calm && timeout >= RECOVERY {
             inner.broken(format!("{what}: failed while nothing is wrong: {words}"));
         }
         None
