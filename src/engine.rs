@@ -15,6 +15,7 @@ mod key;
 mod keys;
 mod message;
 mod open;
+mod slots;
 mod tuning;
 mod write;
 
@@ -25,3 +26,4 @@ pub use error::{Error, Kind};
 pub use key::{KeyEncoding, KeyProblem, MAX_KEY_BYTES};
 pub use keys::Page;
 pub use open::{BucketSpec, BucketTemplate};
+pub use slots::Slots;

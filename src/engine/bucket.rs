@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
@@ -13,6 +13,7 @@ use super::increment::{self, Counters};
 use super::key::KeyEncoding;
 use super::keys::Page;
 use super::open::{BucketSpec, Opened, open};
+use super::slots::Slots;
 use super::{get, keys, write};
 
 /// What one link may ask for.
@@ -79,9 +80,7 @@ pub struct Bucket {
     spec: BucketSpec,
     encoding: KeyEncoding,
     limits: Limits,
-    /// One permit for each key operation in flight. The queue of a semaphore is fair, so a small
-    /// batch waits for a few operations of a large one and not for its end.
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
     opened: RwLock<Option<Arc<Opened>>>,
     /// The last look at the stream. Locked while there is one, so that waiting calls share it.
     look: Mutex<Option<Look>>,
@@ -102,7 +101,7 @@ impl Bucket {
         spec: BucketSpec,
         encoding: KeyEncoding,
         limits: Limits,
-        slots: Arc<Semaphore>,
+        slots: Arc<Slots>,
     ) -> Self {
         Self {
             connection,
@@ -243,7 +242,7 @@ impl Bucket {
         self.encoding
     }
 
-    pub(super) fn slots(&self) -> &Arc<Semaphore> {
+    pub(super) fn slots(&self) -> &Slots {
         &self.slots
     }
 

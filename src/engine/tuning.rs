@@ -10,6 +10,19 @@ pub(super) const WINDOW: usize = 256;
 /// batch of 1000 takes a sixth longer: the server is woken for each.
 pub(super) const BURST: usize = 64;
 
+/// A batch of at most so many keys is small; a large one gives way to it.
+pub(super) const SMALL_BATCH: usize = 64;
+
+/// A batch of at least so many keys is large.
+pub(super) const LARGE_BATCH: usize = 2048;
+
+/// Requests of a large batch in flight at once while small batches come over its link as well. They
+/// then take half as long as beside a full window, and the large batch half as long again.
+pub(super) const WINDOW_BESIDE_SMALL: usize = 32;
+
+/// For how long after the last small batch a large one expects another.
+pub(super) const SMALL_RECENTLY: Duration = Duration::from_millis(20);
+
 /// In how many bursts at least a batch takes all of its link's slots.
 pub(super) const BURSTS: usize = 4;
 

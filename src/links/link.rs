@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use super::DEFAULT_LINK;
 use crate::config::LinkSettings;
-use crate::engine::{Bucket, Connection};
+use crate::engine::{Bucket, Connection, Slots};
 
 /// A link whose configuration is in order.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub struct Link {
 
 impl Link {
     pub(super) fn new(name: &str, settings: LinkSettings, connection: Arc<Connection>) -> Self {
-        let slots = Arc::new(Semaphore::new(settings.limits.max_concurrency));
+        let slots = Arc::new(Slots::new(settings.limits.max_concurrency));
         let bucket = |spec| {
             Arc::new(Bucket::new(
                 Arc::clone(&connection),

@@ -36,6 +36,7 @@ pub(in crate::engine) async fn run(
     if exchange.len() == 0 {
         return Ok(());
     }
+    bucket.slots().begins(exchange.len());
     let opened = bucket.opened(deadline).await?;
     let client = bucket.connection().client();
     let inbox = client.new_inbox();
@@ -58,7 +59,7 @@ pub(in crate::engine) async fn run(
         deadline,
         checked: Instant::now(),
         opened,
-        slots: PollSemaphore::new(Arc::clone(bucket.slots())),
+        slots: PollSemaphore::new(Arc::clone(bucket.slots().permits())),
         permits: None,
         answers,
         reply_prefix: format!("{inbox}."),
@@ -200,7 +201,7 @@ impl<X: Exchange> Run<'_, X> {
 
     fn give_up_unsent(&mut self, why: &Error) -> Result<(), Error> {
         // A place in the line for permits would keep them from others.
-        self.slots = PollSemaphore::new(Arc::clone(self.bucket.slots()));
+        self.slots = PollSemaphore::new(Arc::clone(self.bucket.slots().permits()));
         self.permits = None;
         for (item, past) in self.queue.drain() {
             self.fail_unsent(item, past, why)?;

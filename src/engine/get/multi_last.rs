@@ -51,18 +51,23 @@ pub(super) async fn read(
     {
         return Ok(());
     }
-    let mut chunks: VecDeque<Vec<usize>> = wanted
-        .unknown()
-        .chunks(share.min(tuning::MULTI_LAST_SUBJECTS))
-        .map(<[usize]>::to_vec)
-        .collect();
+    let mut left = VecDeque::from(wanted.unknown());
+    let all = left.len();
+    bucket.slots().begins(all);
     let mut rounds = FuturesUnordered::new();
     loop {
-        while rounds.len() < tuning::MULTI_LAST_ROUNDS
-            && let Some(chunk) = chunks.pop_front()
-        {
-            let subjects = chunk
-                .into_iter()
+        while !left.is_empty() {
+            let (most, size) = if bucket.slots().gives_way(all) {
+                (1, tuning::WINDOW_BESIDE_SMALL)
+            } else {
+                (tuning::MULTI_LAST_ROUNDS, tuning::MULTI_LAST_SUBJECTS)
+            };
+            if rounds.len() >= most {
+                break;
+            }
+            let size = size.min(share).min(left.len());
+            let subjects = left
+                .drain(..size)
                 .map(|index| (subject(opened, wanted, index), index))
                 .collect();
             rounds.push(round(bucket, opened, subjects, deadline));
@@ -79,16 +84,14 @@ pub(super) async fn read(
         wanted.losses += usize::from(round.lost);
         if round.unanswered {
             // The rest would wait as long, and the keys can be read one by one.
-            chunks.clear();
+            left.clear();
             let to = endpoint(opened);
             let refused = bucket.connection().refused(deadline.start(), |it| it == to);
             if refused.is_some() {
                 opened.multi_last_denied.store(true, Ordering::Relaxed);
             }
         }
-        if !round.rest.is_empty() {
-            chunks.push_back(round.rest);
-        }
+        left.extend(round.rest);
     }
 }
 
@@ -129,7 +132,7 @@ async fn round(
 ) -> Round {
     let mut round = Round::default();
     let permits = u32::try_from(subjects.len()).unwrap_or(u32::MAX);
-    let slots = Arc::clone(bucket.slots()).acquire_many_owned(permits);
+    let slots = Arc::clone(bucket.slots().permits()).acquire_many_owned(permits);
     let Ok(Ok(_permits)) = timeout_at(deadline.settle(), slots).await else {
         return round;
     };

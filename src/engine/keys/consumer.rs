@@ -123,7 +123,7 @@ async fn read_pages(
     let mut progress = Progress::default();
     let mut cut_short = 0;
     while progress.of_list < expected {
-        let slots = listing.bucket.slots().acquire();
+        let slots = listing.bucket.slots().permits().acquire();
         let Ok(Ok(_slot)) = timeout_at(deadline.settle(), slots).await else {
             return Err(Failure::Interrupted);
         };

@@ -123,7 +123,7 @@ impl Scan<'_> {
         if most == 0 {
             return Ok(());
         }
-        let slot = timeout_at(deadline.settle(), self.bucket.slots().acquire());
+        let slot = timeout_at(deadline.settle(), self.bucket.slots().permits().acquire());
         let Ok(Ok(_slot)) = slot.await else {
             return Err(Failure::Interrupted);
         };

@@ -25,10 +25,16 @@ impl<X: Exchange> Run<'_, X> {
     ///
     /// Not a few as soon as there is room for a few: both sides would spend more on each message.
     pub(super) fn next_burst(&self) -> u32 {
-        let window = tuning::WINDOW.saturating_sub(self.flights.items());
+        let (window, burst) = if self.bucket.slots().gives_way(self.exchange.len()) {
+            let burst = tuning::WINDOW_BESIDE_SMALL / 2;
+            (tuning::WINDOW_BESIDE_SMALL, burst.min(self.burst))
+        } else {
+            (tuning::WINDOW, self.burst)
+        };
+        let window = window.saturating_sub(self.flights.items());
         let mut weight = self.flights.weight();
         let mut count = 0;
-        for item in self.queue.due(Instant::now()).take(self.burst) {
+        for item in self.queue.due(Instant::now()).take(burst) {
             weight += self.exchange.weight(item);
             if weight > tuning::WINDOW_BYTES && (count > 0 || !self.flights.is_empty()) {
                 break;
@@ -50,7 +56,7 @@ impl<X: Exchange> Run<'_, X> {
             }
             let permits = self.permits.take().or_else(|| {
                 // Never jumps the queue: while others wait, there are no free permits.
-                let slots = Arc::clone(self.bucket.slots());
+                let slots = Arc::clone(self.bucket.slots().permits());
                 slots.try_acquire_many_owned(count).ok()
             });
             // The permits first: an item that is taken from the queue has to be sent.
