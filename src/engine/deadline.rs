@@ -49,8 +49,16 @@ impl Deadline {
     /// How long one request waits for its answer before it is sent again.
     ///
     /// A third of the call's time, so that a lost answer leaves room for two more tries; within
-    /// bounds that keep a slow server from being asked the same thing over and over.
+    /// bounds that keep a slow server from being asked the same thing over and over. The upper one
+    /// is short, because a cluster goes on asking a node that is frozen, one time in three.
     pub(super) fn patience(&self) -> Duration {
-        ((self.end - self.start) / 3).clamp(Duration::from_millis(100), Duration::from_secs(5))
+        self.patience_for(0)
+    }
+
+    /// The same if so many bytes of values are under way, which take their time over a slow line.
+    pub(super) fn patience_for(&self, bytes: usize) -> Duration {
+        let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        let most = Duration::from_secs(2) + Duration::from_secs(1).saturating_mul(mebibytes);
+        ((self.end - self.start) / 3).clamp(Duration::from_millis(100), most)
     }
 }

@@ -171,7 +171,7 @@ impl<X: Exchange> Run<'_, X> {
         }
         while now < self.deadline.settle()
             && let Some((sent, token)) = self.flights.oldest()
-            && sent + self.deadline.patience() <= now
+            && sent + self.patience() <= now
         {
             self.send_again(token)?;
         }
@@ -225,6 +225,11 @@ impl<X: Exchange> Run<'_, X> {
         }
     }
 
+    /// How long an answer is waited for.
+    fn patience(&self) -> Duration {
+        self.deadline.patience_for(self.flights.weight())
+    }
+
     /// When to look at the clock again if nothing happens.
     fn wake(&mut self, connected: bool) -> Instant {
         let now = Instant::now();
@@ -241,7 +246,7 @@ impl<X: Exchange> Run<'_, X> {
         if let Some((sent, _)) = self.flights.oldest()
             && now < self.deadline.settle()
         {
-            wake = wake.min(sent + self.deadline.patience());
+            wake = wake.min(sent + self.patience());
         }
         wake
     }
