@@ -6,6 +6,7 @@ mod support;
 use anyhow::Result;
 use faults::fault::Fault;
 use faults::rounds;
+use faults::tally::Times;
 
 const SEED: u64 = 20;
 
@@ -14,7 +15,9 @@ async fn a_fault_of_each_kind_loses_nothing() -> Result<()> {
     testkit::init_tracing();
     let rng = fastrand::Rng::with_seed(SEED);
     let provider = support::PROVIDER.as_ref();
-    let report = rounds::run(testkit::NEWEST, provider, rng, Fault::EACH, 3.0..6.0).await?;
+    let times = Times::ON_A_BUSY_MACHINE;
+    let faults = Fault::EACH;
+    let report = rounds::run(testkit::NEWEST, provider, rng, faults, 3.0..6.0, times).await?;
     assert!(report.counts.ok > 500, "{}", report.counts);
     assert_eq!(report.broken, Vec::<String>::new());
     Ok(())

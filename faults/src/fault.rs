@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::recovery::succeed;
 use crate::stage::{STREAM, Stage};
-use crate::tally::{RECOVERY, Tally};
+use crate::tally::Tally;
 
 /// How long a node may take to lead the stream, and to have all of it after it was away.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -153,7 +153,7 @@ impl fmt::Display for Fault {
 }
 
 /// Waits for a quorum, which has elected a leader that is not `away`. From then on calls have to
-/// succeed in [`RECOVERY`]; returns how long that took.
+/// succeed in the promised time; returns how long that took.
 async fn recovered(stage: &Stage, tally: &Tally, away: Option<usize>) -> Result<Duration> {
     let quorum = async {
         leader(stage, away).await?;
@@ -163,7 +163,7 @@ async fn recovered(stage: &Stage, tally: &Tally, away: Option<usize>) -> Result<
     };
     let (quorum, succeeded) = try_join(quorum, succeed(stage)).await?;
     let took = succeeded.saturating_duration_since(quorum);
-    if took > RECOVERY {
+    if took > tally.times().recovery {
         tally.broken(format!(
             "calls succeeded again only {took:?} after a quorum"
         ));

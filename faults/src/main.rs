@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use fastrand::Rng;
 use faults::fault::Fault;
+use faults::tally::Times;
 use faults::{rounds, soak};
 use testkit::NEWEST;
 
@@ -57,7 +58,8 @@ async fn main() -> Result<ExitCode> {
         Command::Faults { seed, rounds, nats } => {
             let mut rng = seeded(seed);
             let faults: Vec<_> = (0..rounds).map(|_| Fault::random(&mut rng)).collect();
-            let report = rounds::run(&nats, &provider, rng, faults, 3.0..15.0).await?;
+            let report =
+                rounds::run(&nats, &provider, rng, faults, 3.0..15.0, Times::PROMISED).await?;
             report.broken
         }
         Command::Soak {

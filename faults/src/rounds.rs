@@ -12,7 +12,7 @@ use crate::check::{compare, purge_fresh};
 use crate::fault::{Fault, settled};
 use crate::load::Load;
 use crate::stage::Stage;
-use crate::tally::{Counts, Tally};
+use crate::tally::{Counts, Tally, Times};
 
 /// The pause of each writer and reader between two calls.
 const PACE: Duration = Duration::from_millis(10);
@@ -31,8 +31,8 @@ pub struct Report {
     pub broken: Vec<String>,
 }
 
-/// Runs these faults, one after the other, each for a time from this range of seconds, and prints
-/// how each went.
+/// Runs these faults, one after the other, each for a time from this range of seconds, holds the
+/// calls to these times, and prints how each went.
 ///
 /// # Errors
 /// If something does not work that has to. Broken promises are in the report.
@@ -42,9 +42,10 @@ pub async fn run(
     mut rng: Rng,
     faults: impl IntoIterator<Item = Fault>,
     hold: std::ops::Range<f64>,
+    times: Times,
 ) -> Result<Report> {
     let mut stage = Stage::set(version, provider).await?;
-    let tally = Arc::new(Tally::default());
+    let tally = Arc::new(Tally::new(times));
     let mut load = Load::new(&stage.links, &tally, &mut rng, PACE);
     let mut report = Report::default();
     for (round, fault) in faults.into_iter().enumerate() {

@@ -16,7 +16,7 @@ use crate::gauges::Gauges;
 use crate::load::Load;
 use crate::singles::Single;
 use crate::stage::{BUCKET, Stage};
-use crate::tally::{Counts, Tally};
+use crate::tally::{Counts, Tally, Times};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// The pause of each caller between two calls.
@@ -40,7 +40,7 @@ pub async fn run(
     minutes: u64,
 ) -> Result<Vec<String>> {
     let stage = Stage::set(version, provider).await?;
-    let tally = Arc::new(Tally::default());
+    let tally = Arc::new(Tally::new(Times::PROMISED));
     let mut soak = Soak {
         load: Load::new(&stage.links, &tally, &mut rng, PACE),
         singles: stage

@@ -9,11 +9,28 @@ use anyhow::Result;
 use testkit::Error;
 use tokio::time::Instant;
 
-/// How much longer than its link's `timeout` a call may take.
-pub const GRACE: Duration = Duration::from_secs(1);
+/// The times that are promised.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// How much longer than its link's `timeout` a call may take.
+    pub grace: Duration,
+    /// How soon after there is a quorum calls have to succeed.
+    pub recovery: Duration,
+}
 
-/// How soon after there is a quorum calls have to succeed.
-pub const RECOVERY: Duration = Duration::from_secs(10);
+impl Times {
+    /// As they are promised.
+    pub const PROMISED: Self = Self {
+        grace: Duration::from_secs(1),
+        recovery: Duration::from_secs(10),
+    };
+
+    /// For a machine that does other things as well, and may let all of this wait.
+    pub const ON_A_BUSY_MACHINE: Self = Self {
+        grace: Duration::from_secs(5),
+        recovery: Duration::from_secs(30),
+    };
+}
 
 /// How many broken promises are told in words.
 const TOLD: usize = 20;
@@ -62,8 +79,11 @@ impl fmt::Display for Counts {
 }
 
 /// Collects what the writers and readers see.
-#[derive(Debug, Default)]
-pub struct Tally(Mutex<Inner>);
+#[derive(Debug)]
+pub struct Tally {
+    times: Times,
+    inner: Mutex<Inner>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -76,9 +96,24 @@ struct Inner {
 }
 
 impl Tally {
+    /// Nothing yet, to be held to these times.
+    #[must_use]
+    pub fn new(times: Times) -> Self {
+        Self {
+            times,
+            inner: Mutex::default(),
+        }
+    }
+
+    /// What the calls are held to.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
     /// Makes a call and notes how it went; `None` if it failed.
     ///
-    /// What breaks a promise: an answer later than `timeout` and [`GRACE`], no answer at all, an
+    /// What breaks a promise: an answer later than `timeout` and the grace, no answer at all, an
     /// error that does not say that trying again may help, and any error while nothing is wrong; but
     /// not over a link whose calls are over before an election is, which a cluster may have any time.
     pub async fn call<T>(
@@ -96,7 +131,7 @@ impl Tally {
         counts.calls += 1;
         counts.longest = counts.longest.max(took);
         counts.late = counts.late.max(took.saturating_sub(timeout));
-        if took > timeout + GRACE {
+        if took > timeout + self.times.grace {
             inner.broken(format!(
                 "{what}: took {took:?} with a timeout of {timeout:?}"
             ));
@@ -112,7 +147,7 @@ impl Tally {
         *inner.counts.errors.entry(kind).or_default() += 1;
         if kind != "unavailable" {
             inner.broken(format!("{what}: {kind}: {words}"));
-        } else if is_calm && timeout >= RECOVERY {
+        } else if is_calm && timeout >= self.times.recovery {
             inner.broken(format!("{what}: failed while nothing is wrong: {words}"));
         }
         None
@@ -127,7 +162,7 @@ impl Tally {
 
     /// There was a quorum at this time, and there will be until the next fault.
     pub fn quorum(&self, since: Instant) {
-        self.lock().calm = Some(since + RECOVERY);
+        self.lock().calm = Some(since + self.times.recovery);
     }
 
     /// Notes a broken promise.
@@ -149,7 +184,7 @@ impl Tally {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
