@@ -164,7 +164,11 @@ impl Turn<'_> {
         let value = Bytes::from(number.to_string());
         match write::replace(self.bucket, self.key, value, expected, self.deadline).await? {
             Replaced::Yes(revision) => Ok(Some(revision)),
-            Replaced::No => Ok(None),
+            Replaced::No(id) => {
+                let last = self.last().await?;
+                let is_it = |last: &Stored| last.write_id() == Some(&id);
+                Ok(last.filter(is_it).map(|last| last.revision()))
+            }
             // A replicated stream looks at the revision before it looks at the id.
             Replaced::Unclear(id) => match self.last().await {
                 Ok(Some(last)) if last.write_id() == Some(&id) => Ok(Some(last.revision())),

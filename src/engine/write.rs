@@ -53,10 +53,11 @@ pub(super) async fn set_many(
 pub(super) enum Replaced {
     /// It is the key's last message, and of this revision.
     Yes(u64),
-    /// The key's last message is another one than expected.
-    No,
-    /// The same; but as this write was sent more than once, that one may be the write itself, which
-    /// has this id, or have come after it.
+    /// The key's last message is another one than expected. It may be the write itself, which has
+    /// this id: while a node has not noticed that it no longer leads, a cluster hands a write to it
+    /// and to the new leader, and one refuses it for what the other has carried out.
+    No(String),
+    /// The same; and as this write was sent more than once, another one may also have come after it.
     Unclear(String),
 }
 
@@ -79,7 +80,7 @@ pub(super) async fn replace(
     Ok(match writes.revision {
         Some(revision) => Replaced::Yes(revision),
         None if writes.repeated.load(Ordering::Relaxed) => Replaced::Unclear(writes.id(0)),
-        None => Replaced::No,
+        None => Replaced::No(writes.id(0)),
     })
 }
 
@@ -152,7 +153,8 @@ struct Writes {
     expected: Option<u64>,
     /// The revision of what was written last.
     revision: Option<u64>,
-    /// Whether a write that may have been carried out was sent again.
+    /// Whether a write that may have been carried out, or has been by another node than answered,
+    /// was sent again.
     repeated: AtomicBool,
     items: Vec<Write>,
     failures: Failures,
@@ -305,7 +307,12 @@ impl Exchange for Writes {
         }
         match answer.error {
             None => not_acknowledged(&format_args!("it is of stream {:?}", answer.stream)),
-            Some(error) if is_transient(&error) => exchange::Answer::Again,
+            Some(error) if is_transient(&error) => {
+                // While a node has not noticed that it no longer leads, a cluster hands a write to
+                // it and to the new leader: one refuses it, the other carries it out.
+                self.repeated.store(true, Ordering::Relaxed);
+                exchange::Answer::Again
+            }
             Some(error) if self.expected.is_some() && is_conflict(&error) => exchange::Answer::Done,
             Some(error) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
                 let size = self.weight(item);

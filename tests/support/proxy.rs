@@ -1,4 +1,4 @@
-//! A way to a server that loses an answer when it is told to.
+//! A way to a server that loses an answer when it is told to, or has another one come first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,6 +8,7 @@ use anyhow::Result;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -25,6 +26,8 @@ pub struct Proxy {
 struct State {
     /// How many answers are to be lost.
     losses: AtomicUsize,
+    /// How many are to come after that of a node that does not lead.
+    refusals: AtomicUsize,
 }
 
 impl Proxy {
@@ -54,9 +57,16 @@ impl Proxy {
         self.state.losses.store(count, Ordering::SeqCst);
     }
 
-    /// How many answers are still to be lost.
+    /// Has a node that no longer leads, and knows of newer writes, answer the next `count` writes that expect a revision, before
+    /// the leader does, which carries them out.
+    pub fn refuse(&self, count: usize) {
+        self.state.refusals.store(count, Ordering::SeqCst);
+    }
+
+    /// How many answers are still to be lost, or to come second.
     pub fn left(&self) -> usize {
-        self.state.losses.load(Ordering::SeqCst)
+        let State { losses, refusals } = &*self.state;
+        losses.load(Ordering::SeqCst) + refusals.load(Ordering::SeqCst)
     }
 }
 
@@ -70,8 +80,9 @@ async fn pass(client: TcpStream, server: TcpStream, state: Arc<State>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let mute = Arc::<AtomicBool>::default();
-    let up = up(from_client, to_server, &state, &mute);
-    let down = down(from_server, to_client, &mute);
+    let to_client = Mutex::new(to_client);
+    let up = up(from_client, to_server, &to_client, &state, &mute);
+    let down = down(from_server, &to_client, &mute);
     // Both ends are closed when either is.
     tokio::select! {
         () = up => {}
@@ -79,26 +90,54 @@ async fn pass(client: TcpStream, server: TcpStream, state: Arc<State>) {
     }
 }
 
-async fn up(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State, mute: &AtomicBool) {
+async fn up(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    back: &Mutex<OwnedWriteHalf>,
+    state: &State,
+    mute: &AtomicBool,
+) {
     let mut buffer = vec![0; 64 * 1024];
+    let mut subscriptions = String::new();
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let sent = &buffer[..read];
-        let expects = String::from_utf8_lossy(sent).contains("Nats-Expected-Last-Subject-Sequence");
-        let loses = expects
-            && state
-                .losses
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                    left.checked_sub(1)
-                })
-                .is_ok();
+        let text = String::from_utf8_lossy(sent);
+        let lines = text.lines().filter(|line| line.starts_with("SUB "));
+        subscriptions.extend(lines.flat_map(|line| [line, "\n"]));
+        let expects = text.contains("Nats-Expected-Last-Subject-Sequence");
+        let loses = expects && take_one(&state.losses);
         mute.fetch_or(loses, Ordering::SeqCst);
+        if expects && take_one(&state.refusals) {
+            let refusal = refusal(&text, &subscriptions).unwrap_or_default();
+            if back.lock().await.write_all(&refusal).await.is_err() {
+                return;
+            }
+        }
         if to.write_all(sent).await.is_err() {
             return;
         }
     }
 }
 
-async fn down(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mute: &AtomicBool) {
+fn take_one(left: &AtomicUsize) -> bool {
+    let one_less = |left: usize| left.checked_sub(1);
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+        .is_ok()
+}
+
+/// The answer of a node that does not lead to the write in `sent`, as the subscription gets it.
+fn refusal(sent: &str, subscriptions: &str) -> Option<Vec<u8>> {
+    let write = sent.lines().find(|line| line.starts_with("HPUB $KV."))?;
+    let reply = write.split(' ').nth(2)?;
+    let of_reply = |line: &&str| line.split(' ').nth(1) == Some(reply);
+    let sid = subscriptions.lines().rfind(of_reply)?.split(' ').nth(2)?;
+    let error = r#"{"code":400,"err_code":10071,"description":"wrong last sequence: 1"}"#;
+    let answer = format!(r#"{{"error":{error},"stream":"KV_orders","seq":0}}"#);
+    let head = format!("MSG {reply} {sid} {}\r\n", answer.len());
+    Some(format!("{head}{answer}\r\n").into_bytes())
+}
+
+async fn down(mut from: OwnedReadHalf, to: &Mutex<OwnedWriteHalf>, mute: &AtomicBool) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         if mute.load(Ordering::SeqCst) {
@@ -106,7 +145,7 @@ async fn down(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mute: &AtomicBool
             let _ = timeout(MUTE, all).await;
             return;
         }
-        if to.write_all(&buffer[..read]).await.is_err() {
+        if to.lock().await.write_all(&buffer[..read]).await.is_err() {
             return;
         }
     }
