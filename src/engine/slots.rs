@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -15,8 +16,8 @@ pub struct Slots {
     /// batch waits for a few operations of a large one and not for its end.
     permits: Arc<Semaphore>,
     made: Instant,
-    /// When a small batch began last, in microseconds since `made`.
-    small: AtomicU64,
+    /// Until when, in microseconds since `made`, small batches are expected to come.
+    small_until: AtomicU64,
 }
 
 impl Slots {
@@ -26,7 +27,7 @@ impl Slots {
         Self {
             permits: Arc::new(Semaphore::new(max_concurrency)),
             made: Instant::now(),
-            small: AtomicU64::new(0),
+            small_until: AtomicU64::new(0),
         }
     }
 
@@ -36,23 +37,29 @@ impl Slots {
 
     /// Takes note of a batch of so many items that begins.
     pub(super) fn begins(&self, items: usize) {
-        if items <= tuning::SMALL_BATCH {
-            self.small.store(self.now(), Ordering::Relaxed);
-        }
+        self.begins_at(items, self.made.elapsed());
     }
 
     /// Whether a batch of so many items keeps little in flight for now, because small ones come over
     /// the link as well: a server answers in the order in which it is asked.
     pub(super) fn gives_way(&self, items: usize) -> bool {
-        let small = self.small.load(Ordering::Relaxed);
-        items >= tuning::LARGE_BATCH
-            && small > 0
-            && u128::from(self.now().saturating_sub(small)) < tuning::SMALL_RECENTLY.as_micros()
+        items >= tuning::LARGE_BATCH && self.gives_way_at(self.made.elapsed())
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.made.elapsed().as_micros()).unwrap_or(u64::MAX)
+    fn begins_at(&self, items: usize, now: Duration) {
+        if items <= tuning::SMALL_BATCH {
+            let until = micros(now + tuning::SMALL_RECENTLY);
+            self.small_until.store(until, Ordering::Relaxed);
+        }
     }
+
+    fn gives_way_at(&self, now: Duration) -> bool {
+        micros(now) < self.small_until.load(Ordering::Relaxed)
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -62,13 +69,13 @@ mod tests {
     #[test]
     fn large_batches_give_way_while_small_ones_come() {
         let slots = Slots::new(256);
-        assert!(!slots.gives_way(20_000), "there was no small one");
-        slots.begins(20_000);
-        assert!(!slots.gives_way(20_000), "another large one");
-        slots.begins(5);
-        assert!(slots.gives_way(20_000));
+        let now = Duration::ZERO;
+        assert!(!slots.gives_way_at(now), "there was no small one");
+        slots.begins_at(20_000, now);
+        assert!(!slots.gives_way_at(now), "another large one");
+        slots.begins_at(5, now);
+        assert!(slots.gives_way_at(now));
         assert!(!slots.gives_way(100), "it is not large");
-        std::thread::sleep(2 * tuning::SMALL_RECENTLY);
-        assert!(!slots.gives_way(20_000), "no more came");
+        assert!(!slots.gives_way_at(now + tuning::SMALL_RECENTLY));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::StorageType;
-use async_nats::jetstream::{self, kv};
+use async_nats::jetstream::{self, kv, stream};
 use serde_json::Value as Json;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -14,6 +14,12 @@ use crate::random;
 
 /// How many nodes a [`Cluster`] has.
 pub const NODES: usize = 3;
+
+/// How often a cluster is started until its nodes have found each other.
+const TRIES: usize = 3;
+
+/// How long the nodes may take until they have.
+const REPLICAS_TIMEOUT: Duration = Duration::from_secs(20);
 
 const BUCKET_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -54,11 +60,23 @@ struct Node {
 }
 
 impl Cluster {
-    /// Starts three nodes of this version. They may still be about to elect a leader.
+    /// Starts three nodes of this version, and waits until a stream can have a replica on each.
     ///
     /// # Errors
-    /// If a node does not start within a minute.
+    /// If a node does not start within a minute, or they do not become one cluster in three tries.
     pub async fn start(version: &str) -> Result<Self> {
+        for _ in 1..TRIES {
+            let cluster = Self::start_nodes(version).await?;
+            if cluster.replicates().await.is_ok() {
+                return Ok(cluster);
+            }
+        }
+        let cluster = Self::start_nodes(version).await?;
+        cluster.replicates().await?;
+        Ok(cluster)
+    }
+
+    async fn start_nodes(version: &str) -> Result<Self> {
         let name = format!("testkit-{:016x}", random::number());
         let ports: [u16; NODES] = std::array::from_fn(|_| random::free_port());
         let (mut builders, mut gates) = (Vec::new(), Vec::new());
@@ -88,6 +106,26 @@ impl Cluster {
             })
             .collect();
         Ok(Self { nodes })
+    }
+
+    /// Now and then a leader of 2.10 never hears of one of the nodes.
+    async fn replicates(&self) -> Result<()> {
+        let jetstream = self.jetstream(0).await?;
+        let config = stream::Config {
+            name: "testkit-probe".to_owned(),
+            num_replicas: NODES,
+            ..stream::Config::default()
+        };
+        let deadline = Instant::now() + REPLICAS_TIMEOUT;
+        while let Err(error) = jetstream.create_stream(config.clone()).await {
+            if Instant::now() >= deadline {
+                return Err(error).context("the nodes do not become one cluster");
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        // If there is no answer it goes nevertheless, or does no harm.
+        let _ = jetstream.delete_stream(config.name).await;
+        Ok(())
     }
 
     /// The addresses of all nodes for clients, comma-separated. They lead through the proxies.
