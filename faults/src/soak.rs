@@ -19,6 +19,9 @@ use crate::stage::{BUCKET, Stage};
 use crate::tally::{Counts, Tally, Times};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// How long a fault lasts, in seconds.
+const SHORTEST_HOLD: f64 = 3.0;
+const LONGEST_HOLD: f64 = 15.0;
 /// The pause of each caller between two calls.
 const PACE: Duration = Duration::from_millis(20);
 /// How long what calls held may take to be given back when they have ended.
@@ -53,9 +56,10 @@ pub async fn run(
         all: Counts::default(),
         at_rest: Vec::new(),
     };
-    // Each kind once, so that what they make the provider allocate is there from the start.
+    // Each kind once and as long as later, so that what they make the provider allocate is there from
+    // the start.
     for fault in Fault::EACH {
-        soak.minute("warming up", fault, 5.0, Duration::ZERO)
+        soak.minute("warming up", fault, LONGEST_HOLD, MINUTE)
             .await?;
     }
     let start = soak.lowest(SAMPLES);
@@ -63,7 +67,7 @@ pub async fn run(
     soak.all = Counts::default();
     for minute in 1..=minutes {
         let fault = Fault::random(&mut rng);
-        let hold = 3.0 + 12.0 * rng.f64();
+        let hold = SHORTEST_HOLD + (LONGEST_HOLD - SHORTEST_HOLD) * rng.f64();
         soak.minute(&format!("{minute}."), fault, hold, MINUTE)
             .await?;
     }

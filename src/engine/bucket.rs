@@ -279,6 +279,9 @@ impl Bucket {
         let outcome = open(&self.connection, &self.spec, deadline)
             .await
             .map(Arc::new);
+        if let (Ok(opened), Some(before)) = (&outcome, &seen) {
+            opened.inherit(before);
+        }
         match &outcome {
             Ok(opened) => self.warn_of_differences(stale.map(Arc::as_ref), opened),
             // Says something of this call's time, and nothing of the bucket.

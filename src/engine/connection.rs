@@ -1,6 +1,7 @@
 //! Connections to NATS: made in the background, kept, and shared by all that log in alike.
 
 mod advice;
+mod client;
 mod refusal;
 mod settings;
 mod status;
@@ -9,17 +10,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::connection::State;
-use async_nats::{Client, Event};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use settings::{Auth, ConnectionSettings, Secret, Tls};
 
 use self::advice::Advice;
+use self::client::Login;
 use self::refusal::Refusal;
 pub(super) use self::status::Status;
-use self::status::is_permissions_violation;
 use super::deadline::Deadline;
 use super::error::Error;
 
@@ -38,13 +40,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// One connection to NATS. It is closed when the last holder drops it.
 #[derive(Debug)]
 pub struct Connection {
-    client: Client,
+    clients: watch::Receiver<Client>,
     status: watch::Receiver<Status>,
     events: Arc<watch::Sender<Status>>,
     servers: String,
     advice: Advice,
     /// Tells the client, which would go on trying to connect for ever, that nobody waits for it.
     _wanted: Arc<()>,
+    _keeper: AbortOnDropHandle<()>,
 }
 
 impl Connection {
@@ -54,61 +57,31 @@ impl Connection {
     ///
     /// The configuration key that cannot be used, and why.
     async fn start(settings: &ConnectionSettings) -> Result<Self, (&'static str, String)> {
-        let servers = settings.display_servers();
         let (events, status) = watch::channel(Status::default());
         let events = Arc::new(events);
         let wanted = Arc::new(());
-        let client = settings
-            .options()?
-            .name(env!("CARGO_PKG_NAME"))
-            .retry_on_initial_connect()
-            .ping_interval(PING_INTERVAL)
-            .connection_timeout(CONNECT_TIMEOUT)
-            .reconnect_to_server_callback({
-                let (events, wanted) = (Arc::clone(&events), Arc::downgrade(&wanted));
-                move |servers, _| {
-                    events.send_modify(|status| status.explain(&servers));
-                    let wanted = wanted.upgrade().is_some();
-                    async move {
-                        if !wanted {
-                            std::future::pending::<()>().await;
-                        }
-                        None
-                    }
-                }
-            })
-            .reconnect_delay_callback({
-                let events = Arc::clone(&events);
-                move |attempts| {
-                    // The client counts from the last connection, however short it was.
-                    let failed = attempts.saturating_add(events.borrow().short_lived);
-                    let doublings = u32::try_from(failed).unwrap_or(u32::MAX).min(8);
-                    (Duration::from_millis(10) * 2_u32.pow(doublings)).min(RECONNECT_MAX)
-                }
-            })
-            .event_callback({
-                let (events, servers) = (Arc::clone(&events), servers.clone());
-                move |event| {
-                    log(&servers, &event);
-                    events.send_modify(|status| status.take(&event));
-                    std::future::ready(())
-                }
-            })
-            .connect(settings.servers.as_slice())
-            .await
-            .map_err(|error| ("cluster_uri", error.to_string()))?;
+        let login = Login {
+            settings: settings.clone(),
+            status: Arc::clone(&events),
+            wanted: Arc::downgrade(&wanted),
+        };
+        let (client, ended) = login.connect().await?;
+        let (sender, clients) = watch::channel(client);
+        let keeper = tokio::spawn(login.keep(sender, ended));
         Ok(Self {
-            client,
+            clients,
             status,
             events,
-            servers,
+            servers: settings.display_servers(),
             advice: Advice::new(settings),
             _wanted: wanted,
+            _keeper: AbortOnDropHandle::new(keeper),
         })
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    /// The client of now. When it has ended, the connection has another one.
+    pub(super) fn client(&self) -> Client {
+        self.clients.borrow().clone()
     }
 
     pub(super) fn status(&self) -> watch::Receiver<Status> {
@@ -117,7 +90,8 @@ impl Connection {
 
     /// Whether there is a connection now.
     pub(super) fn is_up(&self) -> bool {
-        self.client.connection_state() == State::Connected
+        let state = self.clients.borrow().connection_state();
+        state == State::Connected && !self.status.borrow().ended
     }
 
     /// Waits until there is a connection.
@@ -164,7 +138,7 @@ impl Connection {
         };
         let mut status = self.status.clone();
         let anew = timeout_at(deadline.settle(), async {
-            self.client.force_reconnect().await.ok()?;
+            self.client().force_reconnect().await.ok()?;
             status.wait_for(|status| status.epoch > epoch).await.ok()?;
             Some(())
         });
@@ -270,23 +244,6 @@ impl Connection {
             Some(error) => format!("not connected: {}", self.advice.on(error)),
             None => "not connected".to_owned(),
         })
-    }
-}
-
-fn log(servers: &str, event: &Event) {
-    match event {
-        // The server names the subject, and with it the key.
-        Event::ServerError(error) if is_permissions_violation(&error.to_string()) => {
-            tracing::warn!(
-                servers,
-                "NATS refused the connection of a bucket a permission"
-            );
-            tracing::debug!(servers, "NATS connection of a bucket: {event}");
-        }
-        Event::Connected | Event::Draining | Event::Closed => {
-            tracing::info!(servers, "NATS connection of a bucket: {event}");
-        }
-        _ => tracing::warn!(servers, "NATS connection of a bucket: {event}"),
     }
 }
 

@@ -11,6 +11,7 @@
 //! answers of a group are good, or do not come, its requests are sent again one by one.
 
 mod flights;
+mod inbox;
 mod run;
 
 use std::ops::ControlFlow;

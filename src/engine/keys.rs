@@ -80,16 +80,19 @@ where
     let mut opened = bucket.opened(deadline).await?;
     let mut backoff = tuning::BACKOFF.0;
     let mut tried = Tried::default();
+    let mut last_epoch = None;
     loop {
         bucket.ready(deadline).await?;
         tried.only_leader = opened.is_only_leader();
         let epoch = bucket.connection().epoch();
+        if last_epoch.replace(epoch).is_some_and(|last| last < epoch) {
+            tried.losses += 1;
+        }
         let begun = Instant::now();
         let is_asked_for = |subject: &str| consumer::asks_for(&opened, subject);
         let listed = tokio::select! {
             listed = timeout_at(deadline.end(), list(Arc::clone(&opened), tried)) => listed,
             () = bucket.connection().until_lost(epoch), if !tried.is_harmful() => {
-                tried.losses += 1;
                 Ok(Err(Failure::Interrupted))
             }
             // A request that is refused has no answer.

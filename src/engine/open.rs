@@ -92,17 +92,16 @@ pub(super) async fn open(
     spec: &BucketSpec,
     deadline: &Deadline,
 ) -> Result<Opened, Error> {
-    let client = connection.client().clone();
-    let context = match &spec.domain {
-        Some(domain) => jetstream::with_domain(client, domain),
-        None => jetstream::new(client),
-    };
     let (api, stream) = (api_prefix(spec), stream_of(&spec.name));
     let asked_for = ["INFO", "CREATE"].map(|what| format!("{api}.STREAM.{what}.{stream}"));
     let is_asked_for = |subject: &str| asked_for.iter().any(|asked| asked == subject);
     let mut backoff = tuning::BACKOFF.0;
     loop {
         connection.ready(&spec.name, deadline).await?;
+        let context = match &spec.domain {
+            Some(domain) => jetstream::with_domain(connection.client(), domain),
+            None => jetstream::new(connection.client()),
+        };
         let begun = Instant::now();
         // While a stream has no leader, a server may not answer at all.
         let patience = (begun + deadline.patience()).min(deadline.end());
@@ -249,6 +248,12 @@ impl Opened {
         } else {
             self.read_path
         }
+    }
+
+    /// Keeps what was found out about the bucket's messages before it was looked at again.
+    pub(super) fn inherit(&self, before: &Self) {
+        self.only_leader
+            .store(before.is_only_leader(), Ordering::Relaxed);
     }
 
     pub(super) fn is_only_leader(&self) -> bool {

@@ -17,6 +17,8 @@ pub(in crate::engine) struct Status {
     /// Counts connects: what was sent in an earlier epoch and is unanswered may be lost.
     pub(in crate::engine) epoch: u64,
     pub(super) connected: bool,
+    /// Whether the client has ended, and there is no other one yet.
+    pub(super) ended: bool,
     /// When the last connection was made.
     made: Option<Instant>,
     /// How many connections in a row were short-lived.
@@ -42,14 +44,7 @@ impl Status {
                 self.last_error = None;
                 self.deaf = None;
             }
-            Event::Disconnected | Event::Closed => {
-                self.connected = false;
-                let made = self.made.take();
-                self.short_lived = match made {
-                    Some(made) if made.elapsed() < SHORT_LIVED => self.short_lived + 1,
-                    _ => 0,
-                };
-            }
+            Event::Disconnected | Event::Closed => self.disconnect(),
             Event::ServerError(error) => {
                 let text = error.to_string();
                 if is_permissions_violation(&text) {
@@ -69,6 +64,27 @@ impl Status {
             }
             Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) => {}
         }
+    }
+
+    fn disconnect(&mut self) {
+        self.connected = false;
+        let made = self.made.take();
+        self.short_lived = match made {
+            Some(made) if made.elapsed() < SHORT_LIVED => self.short_lived + 1,
+            _ => 0,
+        };
+    }
+
+    /// Takes note that the client has ended.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        self.disconnect();
+        self.fail("the client has ended over a message that it cannot parse".to_owned());
+    }
+
+    /// Takes note of what keeps the connection from being made.
+    pub(super) fn fail(&mut self, reason: String) {
+        self.last_error = Some(reason);
     }
 
     /// Takes note of why the last attempt to connect failed, in more words than its event has.

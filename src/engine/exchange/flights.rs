@@ -29,6 +29,14 @@ pub(super) enum Copies {
 }
 
 impl Past {
+    /// That of an item that is sent now.
+    pub(super) fn begin() -> Self {
+        Self {
+            first_sent: Instant::now(),
+            copies: Copies::NotDone,
+        }
+    }
+
     pub(super) fn may_be_done(self) -> bool {
         self.copies != Copies::NotDone
     }

@@ -9,14 +9,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Subscriber;
-use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::PollSemaphore;
 
 use super::Exchange;
 use super::flights::{Copies, Flights, Past, Queue};
+use super::inbox::Inbox;
 use crate::engine::bucket::Bucket;
 use crate::engine::deadline::Deadline;
 use crate::engine::error::Error;
@@ -38,19 +37,7 @@ pub(in crate::engine) async fn run(
     }
     bucket.slots().begins(exchange.len());
     let opened = bucket.opened(deadline).await?;
-    let client = bucket.connection().client();
-    let inbox = client.new_inbox();
-    // For a wildcard the server goes through all the subjects it has seen of late, which is much for
-    // one request. Its token is its place, the first.
-    let answers = match exchange.len() {
-        1 => format!("{inbox}.0"),
-        _ => format!("{inbox}.*"),
-    };
-    // The client's queue is full while the server reads nothing.
-    let subscribed = timeout_at(deadline.settle(), client.subscribe(answers));
-    let Ok(Ok(answers)) = subscribed.await else {
-        return Err(bucket.explain(deadline));
-    };
+    let inbox = open_inbox(bucket, exchange.len(), deadline).await?;
     // Small shares of the slots, so that other batches come in between.
     let burst = bucket.limits().max_concurrency / tuning::BURSTS;
     let run = Run {
@@ -61,8 +48,7 @@ pub(in crate::engine) async fn run(
         opened,
         slots: PollSemaphore::new(Arc::clone(bucket.slots().permits())),
         permits: None,
-        answers,
-        reply_prefix: format!("{inbox}."),
+        inbox,
         queue: Queue::new(exchange.len()),
         flights: Flights::default(),
         exchange,
@@ -72,6 +58,21 @@ pub(in crate::engine) async fn run(
         refused: None,
     };
     run.finish().await
+}
+
+async fn open_inbox(bucket: &Bucket, len: usize, deadline: &Deadline) -> Result<Inbox, Error> {
+    loop {
+        // The client's queue is full while the server reads nothing.
+        let opened = timeout_at(deadline.settle(), Inbox::open(bucket.connection(), len));
+        match opened.await {
+            Ok(Some(inbox)) => return Ok(inbox),
+            Ok(None) => {
+                sleep(tuning::BACKOFF.0).await;
+                bucket.ready(deadline).await?;
+            }
+            Err(_) => return Err(bucket.explain(deadline)),
+        }
+    }
 }
 
 struct Run<'a, X> {
@@ -86,8 +87,7 @@ struct Run<'a, X> {
     slots: PollSemaphore,
     /// Permits in hand for the next items.
     permits: Option<OwnedSemaphorePermit>,
-    answers: Subscriber,
-    reply_prefix: String,
+    inbox: Inbox,
     queue: Queue,
     flights: Flights,
     backoff: Duration,
@@ -103,15 +103,19 @@ impl<X: Exchange> Run<'_, X> {
         let mut status = self.bucket.connection().status();
         loop {
             // First what has come: it is no longer to be given up or sent again.
-            while let Some(Some(message)) = self.answers.next().now_or_never() {
+            while let Some(message) = self.inbox.next_now() {
                 self.take(message).await?;
+            }
+            // Another client knows nothing of the inbox.
+            if self.inbox.has_ended() && self.bucket.connection().is_up() {
+                self.inbox = open_inbox(self.bucket, self.exchange.len(), self.deadline).await?;
             }
             let epoch = status.borrow_and_update().epoch;
             self.reconnected(epoch)?;
             self.check_time().await?;
             // Nothing is sent while there is no connection: the client would keep it, and a write
             // could reach the server after this call has answered that it failed.
-            let connected = self.bucket.connection().is_up();
+            let connected = self.inbox.is_up();
             if connected {
                 self.send_while_there_is_room().await?;
             }
@@ -123,14 +127,11 @@ impl<X: Exchange> Run<'_, X> {
             } else {
                 0
             };
+            let waits = !self.flights.is_empty() && !self.inbox.has_ended();
             let wake = self.wake(connected);
             tokio::select! {
                 biased;
-                answer = self.answers.next(), if !self.flights.is_empty() => match answer {
-                    Some(message) => self.take(message).await?,
-                    // The client is gone; only the end of the process does that.
-                    None => return Err(self.bucket.explain(self.deadline)),
-                },
+                Some(message) = self.inbox.next(), if waits => self.take(message).await?,
                 permits = poll_fn(|cx| self.slots.poll_acquire_many(cx, wanted)), if wanted > 0 => {
                     self.permits = permits;
                 }

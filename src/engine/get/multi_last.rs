@@ -55,6 +55,7 @@ pub(super) async fn read(
     let all = left.len();
     bucket.slots().begins(all);
     let mut rounds = FuturesUnordered::new();
+    let mut lost = false;
     loop {
         while !left.is_empty() {
             let (most, size) = if bucket.slots().gives_way(all) {
@@ -73,6 +74,8 @@ pub(super) async fn read(
             rounds.push(round(bucket, opened, subjects, deadline));
         }
         let Some(round) = rounds.next().await else {
+            // Rounds that were under way together have lost the same connection.
+            wanted.losses += usize::from(lost);
             return Ok(());
         };
         for (index, value) in round.answered {
@@ -81,7 +84,7 @@ pub(super) async fn read(
                 None => wanted.missing(index),
             }
         }
-        wanted.losses += usize::from(round.lost);
+        lost |= round.lost;
         if round.unanswered {
             // The rest would wait as long, and the keys can be read one by one.
             left.clear();
@@ -175,7 +178,11 @@ async fn round(
         let patience = (Instant::now() + deadline.patience()).min(deadline.settle());
         let message = tokio::select! {
             biased;
-            message = timeout_at(patience, answers.next()) => message.ok().flatten(),
+            message = timeout_at(patience, answers.next()) => {
+                // The answers end when the client has ended.
+                round.lost = matches!(message, Ok(None));
+                message.ok().flatten()
+            }
             is_lost = &mut stopped => {
                 round.lost = is_lost;
                 None

@@ -14,8 +14,7 @@ use crate::engine::tuning;
 
 impl<X: Exchange> Run<'_, X> {
     pub(super) async fn take(&mut self, message: Message) -> Result<(), Error> {
-        let token = message.subject.strip_prefix(self.reply_prefix.as_str());
-        let Some(token) = token.and_then(|token| token.parse().ok()) else {
+        let Some(token) = self.inbox.token_of(&message) else {
             return Ok(());
         };
         // A second answer, to a request that was sent twice, finds no flight.

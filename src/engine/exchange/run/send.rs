@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_nats::Subject;
+use async_nats::client::PublishErrorKind;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::Run;
 use crate::engine::error::Error;
-use crate::engine::exchange::flights::{Answers, Copies, Flight, Past};
+use crate::engine::exchange::flights::{Answers, Flight, Past};
 use crate::engine::exchange::{Exchange, Request};
 use crate::engine::tuning;
 
@@ -18,6 +19,8 @@ enum Unsent {
     Refused(Error),
     /// The client's queue is full because the server reads nothing.
     Late,
+    /// The client has ended.
+    Ended,
 }
 
 impl<X: Exchange> Run<'_, X> {
@@ -102,7 +105,7 @@ impl<X: Exchange> Run<'_, X> {
             1 => items.start,
             _ => self.exchange.len() + items.start,
         };
-        let reply = Subject::from(format!("{}{token}", self.reply_prefix));
+        let reply = Subject::from(self.inbox.reply_subject(token));
         let mut failed = Ok(());
         let mut weight = 0;
         for item in items.clone() {
@@ -114,6 +117,9 @@ impl<X: Exchange> Run<'_, X> {
                     Unsent::Late => {
                         self.fail_unsent(item, past, &self.bucket.explain(self.deadline))
                     }
+                    Unsent::Ended => {
+                        self.again(item, past.unwrap_or_else(Past::begin), self.backoff)
+                    }
                 };
                 break;
             }
@@ -124,10 +130,7 @@ impl<X: Exchange> Run<'_, X> {
             let flight = Flight {
                 items,
                 permits,
-                past: past.unwrap_or(Past {
-                    first_sent: sent,
-                    copies: Copies::NotDone,
-                }),
+                past: past.unwrap_or_else(Past::begin),
                 weight,
                 sent,
                 epoch: self.epoch,
@@ -145,7 +148,7 @@ impl<X: Exchange> Run<'_, X> {
             headers,
             payload,
         } = self.exchange.request(item, &self.opened);
-        let client = self.bucket.connection().client();
+        let client = self.inbox.client();
         let sent = timeout_at(self.deadline.settle(), async move {
             match headers {
                 Some(headers) => {
@@ -158,6 +161,7 @@ impl<X: Exchange> Run<'_, X> {
         });
         match sent.await {
             Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.kind() == PublishErrorKind::Send => Err(Unsent::Ended),
             Ok(Err(error)) => Err(Unsent::Refused(Error::Refused {
                 reason: error.to_string(),
                 what: "a request",
