@@ -13,6 +13,7 @@ mod handshake;
 mod held;
 mod invocation;
 mod parameters;
+mod results;
 mod serve;
 mod size;
 mod store;

@@ -13,15 +13,13 @@ use futures::future::BoxFuture;
 use lattice_nats::{Client, Message, Subscriber};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_util::codec::Encoder;
-use wrpc_transport::TupleEncode;
-use wrpc_transport_nats::{SubjectWriter, invocation_subject};
+use wrpc_transport_nats::invocation_subject;
 
 use super::call::{Call, CallError, Params};
 use super::handshake::SilentCallers;
 use super::invocation::{Accepted, Invocation, Received};
 use super::parameters::{Parameters, Refusal};
-use super::size::EncodedSize;
+use super::results::Results;
 use crate::links::Links;
 
 /// How long a caller may take to send its parameters: a host's calls time out long before.
@@ -65,9 +63,8 @@ pub(super) async fn function<P, R, F>(
 ) -> anyhow::Result<Function>
 where
     P: Parameters + Send + 'static,
-    R: EncodedSize + TupleEncode<SubjectWriter> + Send + 'static,
-    R::Encoder: Send,
-    <R::Encoder as Encoder<R>>::Error: std::error::Error + Send + Sync + 'static,
+    R: Results + Send + 'static,
+    R::Item: Send,
     F: Future<Output = R> + Send + 'static,
 {
     let subject = invocation_subject(&lattice.prefix, instance, name);
@@ -85,7 +82,7 @@ where
         async move {
             let (accepted, params) = receive(&call, invocation).await?;
             let results = answer(call, params).await;
-            let sent = accepted.send(results, R::Encoder::default(), &silent);
+            let sent = accepted.send(results, &silent);
             timeout(SEND_TIMEOUT, sent)
                 .await
                 .context("the lattice did not take the answer in time")?

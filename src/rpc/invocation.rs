@@ -10,12 +10,18 @@ use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
 use lattice_nats::{Client, HeaderMap, Message, Subject};
 use tokio::sync::Semaphore;
-use tokio_util::codec::{Decoder, Encoder};
+use tokio_util::codec::Decoder;
 use wrpc_transport_nats::result_subject;
 
 use super::handshake::{Handshake, Heard, SilentCallers};
 use super::held::Held;
-use super::size::EncodedSize;
+use super::results::{Parts, Results};
+
+/// How many bytes of results the client may hold before they are on their way.
+const UNSENT: usize = 4 * 1024 * 1024;
+
+const UNENCODED: &str = "failed to encode the results";
+const UNSENDABLE: &str = "failed to send the results";
 
 /// An invocation that has been received, as far as its first message goes.
 pub(super) struct Invocation {
@@ -115,50 +121,45 @@ impl Accepted {
     /// # Errors
     ///
     /// They could not be encoded, or the lattice is not there.
-    pub(super) async fn send<R, E>(
+    pub(super) async fn send(
         self,
-        results: R,
-        mut encoder: E,
+        results: impl Results,
         silent: &SilentCallers,
-    ) -> anyhow::Result<()>
-    where
-        R: EncodedSize,
-        E: Encoder<R>,
-        E::Error: std::error::Error + Send + Sync + 'static,
-    {
+    ) -> anyhow::Result<()> {
         let mut handshake = self.handshake;
-        let mut buffer = BytesMut::with_capacity(results.encoded_size());
-        encoder
-            .encode(results, &mut buffer)
-            .context("failed to encode the results")?;
-        let results = buffer.freeze();
         let max_payload = handshake.nats.server_info().max_payload.max(1);
-        if results.len() > max_payload {
+        let mut parts = Parts::new(results, max_payload).context(UNENCODED)?;
+        let first = parts.next().context(UNENCODED)?;
+        if parts.is_empty() {
+            let heard_before = handshake.heard_so_far();
+            publish(&handshake, first.clone()).await?;
+            // The end of the results is not needed to read them, so nobody waits for this.
+            let heard = handshake.heard(silent).await?;
+            if heard_before.is_none() && heard == Heard::Repeated {
+                // Twice does no harm: the caller reads no further than the results go.
+                publish(&handshake, first).await?;
+            }
+        } else {
             // A caller that misses the first part would take the second for it.
             handshake.heard(silent).await?;
+            publish(&handshake, first).await?;
+            let mut unsent = max_payload;
+            while !parts.is_empty() {
+                if unsent >= UNSENT {
+                    handshake.nats.flush().await.context(UNSENDABLE)?;
+                    unsent = 0;
+                }
+                let part = parts.next().context(UNENCODED)?;
+                unsent += part.len();
+                publish(&handshake, part).await?;
+            }
         }
-        let heard_before = handshake.heard_so_far();
-        publish(&handshake, &results, max_payload).await?;
-        // The end of the results is not needed to read them, so nobody waits for this.
-        let heard = handshake.heard(silent).await?;
-        if heard_before.is_none() && heard == Heard::Repeated {
-            // Twice does no harm: the caller reads no further than the results go.
-            publish(&handshake, &results, max_payload).await?;
-        }
-        publish(&handshake, &Bytes::new(), max_payload).await
+        publish(&handshake, Bytes::new()).await
     }
 }
 
-/// Publishes results in as many parts as they need. Empty ones are the end.
-async fn publish(to: &Handshake, results: &Bytes, max_payload: usize) -> anyhow::Result<()> {
-    let mut rest = results.clone();
-    loop {
-        let part = rest.split_to(rest.len().min(max_payload));
-        let subject = Subject::from(result_subject(&to.caller));
-        let published = to.nats.publish(subject, part).await;
-        published.context("failed to send the results")?;
-        if rest.is_empty() {
-            return Ok(());
-        }
-    }
+/// Publishes a part of the results. An empty one is the end.
+async fn publish(to: &Handshake, part: Bytes) -> anyhow::Result<()> {
+    let subject = Subject::from(result_subject(&to.caller));
+    to.nats.publish(subject, part).await.context(UNSENDABLE)
 }

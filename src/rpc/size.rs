@@ -1,5 +1,5 @@
 //! How large results become when they are encoded, so that they are encoded into a buffer of that
-//! size: one that grows is copied again and again, and takes up to twice the memory.
+//! size.
 
 use bytes::Bytes;
 
@@ -13,14 +13,8 @@ const PREFIX: usize = 5;
 const NUMBER: usize = 10;
 
 pub(super) trait EncodedSize {
-    /// At most so many bytes; of an error, which is small, only about as many.
+    /// At most so many bytes.
     fn encoded_size(&self) -> usize;
-}
-
-impl<T: EncodedSize, E> EncodedSize for (Result<T, E>,) {
-    fn encoded_size(&self) -> usize {
-        PREFIX + self.0.as_ref().map_or(0, T::encoded_size)
-    }
 }
 
 impl<T: EncodedSize> EncodedSize for Vec<T> {
@@ -82,33 +76,5 @@ impl EncodedSize for Value {
     fn encoded_size(&self) -> usize {
         let (Self::Utf8(text) | Self::Base64(text)) = self;
         PREFIX + text.encoded_size()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::BytesMut;
-    use tokio_util::codec::Encoder as _;
-    use wrpc_transport::Encode;
-    use wrpc_transport_nats::SubjectWriter;
-
-    use super::*;
-
-    type Results = (Result<Vec<Option<(String, Bytes)>>, ()>,);
-    type Encoder = <Results as Encode<SubjectWriter>>::Encoder;
-
-    #[test]
-    fn results_fit_into_the_size_that_is_reserved_for_them() {
-        for count in [0, 1, 200] {
-            for length in [0, 1, 127, 128, 20_000] {
-                let entry = ("k".repeat(length), Bytes::from(vec![0; length]));
-                let results: Results = (Ok(vec![Some(entry); count]),);
-                let size = results.encoded_size();
-                let mut buffer = BytesMut::new();
-                Encoder::default().encode(results, &mut buffer).unwrap();
-                assert!(buffer.len() <= size, "{} of {size}", buffer.len());
-                assert!(size <= buffer.len() + 20 * (count + 1), "{size}");
-            }
-        }
     }
 }
