@@ -471,7 +471,7 @@ async fn headers_of_another_client_change_no_value(version: &str) -> Result<()> 
 /// The server stores whatever a client calls headers. The provider's own client gives up its
 /// connection, which other links share, when it gets what it cannot parse.
 async fn headers_that_cannot_be_parsed_harm_nobody(version: &str) -> Result<()> {
-    const HEADERS: [&[u8]; 11] = [
+    const HEADERS: [&[u8]; 12] = [
         b"NATS/1.0 404 Not Found\r\n\r\n",
         b"NATS/1.0 503\r\n\r\n",
         b"NATS/1.0 204\r\nNats-Num-Pending: 0\r\n\r\n",
@@ -481,6 +481,7 @@ async fn headers_that_cannot_be_parsed_harm_nobody(version: &str) -> Result<()> 
         b"NATS/1.0\r\nLatin-1: \xe9\r\n\r\n",
         b"NATS/1.0\r\na name: 1\r\n\r\n",
         b"NATS/1.0\r\nX: carriage\rreturn\r\n\r\n",
+        b"NATS/1.0\r\nX: return\r\r\n in a line to be continued\r\n\r\n",
         b"nonsense\r\n\r\n",
         b"\r\n\r\n",
     ];

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use fastrand::Rng;
 use testkit::Link;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -109,7 +109,7 @@ impl Soak {
         let compared = compare(&self.stage, self.load.books(), broken).await?;
         purge_fresh(&self.stage, self.load.books()).await?;
         self.load.forget_fresh();
-        sleep(REST).await;
+        self.rest().await?;
         let counts = self.tally.take();
         let gauges = Gauges::read(&self.stage).await?;
         println!(
@@ -122,6 +122,19 @@ impl Soak {
         );
         self.all.add(&counts);
         self.at_rest.push(gauges);
+        Ok(())
+    }
+
+    /// Small calls only: an allocator gives memory back to the system while it is used.
+    async fn rest(&self) -> Result<()> {
+        let end = Instant::now() + REST;
+        while Instant::now() < end {
+            for link in &self.stage.links {
+                let answer = link.caller.get_many(BUCKET, &["no-such-key"]).await?;
+                ensure!(answer.is_ok(), "a read at rest failed: {answer:?}");
+            }
+            sleep(PACE / 10).await;
+        }
         Ok(())
     }
 

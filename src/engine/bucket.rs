@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use async_nats::jetstream::Context;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -12,7 +13,7 @@ use super::error::Error;
 use super::increment::{self, Counters};
 use super::key::KeyEncoding;
 use super::keys::Page;
-use super::open::{BucketSpec, Opened, open};
+use super::open::{self, BucketSpec, Opened};
 use super::slots::Slots;
 use super::{get, keys, write};
 
@@ -234,6 +235,11 @@ impl Bucket {
         &self.connection
     }
 
+    /// JetStream, to ask it about the bucket.
+    pub(super) fn context(&self) -> Context {
+        open::context(&self.connection, &self.spec)
+    }
+
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -276,12 +282,14 @@ impl Bucket {
             return Ok(Arc::clone(opened));
         }
         let begun = Instant::now();
-        let outcome = open(&self.connection, &self.spec, deadline)
+        let outcome = open::open(&self.connection, &self.spec, deadline)
             .await
-            .map(Arc::new);
-        if let (Ok(opened), Some(before)) = (&outcome, &seen) {
-            opened.inherit(before);
-        }
+            .map(|mut opened| {
+                if let Some(before) = &seen {
+                    opened.inherit(before);
+                }
+                Arc::new(opened)
+            });
         match &outcome {
             Ok(opened) => self.warn_of_differences(stale.map(Arc::as_ref), opened),
             // Says something of this call's time, and nothing of the bucket.

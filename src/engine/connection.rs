@@ -79,7 +79,8 @@ impl Connection {
         })
     }
 
-    /// The client of now. When it has ended, the connection has another one.
+    /// The client of now. After it has ended, the connection has another one as soon as that is
+    /// connected.
     pub(super) fn client(&self) -> Client {
         self.clients.borrow().clone()
     }
@@ -90,8 +91,11 @@ impl Connection {
 
     /// Whether there is a connection now.
     pub(super) fn is_up(&self) -> bool {
-        let state = self.clients.borrow().connection_state();
-        state == State::Connected && !self.status.borrow().ended
+        self.is_up_by(&self.status.borrow())
+    }
+
+    fn is_up_by(&self, status: &Status) -> bool {
+        !status.ended && self.clients.borrow().connection_state() == State::Connected
     }
 
     /// Waits until there is a connection.
@@ -104,7 +108,8 @@ impl Connection {
         let mut status = self.status.clone();
         let settled = timeout_at(
             deadline.settle(),
-            status.wait_for(|status| self.is_up() || status.login_refused()),
+            // To look at the status by itself would deadlock: it is locked meanwhile.
+            status.wait_for(|status| self.is_up_by(status) || status.login_refused()),
         );
         let in_time = matches!(settled.await, Ok(Ok(_)));
         if in_time && self.is_up() {

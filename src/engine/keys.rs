@@ -149,8 +149,8 @@ async fn add_unseen(
     deadline: &Deadline,
 ) -> Result<(), Failure> {
     let bucket = listing.bucket;
-    let stream = opened
-        .context
+    let stream = bucket
+        .context()
         .get_stream_no_info(&opened.stream)
         .await
         .map_err(|_| Failure::Interrupted)?;
@@ -204,6 +204,13 @@ impl<'a> Listing<'a> {
             keys: HashSet::new(),
             bytes: 0,
         }
+    }
+
+    /// Makes room for so many keys, unless they are more than the link allows.
+    fn reserve(&mut self, keys: u64) {
+        let max = self.bucket.limits().max_batch_keys;
+        self.keys
+            .reserve(usize::try_from(keys).unwrap_or(max).min(max));
     }
 
     /// Takes a key's last message in, as far as that is known yet.

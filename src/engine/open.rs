@@ -2,6 +2,7 @@
 
 mod create;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -58,7 +59,6 @@ pub(super) enum ReadPath {
 /// A bucket as its stream was when it was last looked at.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) context: Context,
     pub(super) stream: String,
     /// The subject of a key is this and the key, where it is stored.
     pub(super) read_prefix: String,
@@ -81,7 +81,7 @@ pub(super) struct Opened {
     /// Whether values have to be read through the leader, whatever `read_path` says. The client
     /// gives its connection up over headers that it cannot parse, and one value that another client
     /// has written is enough; the leader's answer holds them as a text.
-    only_leader: AtomicBool,
+    only_leader: Arc<AtomicBool>,
     /// In what the bucket differs from the settings it would have been created with.
     pub(super) differences: String,
 }
@@ -98,10 +98,7 @@ pub(super) async fn open(
     let mut backoff = tuning::BACKOFF.0;
     loop {
         connection.ready(&spec.name, deadline).await?;
-        let context = match &spec.domain {
-            Some(domain) => jetstream::with_domain(connection.client(), domain),
-            None => jetstream::new(connection.client()),
-        };
+        let context = context(connection, spec);
         let begun = Instant::now();
         // While a stream has no leader, a server may not answer at all.
         let patience = (begun + deadline.patience()).min(deadline.end());
@@ -111,7 +108,7 @@ pub(super) async fn open(
             refused = connection.until_refused(begun, is_asked_for) => return Err(refused),
         };
         match found {
-            Ok(Ok(config)) => return opened(context, spec, &config),
+            Ok(Ok(config)) => return opened(spec, &config),
             Ok(Err(Failure::Final(error))) => return Err(error),
             Ok(Err(Failure::Transient)) | Err(_) if Instant::now() < deadline.settle() => {
                 sleep(backoff).await;
@@ -121,6 +118,14 @@ pub(super) async fn open(
                 return Err(connection.explain(&spec.name, deadline));
             }
         }
+    }
+}
+
+/// JetStream as the bucket's server has it, through the client of now.
+pub(super) fn context(connection: &Connection, spec: &BucketSpec) -> Context {
+    match &spec.domain {
+        Some(domain) => jetstream::with_domain(connection.client(), domain),
+        None => jetstream::new(connection.client()),
     }
 }
 
@@ -156,7 +161,7 @@ async fn find_or_create(context: &Context, spec: &BucketSpec) -> Result<stream::
     }
 }
 
-fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Result<Opened, Error> {
+fn opened(spec: &BucketSpec, config: &stream::Config) -> Result<Opened, Error> {
     let not_a_bucket = |why| {
         Err(Error::NotABucket {
             bucket: spec.name.clone(),
@@ -205,11 +210,10 @@ fn opened(context: Context, spec: &BucketSpec, config: &stream::Config) -> Resul
             .filter(|&max| max > 0),
         takes_writes: config.mirror.is_some() || !config.subjects.is_empty(),
         multi_last_denied: AtomicBool::new(false),
-        only_leader: AtomicBool::new(false),
+        only_leader: Arc::default(),
         differences: spec.create.as_ref().map_or_else(String::new, |template| {
             create::differences(template, config)
         }),
-        context,
         stream,
         write_stream,
         write_api_prefix,
@@ -251,9 +255,8 @@ impl Opened {
     }
 
     /// Keeps what was found out about the bucket's messages before it was looked at again.
-    pub(super) fn inherit(&self, before: &Self) {
-        self.only_leader
-            .store(before.is_only_leader(), Ordering::Relaxed);
+    pub(super) fn inherit(&mut self, before: &Self) {
+        self.only_leader = Arc::clone(&before.only_leader);
     }
 
     pub(super) fn is_only_leader(&self) -> bool {

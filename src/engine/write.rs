@@ -206,11 +206,6 @@ impl Writes {
         }
         self.max_payload = bucket.connection().client().max_payload();
         if size > self.max_payload {
-            // Until there is a connection, a client has a guess.
-            bucket.ready(deadline).await?;
-            self.max_payload = bucket.connection().client().max_payload();
-        }
-        if size > self.max_payload {
             return too_large("the server's max_payload", self.max_payload);
         }
         Ok(())

@@ -32,8 +32,9 @@ const MAX_UNFINISHED: usize = 4096;
 /// A place for each of them.
 static UNFINISHED: Semaphore = Semaphore::const_new(MAX_UNFINISHED);
 
-/// How long the lattice may take to accept an answer.
+/// How long the lattice may take to accept an answer, and each MiB of it besides.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+const SEND_TIMEOUT_PER_MIB: Duration = Duration::from_secs(1);
 
 /// The lattice, as far as serving goes.
 #[derive(Clone, Debug)]
@@ -82,8 +83,10 @@ where
         async move {
             let (accepted, params) = receive(&call, invocation).await?;
             let results = answer(call, params).await;
+            let mebibytes = u32::try_from(results.encoded_size() >> 20).unwrap_or(u32::MAX);
+            let time = SEND_TIMEOUT + SEND_TIMEOUT_PER_MIB.saturating_mul(mebibytes);
             let sent = accepted.send(results, &silent);
-            timeout(SEND_TIMEOUT, sent)
+            timeout(time, sent)
                 .await
                 .context("the lattice did not take the answer in time")?
         }

@@ -1,4 +1,5 @@
-//! Results on their way out: encoded a part at a time, so that large ones are never in memory twice.
+//! Results on their way out: lists are encoded a part at a time, so that large ones are not in memory
+//! twice.
 
 use std::io;
 use std::vec;
@@ -95,6 +96,7 @@ macro_rules! at_once {
             type Item = ();
 
             fn begin(self, to: &mut BytesMut) -> io::Result<vec::IntoIter<()>> {
+                to.reserve(self.encoded_size());
                 encode(self, to)?;
                 Ok(Vec::new().into_iter())
             }
@@ -115,20 +117,15 @@ pub(super) struct Parts<I> {
 
 impl<I: Encoded> Parts<I> {
     pub(super) fn new<R: Results<Item = I>>(results: R, max: usize) -> io::Result<Self> {
-        let left = results.encoded_size();
-        let mut encoded = BytesMut::with_capacity(Self::room(left, max));
+        let size = results.encoded_size();
+        let mut encoded = BytesMut::new();
+        let items = results.begin(&mut encoded)?;
         Ok(Self {
-            items: results.begin(&mut encoded)?,
+            items,
+            left: size.saturating_sub(encoded.len()),
             encoded,
-            left,
             max,
         })
-    }
-
-    /// What is reserved for a part: a buffer that grows is copied again and again. The last item of a
-    /// part may go far beyond it.
-    fn room(left: usize, max: usize) -> usize {
-        left.min(2 * max)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -137,7 +134,11 @@ impl<I: Encoded> Parts<I> {
 
     /// The next part, which is empty if there is none.
     pub(super) fn next(&mut self) -> io::Result<Bytes> {
-        self.encoded.reserve(Self::room(self.left, self.max));
+        if !self.items.as_slice().is_empty() {
+            // A buffer that grows is copied again and again, and the last item of a part may go far
+            // beyond it.
+            self.encoded.reserve(self.left.min(2 * self.max));
+        }
         while self.encoded.len() < self.max
             && let Some(item) = self.items.next()
         {

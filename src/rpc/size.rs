@@ -1,5 +1,5 @@
-//! How large results become when they are encoded, so that they are encoded into a buffer of that
-//! size.
+//! How large results become when they are encoded, so that room for them is made at
+//! once.
 
 use bytes::Bytes;
 

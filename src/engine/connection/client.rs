@@ -76,8 +76,10 @@ impl Login {
         Ok((client, ended))
     }
 
-    /// Puts another client in the place of each that ends.
+    /// Puts another client in the place of each that ends, once it is connected: until then it knows
+    /// nothing of its server.
     pub(super) async fn keep(self, clients: watch::Sender<Client>, mut ended: CancellationToken) {
+        let mut status = self.status.subscribe();
         loop {
             ended.cancelled().await;
             self.status.send_modify(Status::end);
@@ -90,11 +92,24 @@ impl Login {
             sleep(pause(short_lived)).await;
             match self.connect().await {
                 Ok((client, next)) => {
-                    clients.send_replace(client);
-                    self.status.send_modify(|status| status.ended = false);
+                    // What is waited for locks the status as long as it is not dropped.
+                    let connected = async {
+                        let connected = status.wait_for(|status| status.connected);
+                        drop(connected.await);
+                    };
+                    tokio::select! {
+                        () = connected => {
+                            clients.send_replace(client);
+                            self.status.send_modify(|status| status.ended = false);
+                        }
+                        () = next.cancelled() => {}
+                    }
                     ended = next;
                 }
-                Err((_, reason)) => self.status.send_modify(|status| status.fail(reason)),
+                Err((_, reason)) => {
+                    self.status.send_modify(|status| status.fail(reason));
+                    sleep(RECONNECT_MAX).await;
+                }
             }
         }
     }

@@ -79,7 +79,9 @@ impl Status {
     pub(super) fn end(&mut self) {
         self.ended = true;
         self.disconnect();
-        self.fail("the client has ended over a message that it cannot parse".to_owned());
+        self.fail(
+            "the NATS client has ended, probably over a message that it cannot parse".to_owned(),
+        );
     }
 
     /// Takes note of what keeps the connection from being made.

@@ -40,6 +40,11 @@ impl Inbox {
         &self.client
     }
 
+    /// Takes note that the client has ended.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
@@ -65,7 +70,7 @@ impl Inbox {
     /// The next answer; `None` if the client has ended.
     pub(super) async fn next(&mut self) -> Option<Message> {
         let next = self.answers.next().await;
-        self.ended = next.is_none();
+        self.ended |= next.is_none();
         next
     }
 

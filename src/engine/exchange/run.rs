@@ -61,18 +61,20 @@ pub(in crate::engine) async fn run(
 }
 
 async fn open_inbox(bucket: &Bucket, len: usize, deadline: &Deadline) -> Result<Inbox, Error> {
-    loop {
-        // The client's queue is full while the server reads nothing.
-        let opened = timeout_at(deadline.settle(), Inbox::open(bucket.connection(), len));
-        match opened.await {
-            Ok(Some(inbox)) => return Ok(inbox),
-            Ok(None) => {
-                sleep(tuning::BACKOFF.0).await;
-                bucket.ready(deadline).await?;
-            }
-            Err(_) => return Err(bucket.explain(deadline)),
+    while Instant::now() < deadline.settle() {
+        if let Some(inbox) = try_open_inbox(bucket, len, deadline).await {
+            return Ok(inbox);
         }
+        sleep(tuning::BACKOFF.0).await;
+        bucket.ready(deadline).await?;
     }
+    Err(bucket.explain(deadline))
+}
+
+/// An inbox, unless the client has ended or its queue is full, because the server reads nothing.
+async fn try_open_inbox(bucket: &Bucket, len: usize, deadline: &Deadline) -> Option<Inbox> {
+    let opened = timeout_at(deadline.settle(), Inbox::open(bucket.connection(), len));
+    opened.await.ok().flatten()
 }
 
 struct Run<'a, X> {
@@ -107,8 +109,12 @@ impl<X: Exchange> Run<'_, X> {
                 self.take(message).await?;
             }
             // Another client knows nothing of the inbox.
-            if self.inbox.has_ended() && self.bucket.connection().is_up() {
-                self.inbox = open_inbox(self.bucket, self.exchange.len(), self.deadline).await?;
+            if self.inbox.has_ended()
+                && self.bucket.connection().is_up()
+                && let Some(inbox) =
+                    try_open_inbox(self.bucket, self.exchange.len(), self.deadline).await
+            {
+                self.inbox = inbox;
             }
             let epoch = status.borrow_and_update().epoch;
             self.reconnected(epoch)?;

@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 
-use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessage;
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Message, StatusCode};
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::engine::error::Error;
 use crate::engine::exchange::{Answer, Exchange, Request};
-use crate::engine::message::{Stored, is_stored, is_transient};
+use crate::engine::message::{Stored, is_stored, is_transient, unparsable};
 use crate::engine::open::{Opened, ReadPath};
 use crate::engine::tuning;
 
@@ -72,9 +71,9 @@ impl<'r, R: Reader> Reads<'r, R> {
     /// Takes a message as the leader gives it, whose headers no client has parsed.
     fn raw(&mut self, item: usize, raw: RawMessage, opened: &Opened) -> Answer {
         if self.losses >= tuning::LOSSES
-            && let Err(error) = StreamMessage::try_from(raw.clone())
+            && let Some(why) = unparsable(&raw)
         {
-            opened.read_through_leader(&error.to_string());
+            opened.read_through_leader(&why);
         }
         match Stored::try_from(raw) {
             Ok(stored) => self.found(item, stored),

@@ -38,8 +38,9 @@ pub(super) async fn read(
     opened: &Opened,
     deadline: &Deadline,
 ) -> Result<bool, Failure> {
-    let stream = opened
-        .context
+    let stream = listing
+        .bucket
+        .context()
         .get_stream(&opened.stream)
         .await
         .map_err(|_| Failure::Interrupted)?;
@@ -120,6 +121,7 @@ async fn read_pages(
     deadline: &Deadline,
 ) -> Result<bool, Failure> {
     let expected = consumer.cached_info().num_pending;
+    listing.reserve(expected);
     let mut progress = Progress::default();
     let mut cut_short = 0;
     while progress.of_list < expected {

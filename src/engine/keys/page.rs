@@ -37,8 +37,8 @@ pub(super) async fn read(
     interrupted: usize,
     deadline: &Deadline,
 ) -> Result<Page, Failure> {
-    let stream = opened
-        .context
+    let stream = bucket
+        .context()
         .get_stream(&opened.stream)
         .await
         .map_err(|_| Failure::Interrupted)?;

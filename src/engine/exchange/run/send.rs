@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::Subject;
 use async_nats::client::PublishErrorKind;
@@ -54,7 +55,7 @@ impl<X: Exchange> Run<'_, X> {
     pub(super) async fn send_while_there_is_room(&mut self) -> Result<(), Error> {
         loop {
             let count = self.next_burst();
-            if count == 0 {
+            if count == 0 || self.inbox.has_ended() {
                 return Ok(());
             }
             let permits = self.permits.take().or_else(|| {
@@ -74,7 +75,7 @@ impl<X: Exchange> Run<'_, X> {
     /// others those together that may be.
     async fn send_burst(&mut self, mut permits: OwnedSemaphorePermit) -> Result<(), Error> {
         let now = Instant::now();
-        while permits.num_permits() > 0 {
+        while permits.num_permits() > 0 && !self.inbox.has_ended() {
             let (items, past) = match self.queue.pop_again(now) {
                 Some(again) => (again.item..again.item + 1, Some(again.past)),
                 None => (self.pop_group(permits.num_permits()), None),
@@ -110,17 +111,8 @@ impl<X: Exchange> Run<'_, X> {
         let mut weight = 0;
         for item in items.clone() {
             if let Err(error) = self.publish(item, reply.clone()).await {
-                self.queue.put_back(&(item + 1..items.end));
+                failed = self.unsent(item..items.end, past, error);
                 items.end = item;
-                failed = match error {
-                    Unsent::Refused(error) => self.fail(item, error),
-                    Unsent::Late => {
-                        self.fail_unsent(item, past, &self.bucket.explain(self.deadline))
-                    }
-                    Unsent::Ended => {
-                        self.again(item, past.unwrap_or_else(Past::begin), self.backoff)
-                    }
-                };
                 break;
             }
             weight += self.exchange.weight(item);
@@ -140,6 +132,35 @@ impl<X: Exchange> Run<'_, X> {
             self.flights.launch(token, flight);
         }
         failed
+    }
+
+    /// Deals with items that were to be sent, of which the first was not.
+    fn unsent(
+        &mut self,
+        items: Range<usize>,
+        past: Option<Past>,
+        why: Unsent,
+    ) -> Result<(), Error> {
+        let item = items.start;
+        match (why, past) {
+            (Unsent::Ended, None) => {
+                self.inbox.end();
+                self.queue.put_back(&items);
+                Ok(())
+            }
+            (Unsent::Ended, Some(past)) => {
+                self.inbox.end();
+                self.again(item, past, Duration::ZERO)
+            }
+            (Unsent::Refused(error), _) => {
+                self.queue.put_back(&(item + 1..items.end));
+                self.fail(item, error)
+            }
+            (Unsent::Late, _) => {
+                self.queue.put_back(&(item + 1..items.end));
+                self.fail_unsent(item, past, &self.bucket.explain(self.deadline))
+            }
+        }
     }
 
     async fn publish(&self, item: usize, reply: Subject) -> Result<(), Unsent> {
