@@ -160,8 +160,9 @@ mod tests {
 
     const SIZES: [usize; 5] = [0, 1, 127, 128, 20_000];
 
-    /// That the parts are what wRPC encodes, and that they are no larger than they may be.
-    fn check<T>(results: impl Fn() -> Result<T, Error>)
+    /// That the parts are what wRPC encodes, that they are no larger than they may be, and that about
+    /// as much room is made for results with so many items as they take.
+    fn check<T>(count: usize, results: impl Fn() -> Result<T, Error>)
     where
         (Result<T, Error>,): Results + Encode<SubjectWriter>,
         io::Error: From<
@@ -190,6 +191,7 @@ mod tests {
             assert!(rest.is_empty(), "{rest:?} is missing");
             assert!(parts.next().unwrap().is_empty());
             assert!(expected.len() <= size, "{} of {size}", expected.len());
+            assert!(size <= expected.len() + 20 * (count + 1), "{size}");
         }
     }
 
@@ -199,12 +201,12 @@ mod tests {
             let text = || "k".repeat(length);
             let bytes = || Bytes::from(vec![7; length]);
             for count in [0, 1, 200] {
-                check(|| Ok((0..count).map(|_| text()).collect::<Vec<_>>()));
-                check(|| {
+                check(count, || Ok((0..count).map(|_| text()).collect::<Vec<_>>()));
+                check(count, || {
                     let entry = |n| (n % 3 > 0).then(|| (text(), bytes()));
                     Ok((0..count).map(entry).collect::<Vec<_>>())
                 });
-                check(|| {
+                check(count, || {
                     let entry = |n| match n % 3 {
                         0 => None,
                         1 => Some(Value::Utf8(text())),
@@ -212,18 +214,18 @@ mod tests {
                     };
                     Ok((0..count).map(entry).collect::<Vec<_>>())
                 });
-                check(|| {
+                check(count, || {
                     Ok(KeyResponse {
                         keys: (0..count).map(|_| text()).collect(),
                         cursor: (count > 1).then_some(u64::MAX),
                     })
                 });
             }
-            check(|| Ok(Some(bytes())));
+            check(0, || Ok(Some(bytes())));
         }
-        check(|| Ok(None::<Bytes>));
-        check(|| Ok(()));
-        check(|| Ok(true));
-        check(|| Ok(u64::MAX));
+        check(0, || Ok(None::<Bytes>));
+        check(0, || Ok(()));
+        check(0, || Ok(true));
+        check(0, || Ok(u64::MAX));
     }
 }

@@ -1,5 +1,4 @@
-//! How large results become when they are encoded, so that room for them is made at
-//! once.
+//! How large results become when they are encoded, so that room for them is made at once.
 
 use bytes::Bytes;
 
