@@ -14,7 +14,7 @@ const LISTED: [usize; 2] = [1_000, 100_000];
 
 /// Prints a row for each size of a bucket. The peer's interface for batches cannot list.
 pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
-    println!("\n| keys of | ordered consumer | one pull | here | here / best |");
+    println!("\n| keys of | ordered consumer | few pulls | here | here / best |");
     println!("| --- | ---: | ---: | ---: | ---: |");
     for count in LISTED {
         let bucket = format!("listed-{count}");
@@ -36,7 +36,7 @@ pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
                 ensure!(raw.keys().await? == live);
                 Ok(())
             }),
-            Side::new("one pull", move || async move {
+            Side::new("few pulls", move || async move {
                 ensure!(raw.keys_by_pull().await? == live);
                 Ok(())
             }),

@@ -10,6 +10,10 @@ use serde_json::json;
 /// The most subjects that a server takes in one `multi_last` request (ADR-31).
 const MULTI_LAST_SUBJECTS: usize = 1024;
 
+/// Messages of one pull, at most. The client drops messages of a subscription that has more than 65,536
+/// to be read.
+const PULLED: usize = 32_768;
+
 /// Whether each write has an id by which the server would know a second copy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ids {
@@ -144,7 +148,7 @@ impl Raw {
         Ok(keys.try_fold(0, async |count, _| Ok(count + 1)).await?)
     }
 
-    /// The same by one pull of all there are.
+    /// The same by as few pulls as the client takes.
     pub(crate) async fn keys_by_pull(&self) -> Result<usize> {
         let jetstream = jetstream::new(self.client.clone());
         let stream = jetstream
@@ -161,17 +165,21 @@ impl Raw {
             .await?;
         let pending = usize::try_from(consumer.cached_info().num_pending)?;
         let mut live = 0;
-        let mut messages = consumer
-            .batch()
-            .max_messages(pending)
-            .messages()
-            .await
-            .context("no page")?;
-        while let Some(message) = messages.next().await {
-            let message = message.map_err(|error| anyhow::anyhow!(error))?;
-            let headers = message.headers.as_ref();
-            let deleted = headers.is_some_and(|headers| headers.get("KV-Operation").is_some());
-            live += usize::from(!deleted);
+        let mut come = 0;
+        while come < pending {
+            let mut messages = consumer
+                .batch()
+                .max_messages(PULLED.min(pending - come))
+                .messages()
+                .await
+                .context("no page")?;
+            while let Some(message) = messages.next().await {
+                let message = message.map_err(|error| anyhow::anyhow!(error))?;
+                let headers = message.headers.as_ref();
+                let deleted = headers.is_some_and(|headers| headers.get("KV-Operation").is_some());
+                live += usize::from(!deleted);
+                come += 1;
+            }
         }
         Ok(live)
     }

@@ -15,6 +15,7 @@ use super::error::Error;
 use super::exchange;
 use super::message::Stored;
 use super::open::{Opened, ReadPath};
+use super::slots::let_others_in;
 use super::tuning;
 
 pub(super) use last::{exists, get, last, revisions};
@@ -27,12 +28,12 @@ pub(super) async fn get_many(
     let limits = bucket.limits();
     limits.check_keys(keys.len())?;
     limits.check_bytes(keys.iter().map(String::len).sum())?;
-    let mut wanted = Wanted::new(bucket, keys)?;
+    let mut wanted = Wanted::new(bucket, keys).await?;
     if !wanted.keys.is_empty() {
         let opened = bucket.opened(deadline).await?;
         read(bucket, &opened, &mut wanted, deadline).await?;
     }
-    wanted.into_answer()
+    wanted.into_answer().await
 }
 
 /// Those of `encoded`, keys as they stand in the bucket, that have a value. `losses` is how many
@@ -104,11 +105,12 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn new(bucket: &Bucket, asked: &'a [String]) -> Result<Self, Error> {
-        let mut keys: Vec<Wants<'a>> = Vec::new();
+    async fn new(bucket: &Bucket, asked: &'a [String]) -> Result<Self, Error> {
+        let mut keys: Vec<Wants<'a>> = Vec::with_capacity(asked.len());
         let mut seen: HashMap<&str, usize> = HashMap::with_capacity(asked.len());
         let mut order = Vec::with_capacity(asked.len());
-        for key in asked {
+        for (place, key) in asked.iter().enumerate() {
+            let_others_in(place).await;
             let index = match seen.get(key.as_str()) {
                 Some(&index) => index,
                 None => {
@@ -182,15 +184,19 @@ impl<'a> Wanted<'a> {
         (0..self.keys.len()).filter(is_unknown).collect()
     }
 
-    fn into_answer(self) -> Result<Vec<Option<Bytes>>, Error> {
-        self.order
-            .into_iter()
-            .map(|index| match &self.keys[index].known {
-                Known::Value(value) => Ok(Some(value.clone())),
-                Known::Missing => Ok(None),
-                Known::Unknown => Err(Error::Unreadable("a key was left unread".to_owned())),
-            })
-            .collect()
+    async fn into_answer(self) -> Result<Vec<Option<Bytes>>, Error> {
+        let mut answer = Vec::with_capacity(self.order.len());
+        for (place, index) in self.order.into_iter().enumerate() {
+            let_others_in(place).await;
+            answer.push(match &self.keys[index].known {
+                Known::Value(value) => Some(value.clone()),
+                Known::Missing => None,
+                Known::Unknown => {
+                    return Err(Error::Unreadable("a key was left unread".to_owned()));
+                }
+            });
+        }
+        Ok(answer)
     }
 }
 

@@ -10,6 +10,11 @@ pub(super) const WINDOW: usize = 256;
 /// batch of 1000 takes a sixth longer: the server is woken for each.
 pub(super) const BURST: usize = 64;
 
+/// Requests that share a reply subject, at most, where their answers need not be told apart. With 256
+/// a batch of 1000 writes takes a twentieth less than with 64; if one of them fails, all of them
+/// are sent again.
+pub(super) const GROUP: usize = 256;
+
 /// A batch of at most so many keys is small; a large one gives way to it.
 pub(super) const SMALL_BATCH: usize = 64;
 
@@ -22,6 +27,9 @@ pub(super) const WINDOW_BESIDE_SMALL: usize = 32;
 
 /// For how long after the last small batch a large one expects another.
 pub(super) const SMALL_RECENTLY: Duration = Duration::from_millis(20);
+
+/// Items of a batch that are gone through at a time: some 0.1 ms.
+pub(super) const ITEMS_AT_A_TIME: usize = 512;
 
 /// In how many bursts at least a batch takes all of its link's slots.
 pub(super) const BURSTS: usize = 4;

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_nats::Message;
 use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
@@ -18,6 +19,7 @@ use super::exchange::{self, Exchange, Request};
 use super::key::{KeyEncoding, shorten};
 use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_conflict, is_transient};
 use super::open::Opened;
+use super::slots::let_others_in;
 use super::tuning;
 
 /// What the header block may add to a value: the status line, one `Nats-Msg-Id`, and the operation
@@ -40,11 +42,9 @@ pub(super) async fn set_many(
             .map(|(key, value)| key.len() + value.len())
             .sum(),
     )?;
-    let encoding = bucket.encoding();
-    let writes = entries
-        .into_iter()
-        .map(|(key, value)| Write::new(encoding, key, Some(value)));
-    let mut writes = Writes::new("set", writes.collect::<Result<_, _>>()?);
+    let entries = entries.into_iter().map(|(key, value)| (key, Some(value)));
+    let items = distinct(bucket.encoding(), entries).await?;
+    let mut writes = Writes::new("set", items);
     writes.check_sizes(bucket, deadline).await?;
     writes.run(bucket, deadline).await
 }
@@ -92,10 +92,9 @@ pub(super) async fn delete_many(
     let limits = bucket.limits();
     limits.check_keys(keys.len())?;
     limits.check_bytes(keys.iter().map(String::len).sum())?;
-    let encoding = bucket.encoding();
-    let writes = keys.into_iter().map(|key| Write::new(encoding, key, None));
-    let writes = Writes::new("deleted", writes.collect::<Result<_, _>>()?);
-    writes.run(bucket, deadline).await
+    let entries = keys.into_iter().map(|key| (key, None));
+    let items = distinct(bucket.encoding(), entries).await?;
+    Writes::new("deleted", items).run(bucket, deadline).await
 }
 
 struct Write {
@@ -124,23 +123,42 @@ impl Write {
     }
 }
 
-/// Leaves the last write of each key.
-fn keep_last(writes: &mut Vec<Write>) {
+/// The writes of these keys: the last one of each.
+async fn distinct(
+    encoding: KeyEncoding,
+    entries: impl ExactSizeIterator<Item = (String, Option<Bytes>)>,
+) -> Result<Vec<Write>, Error> {
+    let mut writes = Vec::with_capacity(entries.len());
+    for (place, (key, value)) in entries.enumerate() {
+        let_others_in(place).await;
+        writes.push(Write::new(encoding, key, value)?);
+    }
     let mut last = HashMap::with_capacity(writes.len());
     for (place, write) in writes.iter().enumerate() {
+        let_others_in(place).await;
         last.insert(write.key.as_str(), place);
     }
-    if last.len() == writes.len() {
-        return;
+    if last.len() < writes.len() {
+        let mut kept: Vec<usize> = last.into_values().collect();
+        kept.sort_unstable();
+        let mut kept = kept.into_iter().peekable();
+        let mut place = 0;
+        writes.retain(|_| {
+            place += 1;
+            kept.next_if_eq(&(place - 1)).is_some()
+        });
     }
-    let mut kept: Vec<usize> = last.into_values().collect();
-    kept.sort_unstable();
-    let mut kept = kept.into_iter().peekable();
-    let mut place = 0;
-    writes.retain(|_| {
-        place += 1;
-        kept.next_if_eq(&(place - 1)).is_some()
-    });
+    Ok(writes)
+}
+
+/// What the ids of a batch's writes begin with: of a process what is random in its unique ids, 60
+/// bits, and a number. A unique id for each batch would be twice as long, and the server looks through
+/// a message's headers some twenty times.
+fn batch_id() -> String {
+    static PROCESS: LazyLock<String> = LazyLock::new(|| nuid::next().chars().take(10).collect());
+    static BATCHES: AtomicU64 = AtomicU64::new(0);
+    let batch = BATCHES.fetch_add(1, Ordering::Relaxed);
+    format!("{}{batch:x}.", *PROCESS)
 }
 
 /// The writes of one batch: one for each distinct key.
@@ -168,11 +186,11 @@ struct Failures {
 }
 
 impl Writes {
-    fn new(verb: &'static str, mut items: Vec<Write>) -> Self {
-        keep_last(&mut items);
+    /// Writes of distinct keys.
+    fn new(verb: &'static str, items: Vec<Write>) -> Self {
         Self {
             verb,
-            batch_id: nuid::next().to_string(),
+            batch_id: batch_id(),
             max_payload: usize::MAX,
             expected: None,
             revision: None,

@@ -17,8 +17,9 @@ use super::handshake::{Handshake, Heard, SilentCallers};
 use super::held::Held;
 use super::results::{Parts, Results};
 
-/// How many bytes of results the client may hold before they are on their way.
-const UNSENT: usize = 4 * 1024 * 1024;
+/// The largest part of results that do not fit into one message, in bytes. Those of other calls come in
+/// between, so that small ones do not wait for all of a large one; a client puts any parts together.
+const MAX_PART: usize = 256 * 1024;
 
 const UNENCODED: &str = "failed to encode the results";
 const UNSENDABLE: &str = "failed to send the results";
@@ -127,8 +128,11 @@ impl Accepted {
         silent: &SilentCallers,
     ) -> anyhow::Result<()> {
         let mut handshake = self.handshake;
-        let max_payload = handshake.nats.server_info().max_payload.max(1);
-        let mut parts = Parts::new(results, max_payload).context(UNENCODED)?;
+        let mut max_part = handshake.nats.server_info().max_payload.max(1);
+        if results.encoded_size() > max_part {
+            max_part = max_part.min(MAX_PART);
+        }
+        let mut parts = Parts::new(results, max_part).context(UNENCODED)?;
         let first = parts.next().context(UNENCODED)?;
         if parts.is_empty() {
             let heard_before = handshake.heard_so_far();
@@ -143,14 +147,9 @@ impl Accepted {
             // A caller that misses the first part would take the second for it.
             handshake.heard(silent).await?;
             publish(&handshake, first).await?;
-            let mut unsent = max_payload;
             while !parts.is_empty() {
-                if unsent >= UNSENT {
-                    handshake.nats.flush().await.context(UNSENDABLE)?;
-                    unsent = 0;
-                }
+                handshake.nats.flush().await.context(UNSENDABLE)?;
                 let part = parts.next().context(UNENCODED)?;
-                unsent += part.len();
                 publish(&handshake, part).await?;
             }
         }

@@ -46,21 +46,29 @@ impl Past {
     }
 }
 
-/// Requests that have been sent and not answered, all under one reply subject: one, or several
+/// Requests that have been sent and not all answered, under one reply subject: one, or several
 /// whose answers need not be told apart.
 pub(super) struct Flight {
     pub(super) items: Range<usize>,
-    /// Given back when all the answers are in.
+    /// One for each answer that is still to come.
     pub(super) permits: OwnedSemaphorePermit,
     pub(super) past: Past,
+    /// Bytes of values that are still to be answered for, about.
     pub(super) weight: usize,
-    /// When it was sent last.
+    /// When the last of it was sent.
     pub(super) sent: Instant,
     /// The connection it was sent over.
     pub(super) epoch: u64,
     /// What was known of the bucket.
     pub(super) opened: Arc<Opened>,
     pub(super) answers: Answers,
+}
+
+impl Flight {
+    /// How many requests are unanswered.
+    pub(super) fn outstanding(&self) -> usize {
+        self.items.len() - self.answers.all
+    }
 }
 
 /// The answers that have come to a flight of several requests.
@@ -91,13 +99,50 @@ impl Flights {
         self.by_token.insert(token, flight);
     }
 
+    /// Adds the next items to a flight that is under way.
+    pub(super) fn extend(
+        &mut self,
+        token: usize,
+        items: &Range<usize>,
+        permits: OwnedSemaphorePermit,
+        weight: usize,
+    ) {
+        let Some(flight) = self.by_token.get_mut(&token) else {
+            return;
+        };
+        flight.items.end = flight.items.end.max(items.end);
+        flight.permits.merge(permits);
+        flight.weight += weight;
+        flight.sent = Instant::now();
+        self.items += items.len();
+        self.weight += weight;
+        self.order.push_back((flight.sent, token));
+    }
+
+    pub(super) fn get(&self, token: usize) -> Option<&Flight> {
+        self.by_token.get(&token)
+    }
+
     pub(super) fn get_mut(&mut self, token: usize) -> Option<&mut Flight> {
         self.by_token.get_mut(&token)
     }
 
+    /// Takes note of an answer to one of a flight's several requests, and gives its permit back.
+    pub(super) fn answered(&mut self, token: usize) {
+        let Some(flight) = self.by_token.get_mut(&token) else {
+            return;
+        };
+        let weight = flight.weight / flight.outstanding().max(1);
+        flight.answers.all += 1;
+        drop(flight.permits.split(1));
+        flight.weight -= weight;
+        self.items -= 1;
+        self.weight -= weight;
+    }
+
     pub(super) fn land(&mut self, token: usize) -> Option<Flight> {
         let flight = self.by_token.remove(&token)?;
-        self.items -= flight.items.len();
+        self.items -= flight.outstanding();
         self.weight -= flight.weight;
         Some(flight)
     }
@@ -127,7 +172,7 @@ impl Flights {
         self.by_token.keys().copied().collect()
     }
 
-    /// Items in flight.
+    /// Requests in flight.
     pub(super) fn items(&self) -> usize {
         self.items
     }

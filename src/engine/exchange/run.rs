@@ -51,6 +51,7 @@ pub(in crate::engine) async fn run(
         inbox,
         queue: Queue::new(exchange.len()),
         flights: Flights::default(),
+        last_launched: 0,
         exchange,
         backoff: tuning::BACKOFF.0,
         looked: None,
@@ -92,6 +93,8 @@ struct Run<'a, X> {
     inbox: Inbox,
     queue: Queue,
     flights: Flights,
+    /// The token of the flight that was launched last.
+    last_launched: usize,
     backoff: Duration,
     /// When the bucket was last looked at again: one look serves all that found no responder.
     looked: Option<Instant>,

@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 use async_nats::Message;
 use async_nats::header::NATS_SUBJECT;
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
@@ -175,18 +175,24 @@ async fn round(
     };
     tokio::pin!(stopped);
     loop {
-        let patience = (Instant::now() + deadline.patience()).min(deadline.settle());
-        let message = tokio::select! {
-            biased;
-            message = timeout_at(patience, answers.next()) => {
-                // The answers end when the client has ended.
-                round.lost = matches!(message, Ok(None));
-                message.ok().flatten()
-            }
-            is_lost = &mut stopped => {
-                round.lost = is_lost;
-                None
-            }
+        let message = match answers.next().now_or_never() {
+            // Most are there when the one before them has been taken; no timer is set for these.
+            Some(Some(message)) => Some(message),
+            _ => tokio::select! {
+                biased;
+                message = timeout_at(
+                    (Instant::now() + deadline.patience()).min(deadline.settle()),
+                    answers.next(),
+                ) => {
+                    // The answers end when the client has ended.
+                    round.lost = matches!(message, Ok(None));
+                    message.ok().flatten()
+                }
+                is_lost = &mut stopped => {
+                    round.lost = is_lost;
+                    None
+                }
+            },
         };
         let Some(message) = message else {
             round.unanswered = true;

@@ -22,16 +22,17 @@ impl<X: Exchange> Run<'_, X> {
             return Ok(());
         };
         if flight.items.len() > 1 {
-            flight.answers.all += 1;
             if is_no_responders(&message) {
                 flight.answers.untaken += 1;
             } else if self.exchange.is_done(&message, &flight.opened) {
                 flight.answers.done += 1;
             }
-            return if flight.answers.all < flight.items.len() {
-                Ok(())
-            } else {
+            let is_last = flight.outstanding() == 1;
+            self.flights.answered(token);
+            return if is_last {
                 self.land_group(token).await
+            } else {
+                Ok(())
             };
         }
         let item = flight.items.start;

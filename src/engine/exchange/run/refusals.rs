@@ -54,9 +54,13 @@ impl<X: Exchange> Run<'_, X> {
         };
         let past = flight.past.with(Copies::Unanswered);
         for (item, refused) in flight.items.zip(refusals) {
+            // Those that were answered have given their permits back, and go once more without: the
+            // queue is not for them, as it is given up.
+            let permit = flight.permits.split(1);
+            let permit = permit.or_else(|| flight.permits.split(0));
             if let Some(refused) = refused {
                 self.fail(item, refused)?;
-            } else if let Some(permit) = flight.permits.split(1) {
+            } else if let Some(permit) = permit {
                 self.send(item..item + 1, Some(past), permit).await?;
             }
         }

@@ -102,10 +102,11 @@ impl<X: Exchange> Run<'_, X> {
         past: Option<Past>,
         permits: OwnedSemaphorePermit,
     ) -> Result<(), Error> {
-        let token = match items.len() {
+        let group = self.group_for(&items, past);
+        let token = group.unwrap_or(match items.len() {
             1 => items.start,
             _ => self.exchange.len() + items.start,
-        };
+        });
         let reply = Subject::from(self.inbox.reply_subject(token));
         let mut failed = Ok(());
         let mut weight = 0;
@@ -117,21 +118,37 @@ impl<X: Exchange> Run<'_, X> {
             }
             weight += self.exchange.weight(item);
         }
-        if !items.is_empty() {
-            let sent = Instant::now();
+        if group.is_some() {
+            self.flights.extend(token, &items, permits, weight);
+        } else if !items.is_empty() {
             let flight = Flight {
                 items,
                 permits,
                 past: past.unwrap_or_else(Past::begin),
                 weight,
-                sent,
+                sent: Instant::now(),
                 epoch: self.epoch,
                 opened: Arc::clone(&self.opened),
                 answers: Answers::default(),
             };
             self.flights.launch(token, flight);
+            self.last_launched = token;
         }
         failed
+    }
+
+    /// The group under way that these items may join, if they have not been sent before: the one that
+    /// was launched last, as long as it is not too large.
+    fn group_for(&self, items: &Range<usize>, past: Option<Past>) -> Option<usize> {
+        let group = self.flights.get(self.last_launched)?;
+        let joins = past.is_none()
+            && group.items.len() > 1
+            && group.items.end == items.start
+            && group.items.len() + items.len() <= tuning::GROUP
+            && group.epoch == self.epoch
+            && Arc::ptr_eq(&group.opened, &self.opened)
+            && self.exchange.groups(items.start, &self.opened);
+        joins.then_some(self.last_launched)
     }
 
     /// Deals with items that were to be sent, of which the first was not.
