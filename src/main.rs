@@ -1,15 +1,12 @@
 //! The provider's process: started by a wasmCloud host, which feeds it `HostData` on stdin.
 
 use std::env;
-use std::num::NonZero;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::thread;
 
 use anyhow::Context as _;
 use eventual_batch_nats_provider::provider::EventualBatchProvider;
 use mimalloc::MiMalloc;
-use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use wasmcloud_provider_sdk::{initialize_observability, load_host_data, run_provider};
 
@@ -42,19 +39,8 @@ fn main() -> anyhow::Result<()> {
     Err(error).context("cannot start anew with the log's directives")
 }
 
-/// With half of the machine's cores: the rest is for the NATS server and the host, which have as much
-/// to do. On two cores a batch of 100 keys takes a twentieth less so than with both, as a thread that
-/// has to be woken for each message costs more than it does.
-fn run() -> anyhow::Result<()> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    Builder::new_multi_thread()
-        .worker_threads((cores / 2).max(1))
-        .enable_all()
-        .build()?
-        .block_on(serve())
-}
-
-async fn serve() -> anyhow::Result<()> {
+#[tokio::main]
+async fn run() -> anyhow::Result<()> {
     // The SDK's own text of this error holds all of the host data, secrets included.
     let Ok(host) = load_host_data() else {
         anyhow::bail!(
