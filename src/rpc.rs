@@ -17,6 +17,7 @@ mod results;
 mod serve;
 mod size;
 mod store;
+mod unanswered;
 
 pub use bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
 pub use function::Lattice;

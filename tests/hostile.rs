@@ -3,34 +3,22 @@
 #[macro_use]
 mod support;
 
-use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use support::waiting::{eventually, logged};
+use support::hostile::{HOSTILE, LONG, Others, stack, well};
+use support::waiting::eventually;
 use support::wire::{FUNCTIONS, Wire, length, text};
 use testkit::async_nats::jetstream::kv;
 use testkit::async_nats::{ConnectOptions, HeaderMap};
-use testkit::{Caller, Stack};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
-
-const HOSTILE: &str = "hostile";
-const LONG: Duration = Duration::from_secs(60);
-
-/// How long others may wait for an answer meanwhile; alone they wait for milliseconds.
-const OTHERS_WAIT: Duration = Duration::from_secs(5);
 
 on_version!(
     any_server,
     testkit::NEWEST,
     [
         arbitrary_bytes_as_parameters_harm_nobody,
-        invocations_that_are_never_finished_hold_up_nobody,
         parameters_without_end_are_refused_and_not_kept,
         large_parameters_of_many_calls_are_bounded_together,
         parts_after_the_parameters_are_not_kept,
@@ -68,73 +56,6 @@ async fn arbitrary_bytes_as_parameters_harm_nobody(version: &str) -> Result<()> 
     }
     let served = others.stop().await?;
     assert!(served > 10, "only {served} rounds of others");
-    well(&mut stack).await
-}
-
-/// More than the provider has under way at most. Each says that a batch of as many keys as the link
-/// allows will come.
-async fn invocations_that_are_never_finished_hold_up_nobody(version: &str) -> Result<()> {
-    const OPENED: usize = 20_000;
-    /// So many of them are waited for.
-    const KEPT: u64 = 4096;
-    /// What they may take: of each a task, a subscription, and all as they come in.
-    const MOST_KIB: u64 = 256 * 1024;
-    let mut stack = stack(version).await?;
-    let others = Others::start(&stack).await?;
-    let subscriptions = subscriptions(&stack).await?;
-    let before = stack.provider.rss_kib()?;
-    let reserved_before = reserved_kib(&stack)?;
-    let (mut peak, mut reserved) = (0, 0);
-    for round in 0..2 {
-        let mut wire = Wire::new(&stack, HOSTILE).await?;
-        let served = others.rounds();
-        let begun = Instant::now();
-        let mut most = 0;
-        for number in 0..OPENED {
-            let (instance, function) = FUNCTIONS[number % FUNCTIONS.len()];
-            let mut params = text("default");
-            if function == "open-bucket" || function == "keys" {
-                params.pop();
-            } else {
-                params.extend(length(100_000));
-            }
-            wire.open(instance, function, params).await?;
-        }
-        wire.flush().await?;
-        while begun.elapsed() < Duration::from_secs(8) {
-            peak = peak.max(stack.provider.rss_kib()?);
-            reserved = reserved.max(reserved_kib(&stack)?);
-            most = most.max(crate::subscriptions(&stack).await?);
-            sleep(Duration::from_millis(100)).await;
-        }
-        let grown = peak.saturating_sub(before);
-        let served = others.rounds() - served;
-        eprintln!(
-            "round {round}: {grown} KiB more, {most} subscriptions, {served} rounds of others"
-        );
-        // Some of the last round may have ended too late to make room.
-        // Each is accepted twice, at addresses of their own.
-        let about = 2 * KEPT - 100..2 * KEPT + 100;
-        assert!(about.contains(&most), "{most} subscriptions");
-        assert!(served > 20, "only {served} rounds of others meanwhile");
-        assert!(grown < MOST_KIB, "they take {grown} KiB");
-        // Not yet used, and counted where memory is not given out twice.
-        let reserved = reserved.saturating_sub(reserved_before);
-        assert!(reserved < 2 * 1024 * 1024, "they reserve {reserved} KiB");
-
-        logged(&stack.provider, &["too many calls wait"]).await?;
-        // After those, a call whose parameters come in parts is served as ever.
-        drop(wire);
-        eventually("the invocations to be given up", async || {
-            let left = crate::subscriptions(&stack).await?;
-            Ok((left <= subscriptions + 20).then_some(()))
-        })
-        .await?;
-        let large = "x".repeat(900_000);
-        let pairs = [("a", &large), ("b", &large)];
-        stack.caller("large").set_many("default", &pairs).await??;
-    }
-    others.stop().await?;
     well(&mut stack).await
 }
 
@@ -338,85 +259,6 @@ async fn only_who_may_publish_to_the_provider_can_forge_a_caller(version: &str) 
     Ok(())
 }
 
-/// A stack with two components: one of them is hostile, and has a bucket of its own.
-async fn stack(version: &str) -> Result<Stack> {
-    let stack = support::stack(version).separate_lattice().start().await?;
-    for (component, bucket) in [(HOSTILE, "theirs"), ("others", "orders")] {
-        stack.create_bucket(bucket, kv::Config::default()).await?;
-        let link = stack
-            .link(component, bucket)
-            .config("timeout", "30s")
-            .config("max_batch_bytes", "1048576");
-        stack.provider.put_link(&link).await?;
-    }
-    let large = stack.link("large", "large");
-    let large = large.config("enable_bucket_auto_create", "true");
-    stack
-        .provider
-        .put_link(&large.config("timeout", "30s"))
-        .await?;
-    Ok(stack)
-}
-
-async fn well(stack: &mut Stack) -> Result<()> {
-    ensure!(stack.provider.is_running()?, "the provider has ended");
-    ensure!(stack.provider.health().await?.healthy);
-    let logs = stack.provider.logs();
-    ensure!(!logs.contains("panicked"), "{logs}");
-    Ok(())
-}
-
-/// A caller that minds its own business, and checks that it can.
-struct Others {
-    rounds: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-    calls: JoinHandle<Result<()>>,
-}
-
-impl Others {
-    async fn start(stack: &Stack) -> Result<Self> {
-        let nats = stack.lattice().url();
-        let provider = &stack.provider;
-        // A connection of its own: a host does not share its with a hostile caller.
-        let caller = Caller::connect(&nats, provider.lattice(), provider.key()).await?;
-        let caller = caller.with_source("others").with_timeout(OTHERS_WAIT);
-        let (rounds, stop) = (Arc::default(), Arc::default());
-        let calls = tokio::spawn(call_on(caller, Arc::clone(&rounds), Arc::clone(&stop)));
-        Ok(Self {
-            rounds,
-            stop,
-            calls,
-        })
-    }
-
-    fn rounds(&self) -> usize {
-        self.rounds.load(Ordering::Relaxed)
-    }
-
-    async fn stop(self) -> Result<usize> {
-        self.stop.store(true, Ordering::Relaxed);
-        timeout(LONG, self.calls).await.context("others hang")???;
-        Ok(self.rounds.load(Ordering::Relaxed))
-    }
-}
-
-async fn call_on(caller: Caller, rounds: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> Result<()> {
-    while !stop.load(Ordering::Relaxed) {
-        let round = rounds.load(Ordering::Relaxed).to_string();
-        let pairs = [("a", &round), ("b", &round)];
-        caller.set_many("default", &pairs).await??;
-        let values = caller.get_many("default", &["a", "b"]).await??;
-        let value = Some(round.into_bytes());
-        ensure!(values == [value.clone(), value], "{values:?}");
-        let mut keys = caller.keys("default").await??;
-        keys.sort_unstable();
-        ensure!(keys == ["a", "b"], "{keys:?}");
-        rounds.fetch_add(1, Ordering::Relaxed);
-        sleep(Duration::from_millis(5)).await;
-    }
-    Ok(())
-}
-
 /// Bytes that begin like parameters, more often than not.
 fn arbitrary(random: &mut TestRng) -> Vec<u8> {
     let mut params = Vec::new();
@@ -437,23 +279,4 @@ fn arbitrary(random: &mut TestRng) -> Vec<u8> {
 
 fn below(random: &mut TestRng, end: usize) -> usize {
     random.next_u32() as usize % end
-}
-
-/// Address space, in KiB.
-fn reserved_kib(stack: &Stack) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", stack.provider.pid()))?;
-    let line = status.lines().find(|line| line.starts_with("VmSize:"));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    Ok(number.context("no VmSize")?.parse()?)
-}
-
-/// Of all clients of the lattice's NATS, the hostile one has none in the provider's account.
-async fn subscriptions(stack: &Stack) -> Result<u64> {
-    let all = stack.lattice().monitor("/connz?limit=1000").await?;
-    let connections = all["connections"].as_array().context("no connections")?;
-    let of_provider = connections
-        .iter()
-        .find(|connection| connection["name"] == env!("CARGO_PKG_NAME"));
-    let of_provider = of_provider.context("the provider is not connected")?;
-    of_provider["subscriptions"].as_u64().context("no number")
 }

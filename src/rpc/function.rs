@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use lattice_nats::{Client, Message, Subscriber};
@@ -20,6 +20,7 @@ use super::handshake::SilentCallers;
 use super::invocation::{Accepted, Invocation, Received};
 use super::parameters::{Parameters, Refusal};
 use super::results::Results;
+use super::unanswered::Unanswered;
 use crate::links::Links;
 
 /// How long a caller may take to send its parameters: a host's calls time out long before.
@@ -50,7 +51,8 @@ pub struct Lattice {
 pub(super) struct Function {
     pub(super) invocations: Subscriber,
     /// The future that answers an invocation.
-    pub(super) answer: Box<dyn Fn(Message) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>,
+    pub(super) answer:
+        Box<dyn Fn(Message) -> BoxFuture<'static, Result<(), Unanswered>> + Send + Sync>,
 }
 
 /// Subscribes to a function's invocations. `answer` gets the parameters, or why they could not be
@@ -88,7 +90,7 @@ where
             let sent = accepted.send(results, &silent);
             timeout(time, sent)
                 .await
-                .context("the lattice did not take the answer in time")?
+                .map_err(|_| Unanswered::ResultsLate)?
         }
         .boxed()
     };
@@ -101,12 +103,12 @@ where
 async fn receive<P: Parameters>(
     call: &Call,
     invocation: Invocation,
-) -> anyhow::Result<(Accepted, Params<P>)> {
+) -> Result<(Accepted, Params<P>), Unanswered> {
     let decoder = P::decoder(call.max_keys());
     let received = invocation.receive(decoder, call.max_parameter_bytes(), &UNFINISHED);
     let received = timeout(RECEIVE_TIMEOUT, received)
         .await
-        .context("the caller did not send its parameters in time")?;
+        .map_err(|_| Unanswered::ParametersLate)?;
     let (accepted, received) = received?;
     let params = match received {
         Received::Params(params) => Ok(params),
@@ -114,7 +116,7 @@ async fn receive<P: Parameters>(
         Received::NoRoom => Err(CallError::NoRoom),
         Received::Refused(Refusal::TooMany(keys)) => Err(call.too_many_keys(keys)),
         Received::Refused(Refusal::Malformed) => {
-            bail!("the parameters are not of the function's types")
+            return Err(Unanswered::Malformed);
         }
     };
     Ok((accepted, params))

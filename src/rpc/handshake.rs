@@ -15,13 +15,15 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::SelectAll;
 use lattice_nats::{Client, Message, Subject, Subscriber};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wrpc_transport_nats::param_subject;
+
+use super::unanswered::Unanswered;
 
 /// After how long the acceptance is repeated for the first time; then after twice as long, and so on.
 const REPEAT: Duration = Duration::from_millis(5);
@@ -32,7 +34,10 @@ const PATIENCE: Duration = Duration::from_millis(1280);
 /// How long a caller is waited for that was silent the last time.
 const PATIENCE_WITH_SILENT: Duration = Duration::from_millis(20);
 
-const CLOSED: &str = "the connection to the lattice is closed";
+/// How many calls whose parameters are waited for are being accepted at once. Thousands may have been
+/// opened and left, and what the client has to do for each would stand before all that other calls
+/// send.
+static TURNS: Semaphore = Semaphore::const_new(64);
 
 /// How many callers are known to be silent, at most.
 const MAX_SILENT: usize = 1024;
@@ -45,6 +50,8 @@ pub(super) struct Handshake {
     /// What the addresses of the parameters have in common.
     inbox: String,
     params: SelectAll<Subscriber>,
+    /// Parameters are still to come.
+    unfinished: bool,
     accepted: bool,
     heard: Option<Heard>,
 }
@@ -61,18 +68,23 @@ pub(super) enum Heard {
 }
 
 impl Handshake {
-    /// Accepts the invocation of this caller.
+    /// Accepts the invocation of this caller, whose parameters are all there or `unfinished`.
     ///
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn begin(nats: Client, caller: Subject) -> anyhow::Result<Self> {
+    pub(super) async fn begin(
+        nats: Client,
+        caller: Subject,
+        unfinished: bool,
+    ) -> Result<Self, Unanswered> {
         let inbox = nats.new_inbox();
         let mut handshake = Self {
             nats,
             caller,
             inbox,
             params: SelectAll::new(),
+            unfinished,
             accepted: false,
             heard: None,
         };
@@ -80,7 +92,11 @@ impl Handshake {
         Ok(handshake)
     }
 
-    async fn accept(&mut self) -> anyhow::Result<()> {
+    async fn accept(&mut self) -> Result<(), Unanswered> {
+        let _turn = match self.unfinished {
+            true => Some(TURNS.acquire().await.map_err(|_| Unanswered::Closed)?),
+            false => None,
+        };
         let repeated = self.accepted;
         let address = self.address(repeated);
         if self.params.len() <= usize::from(repeated) {
@@ -88,13 +104,14 @@ impl Handshake {
             // wildcard the server goes through all the subjects it has seen of late.
             let params = self.nats.subscribe(param_subject(&address)).await;
             self.params
-                .push(params.context("failed to subscribe to the parameters")?);
+                .push(params.map_err(Unanswered::lattice("subscribe to the parameters"))?);
         }
         self.accepted = true;
         let accepted = self
             .nats
             .publish_with_reply(self.caller.clone(), address, Bytes::new());
-        accepted.await.context("failed to accept the invocation")
+        let accepted = accepted.await;
+        accepted.map_err(Unanswered::lattice("accept the invocation"))
     }
 
     /// One for the first acceptance, and one for all the others.
@@ -107,14 +124,14 @@ impl Handshake {
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn params(&mut self) -> anyhow::Result<Message> {
+    pub(super) async fn params(&mut self) -> Result<Message, Unanswered> {
         if self.heard.is_some() {
-            return self.params.next().await.context(CLOSED);
+            return self.params.next().await.ok_or(Unanswered::Closed);
         }
         let mut pause = REPEAT;
         let part = loop {
             match timeout(pause, self.params.next()).await {
-                Ok(part) => break part.context(CLOSED)?,
+                Ok(part) => break part.ok_or(Unanswered::Closed)?,
                 Err(_) => self.accept().await?,
             }
             pause *= 2;
@@ -134,12 +151,14 @@ impl Handshake {
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn end_of_params(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn end_of_params(&mut self) -> Result<(), Unanswered> {
+        self.unfinished = false;
         if self.heard.is_some() {
             self.params.clear();
         }
         for params in &mut self.params {
-            params.unsubscribe_after(1).await.context(CLOSED)?;
+            let ended = params.unsubscribe_after(1).await;
+            ended.map_err(Unanswered::lattice("end the parameters"))?;
         }
         Ok(())
     }
@@ -154,7 +173,7 @@ impl Handshake {
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn heard(&mut self, silent: &SilentCallers) -> anyhow::Result<Heard> {
+    pub(super) async fn heard(&mut self, silent: &SilentCallers) -> Result<Heard, Unanswered> {
         if self.heard.is_none() {
             let was_silent = silent.contains(&self.caller);
             let patience = if was_silent {

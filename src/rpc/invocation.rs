@@ -6,7 +6,6 @@
 //! the messages of all calls around, which may look at one before it knows whose it is; and it
 //! copies every buffer. It serves streams, which these interfaces do not have.
 
-use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
 use lattice_nats::{Client, HeaderMap, Message, Subject};
 use tokio::sync::Semaphore;
@@ -16,13 +15,13 @@ use wrpc_transport_nats::result_subject;
 use super::handshake::{Handshake, Heard, SilentCallers};
 use super::held::Held;
 use super::results::{Parts, Results};
+use super::unanswered::Unanswered;
 
 /// The largest part of results that do not fit into one message, in bytes. Those of other calls come in
 /// between, so that small ones do not wait for all of a large one; a client puts any parts together.
 const MAX_PART: usize = 256 * 1024;
 
-const UNENCODED: &str = "failed to encode the results";
-const UNSENDABLE: &str = "failed to send the results";
+const SEND: &str = "send the results";
 
 /// An invocation that has been received, as far as its first message goes.
 pub(super) struct Invocation {
@@ -70,23 +69,18 @@ impl Invocation {
         mut decoder: D,
         max: u64,
         places: &Semaphore,
-    ) -> anyhow::Result<(Accepted, Received<D::Item, D::Error>)> {
+    ) -> Result<(Accepted, Received<D::Item, D::Error>), Unanswered> {
         let Self { nats, message } = self;
-        let caller = message
-            .reply
-            .context("the caller did not say where to send the answer")?;
+        let caller = message.reply.ok_or(Unanswered::NoReply)?;
         let mut buffer = BytesMut::from(message.payload);
         let mut bytes = buffer.len();
         let mut held = Held::default();
         let mut outcome = decoder.decode(&mut buffer);
-        let _place = match outcome {
-            Ok(None) => {
-                let place = places.try_acquire();
-                Some(place.context("too many calls wait for the rest of their parameters")?)
-            }
+        let place = match outcome {
+            Ok(None) => Some(places.try_acquire().map_err(|_| Unanswered::NoPlace)?),
             _ => None,
         };
-        let mut handshake = Handshake::begin(nats, caller).await?;
+        let mut handshake = Handshake::begin(nats, caller, place.is_some()).await?;
         let received = loop {
             match outcome {
                 Ok(Some(params)) => break Received::Params(params),
@@ -98,7 +92,7 @@ impl Invocation {
             }
             let part = handshake.params().await?;
             if part.payload.is_empty() {
-                bail!("the parameters end too early");
+                return Err(Unanswered::ParametersEndEarly);
             }
             if !held.take(part.payload.len()) {
                 break Received::NoRoom;
@@ -126,14 +120,14 @@ impl Accepted {
         self,
         results: impl Results,
         silent: &SilentCallers,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), Unanswered> {
         let mut handshake = self.handshake;
         let mut max_part = handshake.nats.server_info().max_payload.max(1);
         if results.encoded_size() > max_part {
             max_part = max_part.min(MAX_PART);
         }
-        let mut parts = Parts::new(results, max_part).context(UNENCODED)?;
-        let first = parts.next().context(UNENCODED)?;
+        let mut parts = Parts::new(results, max_part).map_err(Unanswered::Unencoded)?;
+        let first = parts.next().map_err(Unanswered::Unencoded)?;
         if parts.is_empty() {
             let heard_before = handshake.heard_so_far();
             publish(&handshake, first.clone()).await?;
@@ -148,8 +142,12 @@ impl Accepted {
             handshake.heard(silent).await?;
             publish(&handshake, first).await?;
             while !parts.is_empty() {
-                handshake.nats.flush().await.context(UNSENDABLE)?;
-                let part = parts.next().context(UNENCODED)?;
+                handshake
+                    .nats
+                    .flush()
+                    .await
+                    .map_err(Unanswered::lattice(SEND))?;
+                let part = parts.next().map_err(Unanswered::Unencoded)?;
                 publish(&handshake, part).await?;
             }
         }
@@ -158,7 +156,10 @@ impl Accepted {
 }
 
 /// Publishes a part of the results. An empty one is the end.
-async fn publish(to: &Handshake, part: Bytes) -> anyhow::Result<()> {
+async fn publish(to: &Handshake, part: Bytes) -> Result<(), Unanswered> {
     let subject = Subject::from(result_subject(&to.caller));
-    to.nats.publish(subject, part).await.context(UNSENDABLE)
+    to.nats
+        .publish(subject, part)
+        .await
+        .map_err(Unanswered::lattice(SEND))
 }

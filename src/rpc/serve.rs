@@ -149,8 +149,7 @@ impl<'a> Accepted<'a> {
         let answer = (self.function.answer)(message);
         self.serving.calls.spawn(async move {
             if let Err(error) = answer.await {
-                let error = format!("{error:#}");
-                debug!(error, "an invocation was not answered");
+                debug!(%error, "an invocation was not answered");
             }
             drop(slot);
         });

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, unused_macros)]
 
+pub mod hostile;
 pub mod interface;
 pub mod jwt;
 pub mod load;
