@@ -171,7 +171,7 @@ async fn add_unseen(
         {
             unseen.push(key.to_owned());
         }
-        if ended || unseen.len() == tuning::LIST_PAGE {
+        if ended || unseen.len() == tuning::LIST_UNSEEN {
             for key in get::with_values(bucket, opened, &unseen, losses, deadline).await? {
                 listing.add(key, true)?;
             }
