@@ -93,9 +93,10 @@ impl Handshake {
     }
 
     async fn accept(&mut self) -> Result<(), Unanswered> {
-        let _turn = match self.unfinished {
-            true => Some(TURNS.acquire().await.map_err(|_| Unanswered::Closed)?),
-            false => None,
+        let _turn = if self.unfinished {
+            Some(TURNS.acquire().await.map_err(|_| Unanswered::Closed)?)
+        } else {
+            None
         };
         let repeated = self.accepted;
         let address = self.address(repeated);
