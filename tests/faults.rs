@@ -689,22 +689,8 @@ async fn revisions(stack: &Stack, bucket: &str) -> Result<HashMap<String, usize>
 
 /// The subscriptions of the provider's connection to the buckets' server.
 async fn subscriptions(nats: &NatsServer) -> Result<u64> {
-    let connections = nats.monitor("/connz?limit=1000").await?;
-    let connections = connections["connections"]
-        .as_array()
-        .context("no list")?
-        .clone();
-    let mut of_provider = connections
-        .iter()
-        .filter(|connection| connection["name"] == env!("CARGO_PKG_NAME"));
-    let connection = of_provider
-        .next()
-        .context("the provider is not connected")?;
-    ensure!(
-        of_provider.next().is_none(),
-        "it has more than one connection"
-    );
-    connection["subscriptions"].as_u64().context("no number")
+    let connection = nats.connection_named(env!("CARGO_PKG_NAME")).await?;
+    Ok(connection.subscriptions)
 }
 
 /// Waits until `check` succeeds.

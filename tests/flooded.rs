@@ -4,10 +4,9 @@
 #[macro_use]
 mod support;
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use support::hostile::{HOSTILE, Others, stack, well};
 use support::waiting::{eventually, logged};
 use support::wire::{FUNCTIONS, Wire, length, text};
@@ -30,9 +29,9 @@ async fn invocations_that_are_never_finished_hold_up_nobody(version: &str) -> Re
     const MOST_KIB: u64 = 256 * 1024;
     let mut stack = stack(version).await?;
     let others = Others::start(&stack).await?;
-    let subscriptions = subscriptions(&stack).await?;
+    let subscriptions_before = subscriptions(&stack).await?;
     let before = stack.provider.rss_kib()?;
-    let reserved_before = reserved_kib(&stack)?;
+    let reserved_before = stack.provider.reserved_kib()?;
     let (mut peak, mut reserved) = (0, 0);
     for round in 0..2 {
         let mut wire = Wire::new(&stack, HOSTILE).await?;
@@ -52,8 +51,8 @@ async fn invocations_that_are_never_finished_hold_up_nobody(version: &str) -> Re
         wire.flush().await?;
         while begun.elapsed() < Duration::from_secs(8) {
             peak = peak.max(stack.provider.rss_kib()?);
-            reserved = reserved.max(reserved_kib(&stack)?);
-            most = most.max(crate::subscriptions(&stack).await?);
+            reserved = reserved.max(stack.provider.reserved_kib()?);
+            most = most.max(subscriptions(&stack).await?);
             sleep(Duration::from_millis(100)).await;
         }
         let grown = peak.saturating_sub(before);
@@ -75,8 +74,8 @@ async fn invocations_that_are_never_finished_hold_up_nobody(version: &str) -> Re
         // After those, a call whose parameters come in parts is served as ever.
         drop(wire);
         eventually("the invocations to be given up", async || {
-            let left = crate::subscriptions(&stack).await?;
-            Ok((left <= subscriptions + 20).then_some(()))
+            let left = subscriptions(&stack).await?;
+            Ok((left <= subscriptions_before + 20).then_some(()))
         })
         .await?;
         let large = "x".repeat(900_000);
@@ -87,21 +86,9 @@ async fn invocations_that_are_never_finished_hold_up_nobody(version: &str) -> Re
     well(&mut stack).await
 }
 
-/// Address space, in KiB.
-fn reserved_kib(stack: &Stack) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", stack.provider.pid()))?;
-    let line = status.lines().find(|line| line.starts_with("VmSize:"));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    Ok(number.context("no VmSize")?.parse()?)
-}
-
 /// Of all clients of the lattice's NATS, the hostile one has none in the provider's account.
 async fn subscriptions(stack: &Stack) -> Result<u64> {
-    let all = stack.lattice().monitor("/connz?limit=1000").await?;
-    let connections = all["connections"].as_array().context("no connections")?;
-    let of_provider = connections
-        .iter()
-        .find(|connection| connection["name"] == env!("CARGO_PKG_NAME"));
-    let of_provider = of_provider.context("the provider is not connected")?;
-    of_provider["subscriptions"].as_u64().context("no number")
+    let lattice = stack.lattice();
+    let connection = lattice.connection_named(env!("CARGO_PKG_NAME")).await?;
+    Ok(connection.subscriptions)
 }

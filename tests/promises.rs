@@ -302,16 +302,8 @@ async fn an_empty_list_is_ok_without_a_message_to_nats(version: &str) -> Result<
 
 /// How many messages the server with the buckets has got from the provider.
 async fn messages_from_provider(stack: &Stack) -> Result<u64> {
-    let connz = stack.nats.monitor("/connz").await?;
-    let connections = connz["connections"].as_array().context("no connections")?;
-    let mut of_provider = connections
-        .iter()
-        .filter(|connection| connection["name"] == "eventual-batch-nats-provider");
-    let connection = of_provider
-        .next()
-        .context("the provider has no connection")?;
-    ensure!(of_provider.next().is_none(), "it has more than one");
-    connection["in_msgs"].as_u64().context("no count")
+    let connection = stack.nats.connection_named(env!("CARGO_PKG_NAME")).await?;
+    Ok(connection.in_msgs)
 }
 
 async fn keys_lists_each_key_that_has_a_value_once(version: &str) -> Result<()> {

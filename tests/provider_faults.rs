@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use support::load::{Load, Outcome};
 use support::waiting::{connections_now, eventually};
 use testkit::async_nats::jetstream::kv;
@@ -214,9 +214,8 @@ async fn end(nats: &mut NatsServer, killed: bool) -> Result<()> {
 
 /// The server's number for the provider's one connection to it.
 async fn connection(nats: &NatsServer) -> Result<u64> {
-    let all = nats.connections().await?;
-    let of_provider = all.iter().find(|one| one.name == env!("CARGO_PKG_NAME"));
-    Ok(of_provider.context("the provider is not connected")?.cid)
+    let connection = nats.connection_named(env!("CARGO_PKG_NAME")).await?;
+    Ok(connection.cid)
 }
 
 fn answered(provider: &Provider) -> usize {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use testkit::async_nats::jetstream::kv;
 use testkit::{Caller, Cluster, Level, Link, NEWEST, NODES, NatsServer, Provider};
 
@@ -123,13 +123,8 @@ impl Stage {
 }
 
 async fn of_provider(server: &NatsServer) -> Result<(u64, u64)> {
-    let answer = server.monitor("/connz?limit=100000").await?;
-    let list = answer["connections"].as_array().context("no connections")?;
-    let subscriptions: Vec<u64> = list
-        .iter()
-        .filter(|connection| connection["name"] == CONNECTION)
-        .map(|connection| connection["subscriptions"].as_u64().unwrap_or_default())
-        .collect();
-    let connections = u64::try_from(subscriptions.len())?;
-    Ok((connections, subscriptions.iter().sum()))
+    let mut named = server.connections().await?;
+    named.retain(|connection| connection.name == CONNECTION);
+    let subscriptions = named.iter().map(|connection| connection.subscriptions);
+    Ok((u64::try_from(named.len())?, subscriptions.sum()))
 }

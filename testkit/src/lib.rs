@@ -11,6 +11,7 @@ mod cluster;
 mod gate;
 mod link;
 mod logging;
+mod monitor;
 mod nats_server;
 mod process;
 mod provider;
@@ -27,7 +28,8 @@ pub use caller::{AtomicsCaller, BatchCaller, Caller, DEFAULT_TIMEOUT, StoreCalle
 pub use cluster::{Cluster, Cut, NODES};
 pub use link::Link;
 pub use logging::init_tracing;
-pub use nats_server::{Connection, NatsServer, NatsServerBuilder};
+pub use monitor::Connection;
+pub use nats_server::{NatsServer, NatsServerBuilder};
 pub use provider::{PROVIDER_ENV, Provider, ProviderBuilder};
 pub use random::free_port;
 pub use stack::{Stack, StackBuilder};

@@ -7,11 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::ConnectOptions;
 use async_nats::jetstream;
 use rustix::process::Signal;
-use serde_json::Value as Json;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::process::Process;
 use crate::{random, tools};
@@ -20,7 +17,6 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// Three start at once, or one beside a load.
 const CLUSTER_START_TIMEOUT: Duration = Duration::from_mins(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A real `nats-server` on 127.0.0.1, with `JetStream` in a temporary folder.
 ///
@@ -34,7 +30,7 @@ pub struct NatsServer {
     binary: PathBuf,
     name: String,
     port: u16,
-    monitor_port: u16,
+    pub(crate) monitor_port: u16,
     dir: TempDir,
 }
 
@@ -45,15 +41,6 @@ pub struct NatsServerBuilder {
     config: String,
     jetstream_config: String,
     in_cluster: bool,
-}
-
-/// One client connection, as the server sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connection {
-    /// The server's number for it.
-    pub cid: u64,
-    /// The name that the client gave, or nothing.
-    pub name: String,
 }
 
 impl NatsServerBuilder {
@@ -247,44 +234,6 @@ impl NatsServer {
         self.signal(Signal::HUP)
     }
 
-    /// The open client connections.
-    ///
-    /// # Errors
-    /// If the monitoring port does not answer in 5 s.
-    pub async fn connections(&self) -> Result<Vec<Connection>> {
-        let answer = self.monitor("/connz?limit=100000").await?;
-        let list = answer["connections"]
-            .as_array()
-            .context("connz has no connections")?;
-        Ok(list
-            .iter()
-            .map(|connection| Connection {
-                cid: connection["cid"].as_u64().unwrap_or_default(),
-                name: connection["name"].as_str().unwrap_or_default().to_owned(),
-            })
-            .collect())
-    }
-
-    /// How many open client connections have this name.
-    ///
-    /// # Errors
-    /// See [`connections`](Self::connections).
-    pub async fn connections_named(&self, name: &str) -> Result<usize> {
-        let all = self.connections().await?;
-        Ok(all.iter().filter(|c| c.name == name).count())
-    }
-
-    /// The JSON that the monitoring port answers for `path`, such as `/varz` or `/jsz?streams=1`.
-    ///
-    /// # Errors
-    /// If it does not answer in 5 s, or not with status 200 and JSON.
-    pub async fn monitor(&self, path: &str) -> Result<Json> {
-        let body = timeout(HTTP_TIMEOUT, http_get(self.monitor_port, path))
-            .await
-            .with_context(|| format!("no answer in 5 s to {path}"))??;
-        serde_json::from_slice(&body).with_context(|| format!("{path} is not JSON"))
-    }
-
     /// A new connection, without a login.
     ///
     /// # Errors
@@ -400,26 +349,4 @@ impl NatsServer {
         };
         named && self.monitor(health).await.is_ok()
     }
-}
-
-/// The body of a 200 answer. HTTP/1.0, so that it comes unchunked and the server closes.
-async fn http_get(port: u16, path: &str) -> Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    let end = answer
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .context("the answer has no end of headers")?;
-    let body = answer.split_off(end + 4);
-    let head = String::from_utf8_lossy(&answer);
-    let status = head.lines().next().unwrap_or_default();
-    ensure!(
-        status.split(' ').nth(1) == Some("200"),
-        "{path}: {status}: {}",
-        String::from_utf8_lossy(&body)
-    );
-    Ok(body)
 }

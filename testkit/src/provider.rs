@@ -218,11 +218,23 @@ impl Provider {
     /// # Errors
     /// If the process has ended.
     pub fn rss_kib(&self) -> Result<u64> {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// Address space now, in KiB: also what is reserved and not used.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn reserved_kib(&self) -> Result<u64> {
+        self.memory_kib("VmSize:")
+    }
+
+    fn memory_kib(&self, name: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
             .context("the provider does not run")?;
         status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(name))
             .and_then(|rest| rest.split_whitespace().next())
             .and_then(|number| number.parse().ok())
             .context("the provider does not run")
