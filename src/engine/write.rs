@@ -1,7 +1,7 @@
 //! Setting and deleting keys: one publish each, with the server's acknowledgement.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+mod distinct;
+
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,11 +16,11 @@ use super::bucket::Bucket;
 use super::deadline::Deadline;
 use super::error::Error;
 use super::exchange::{self, Exchange, Request};
-use super::key::{KeyEncoding, shorten};
+use super::key::shorten;
 use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_conflict, is_transient};
 use super::open::Opened;
-use super::slots::let_others_in;
 use super::tuning;
+use distinct::{Write, distinct};
 
 /// What the header block may add to a value: the status line, one `Nats-Msg-Id`, and the operation
 /// of a delete.
@@ -95,60 +95,6 @@ pub(super) async fn delete_many(
     let entries = keys.into_iter().map(|key| (key, None));
     let items = distinct(bucket.encoding(), entries).await?;
     Writes::new("deleted", items).run(bucket, deadline).await
-}
-
-struct Write {
-    key: String,
-    /// The key as it stands in the bucket, if that is something else.
-    encoded: Option<String>,
-    /// `None` deletes.
-    value: Option<Bytes>,
-}
-
-impl Write {
-    fn new(encoding: KeyEncoding, key: String, value: Option<Bytes>) -> Result<Self, Error> {
-        let encoded = match encoding.encode(&key)? {
-            Cow::Borrowed(encoded) if encoded == key => None,
-            encoded => Some(encoded.into_owned()),
-        };
-        Ok(Self {
-            key,
-            encoded,
-            value,
-        })
-    }
-
-    fn size(&self) -> usize {
-        self.value.as_ref().map_or(0, Bytes::len)
-    }
-}
-
-/// The writes of these keys: the last one of each.
-async fn distinct(
-    encoding: KeyEncoding,
-    entries: impl ExactSizeIterator<Item = (String, Option<Bytes>)>,
-) -> Result<Vec<Write>, Error> {
-    let mut writes = Vec::with_capacity(entries.len());
-    for (place, (key, value)) in entries.enumerate() {
-        let_others_in(place).await;
-        writes.push(Write::new(encoding, key, value)?);
-    }
-    let mut last = HashMap::with_capacity(writes.len());
-    for (place, write) in writes.iter().enumerate() {
-        let_others_in(place).await;
-        last.insert(write.key.as_str(), place);
-    }
-    if last.len() < writes.len() {
-        let mut kept: Vec<usize> = last.into_values().collect();
-        kept.sort_unstable();
-        let mut kept = kept.into_iter().peekable();
-        let mut place = 0;
-        writes.retain(|_| {
-            place += 1;
-            kept.next_if_eq(&(place - 1)).is_some()
-        });
-    }
-    Ok(writes)
 }
 
 /// What the ids of a batch's writes begin with: of a process what is random in its unique ids, 60
