@@ -85,9 +85,10 @@ where
         async move {
             let (accepted, params) = receive(&call, invocation).await?;
             let results = answer(call, params).await;
-            let mebibytes = u32::try_from(results.encoded_size() >> 20).unwrap_or(u32::MAX);
+            let size = results.encoded_size();
+            let mebibytes = u32::try_from(size >> 20).unwrap_or(u32::MAX);
             let time = SEND_TIMEOUT + SEND_TIMEOUT_PER_MIB.saturating_mul(mebibytes);
-            let sent = accepted.send(results, &silent);
+            let sent = accepted.send(results, size, &silent);
             timeout(time, sent)
                 .await
                 .map_err(|_| Unanswered::ResultsLate)?
@@ -115,9 +116,7 @@ async fn receive<P: Parameters>(
         Received::TooLarge => Err(call.too_many_bytes()),
         Received::NoRoom => Err(CallError::NoRoom),
         Received::Refused(Refusal::TooMany(keys)) => Err(call.too_many_keys(keys)),
-        Received::Refused(Refusal::Malformed) => {
-            return Err(Unanswered::Malformed);
-        }
+        Received::Refused(Refusal::Malformed) => return Err(Unanswered::Malformed),
     };
     Ok((accepted, params))
 }

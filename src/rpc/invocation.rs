@@ -111,7 +111,7 @@ impl Invocation {
 }
 
 impl Accepted {
-    /// Sends the results.
+    /// Sends the results, which have about this encoded size.
     ///
     /// # Errors
     ///
@@ -119,14 +119,15 @@ impl Accepted {
     pub(super) async fn send(
         self,
         results: impl Results,
+        size: usize,
         silent: &SilentCallers,
     ) -> Result<(), Unanswered> {
         let mut handshake = self.handshake;
         let mut max_part = handshake.nats.server_info().max_payload.max(1);
-        if results.encoded_size() > max_part {
+        if size > max_part {
             max_part = max_part.min(MAX_PART);
         }
-        let mut parts = Parts::new(results, max_part).map_err(Unanswered::Unencoded)?;
+        let mut parts = Parts::new(results, size, max_part).map_err(Unanswered::Unencoded)?;
         let first = parts.next().map_err(Unanswered::Unencoded)?;
         if parts.is_empty() {
             let heard_before = handshake.heard_so_far();

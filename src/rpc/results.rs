@@ -116,8 +116,12 @@ pub(super) struct Parts<I> {
 }
 
 impl<I: Encoded> Parts<I> {
-    pub(super) fn new<R: Results<Item = I>>(results: R, max: usize) -> io::Result<Self> {
-        let size = results.encoded_size();
+    /// Of results of this encoded size, which to find out takes a look at all of them.
+    pub(super) fn new<R: Results<Item = I>>(
+        results: R,
+        size: usize,
+        max: usize,
+    ) -> io::Result<Self> {
         let mut encoded = BytesMut::new();
         let items = results.begin(&mut encoded)?;
         Ok(Self {
@@ -176,7 +180,7 @@ mod tests {
         for max in [1, 100, 1000, 1 << 20] {
             let results = (results(),);
             let size = results.encoded_size();
-            let mut parts = Parts::new(results, max).unwrap();
+            let mut parts = Parts::new(results, size, max).unwrap();
             let mut rest = expected.clone();
             while !parts.is_empty() {
                 let part = parts.next().unwrap();
