@@ -40,6 +40,20 @@ impl Deadline {
         self.end
     }
 
+    /// Whether work is late of which so much has been begun: it would not all be by two thirds of the
+    /// time that there is for that.
+    pub(super) fn is_late(&self, begun: usize, all: usize) -> bool {
+        self.is_late_at(begun, all, Instant::now())
+    }
+
+    fn is_late_at(&self, begun: usize, all: usize, now: Instant) -> bool {
+        let share = |part: Duration| part.as_secs_f64() / (self.settle - self.start).as_secs_f64();
+        let expected = share(now.saturating_duration_since(self.start)) * 1.5;
+        #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+        let begun = begun as f64 / all as f64;
+        begun < expected
+    }
+
     /// When a third of the time is over that is left for starting work.
     pub(super) fn third(&self) -> Instant {
         let now = Instant::now();
@@ -60,5 +74,24 @@ impl Deadline {
         let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
         let most = Duration::from_secs(2) + Duration::from_secs(1).saturating_mul(mebibytes);
         ((self.end - self.start) / 3).clamp(Duration::from_millis(100), most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_late_if_it_would_take_over_two_thirds_of_the_time() {
+        let start = Instant::now();
+        // Of these, one second is for what is under way.
+        let deadline = Deadline::new(start, Duration::from_secs(7));
+        let late =
+            |begun, seconds| deadline.is_late_at(begun, 1000, start + Duration::from_secs(seconds));
+        assert!(!late(0, 0));
+        assert!(late(249, 1));
+        assert!(!late(251, 1));
+        assert!(late(999, 4));
+        assert!(!late(1000, 4));
     }
 }

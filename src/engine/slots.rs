@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use super::deadline::Deadline;
 use super::tuning;
 
 /// The slots of a link, for all its buckets.
@@ -41,10 +42,17 @@ impl Slots {
         self.begins_at(items, self.made.elapsed());
     }
 
-    /// Whether a batch of so many items keeps little in flight for now, because small ones come over
-    /// the link as well: a server answers in the order in which it is asked.
-    pub(super) fn gives_way(&self, items: usize) -> bool {
-        items >= tuning::LARGE_BATCH && self.gives_way_at(self.made.elapsed())
+    /// How many requests a batch of `all` items keeps in flight, of which so many have been sent, if
+    /// it is to keep few: if it is large, small ones come over the link as well, and a server answers
+    /// in the order in which it is asked.
+    pub(super) fn gives_way(&self, sent: usize, all: usize, deadline: &Deadline) -> Option<usize> {
+        if all < tuning::LARGE_BATCH || !self.expects_small_at(self.made.elapsed()) {
+            None
+        } else if deadline.is_late(sent, all) {
+            Some(tuning::WINDOW_OF_LATE)
+        } else {
+            Some(tuning::WINDOW_BESIDE_SMALL)
+        }
     }
 
     fn begins_at(&self, items: usize, now: Duration) {
@@ -54,7 +62,7 @@ impl Slots {
         }
     }
 
-    fn gives_way_at(&self, now: Duration) -> bool {
+    fn expects_small_at(&self, now: Duration) -> bool {
         micros(now) < self.small_until.load(Ordering::Relaxed)
     }
 }
@@ -77,15 +85,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_batches_give_way_while_small_ones_come() {
+    fn small_batches_are_expected_for_a_while_after_one() {
         let slots = Slots::new(256);
         let now = Duration::ZERO;
-        assert!(!slots.gives_way_at(now), "there was no small one");
+        assert!(!slots.expects_small_at(now), "there was no small one");
         slots.begins_at(20_000, now);
-        assert!(!slots.gives_way_at(now), "another large one");
+        assert!(!slots.expects_small_at(now), "a large one");
         slots.begins_at(5, now);
-        assert!(slots.gives_way_at(now));
-        assert!(!slots.gives_way(100), "it is not large");
-        assert!(!slots.gives_way_at(now + tuning::SMALL_RECENTLY));
+        assert!(slots.expects_small_at(now));
+        assert!(!slots.expects_small_at(now + tuning::SMALL_RECENTLY));
+    }
+
+    #[test]
+    fn large_batches_give_way_and_less_so_if_they_are_late() {
+        let slots = Slots::new(256);
+        slots.begins_at(5, Duration::from_secs(3600));
+        let hour = Duration::from_secs(3600);
+        let deadline = Deadline::new(Instant::now(), hour);
+        let window = |sent, all| slots.gives_way(sent, all, &deadline);
+        assert_eq!(window(10_000, 20_000), Some(tuning::WINDOW_BESIDE_SMALL));
+        assert_eq!(window(0, 20_000), Some(tuning::WINDOW_OF_LATE));
+        assert_eq!(window(10, 100), None, "it is not large");
     }
 }

@@ -21,9 +21,13 @@ pub(super) const SMALL_BATCH: usize = 64;
 /// A batch of at least so many keys is large.
 pub(super) const LARGE_BATCH: usize = 2048;
 
-/// Requests of a large batch in flight at once while small batches come over its link as well. They
-/// then take half as long as beside a full window, and the large batch half as long again.
-pub(super) const WINDOW_BESIDE_SMALL: usize = 32;
+/// Requests of a large batch in flight at once while small batches come over its link as well. Of
+/// these, one in a hundred then takes two to three times as long as alone (with 32, three to four
+/// times), and the large batch takes three times as long.
+pub(super) const WINDOW_BESIDE_SMALL: usize = 8;
+
+/// The same while the large batch is late.
+pub(super) const WINDOW_OF_LATE: usize = 32;
 
 /// For how long after the last small batch a large one expects another.
 pub(super) const SMALL_RECENTLY: Duration = Duration::from_millis(20);

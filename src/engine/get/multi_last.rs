@@ -58,10 +58,10 @@ pub(super) async fn read(
     let mut lost = false;
     loop {
         while !left.is_empty() {
-            let (most, size) = if bucket.slots().gives_way(all) {
-                (1, tuning::WINDOW_BESIDE_SMALL)
-            } else {
-                (tuning::MULTI_LAST_ROUNDS, tuning::MULTI_LAST_SUBJECTS)
+            let slots = bucket.slots();
+            let (most, size) = match slots.gives_way(all - left.len(), all, deadline) {
+                Some(window) => (1, window),
+                None => (tuning::MULTI_LAST_ROUNDS, tuning::MULTI_LAST_SUBJECTS),
             };
             if rounds.len() >= most {
                 break;

@@ -29,11 +29,12 @@ impl<X: Exchange> Run<'_, X> {
     ///
     /// Not a few as soon as there is room for a few: both sides would spend more on each message.
     pub(super) fn next_burst(&self) -> u32 {
-        let (window, burst) = if self.bucket.slots().gives_way(self.exchange.len()) {
-            let burst = tuning::WINDOW_BESIDE_SMALL / 2;
-            (tuning::WINDOW_BESIDE_SMALL, burst.min(self.burst))
-        } else {
-            (tuning::WINDOW, self.burst)
+        let all = self.exchange.len();
+        let sent = all - self.queue.fresh().len();
+        let slots = self.bucket.slots();
+        let (window, burst) = match slots.gives_way(sent, all, self.deadline) {
+            Some(window) => (window, self.burst.min(window / 2)),
+            None => (tuning::WINDOW, self.burst),
         };
         let window = window.saturating_sub(self.flights.items());
         let mut weight = self.flights.weight();
