@@ -1,6 +1,5 @@
 //! Whether the provider's memory stays where it is over many calls.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -8,33 +7,23 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use futures::future::try_join_all;
-use testkit::{Caller, Level, Link, Provider};
+use testkit::Caller;
 
-use crate::stage::{COMPONENT, Stage, caller};
+use crate::stage::{Stage, caller};
 
 /// Calls after which the provider has all that it needs for this load.
 const WARM_UP: u64 = 50_000;
 const CALLERS: usize = 16;
 
 /// Prints what is resident as a process of its own answers calls of get-many with one key.
-pub(crate) async fn print(stage: &Stage, binary: &Path, calls: u64) -> Result<()> {
+pub(crate) async fn print(stage: &Stage, calls: u64) -> Result<()> {
     ensure!(
         calls > WARM_UP,
         "{calls} calls: the first {WARM_UP} warm up"
     );
     let bucket = "calls";
     stage.bucket(bucket).await?;
-    let provider = Provider::builder(stage.nats.url())
-        .binary(binary)
-        .log_level(Level::Warn)
-        .link(
-            Link::new(COMPONENT)
-                .wasi_batch()
-                .config("cluster_uri", stage.nats.url())
-                .config("bucket", bucket),
-        )
-        .start()
-        .await?;
+    let provider = stage.another(bucket).await?;
     let caller = caller(&provider, "default");
     let value = Bytes::from_static(b"value");
     let batch = caller.batch();

@@ -129,14 +129,14 @@ async fn main() -> Result<()> {
     }
     if matches!(args.command, None | Some(Command::Process)) {
         memory::print(&stage).await?;
-        start::print(&stage, &provider).await?;
+        start::print(&stage).await?;
     }
     match &args.command {
         None => {
-            calls::print(&stage, &provider, CALLS).await?;
+            calls::print(&stage, CALLS).await?;
             pure::print(time);
         }
-        Some(Command::Calls { calls }) => calls::print(&stage, &provider, *calls).await?,
+        Some(Command::Calls { calls }) => calls::print(&stage, *calls).await?,
         Some(_) => {}
     }
     Ok(())

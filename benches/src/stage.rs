@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use testkit::async_nats::jetstream::kv;
-use testkit::{Caller, Level, Link, NatsServer, Provider};
+use testkit::{Caller, Level, Link, NatsServer, Provider, ProviderBuilder};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -28,6 +28,7 @@ const FLOOR_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Stage {
     pub(crate) ours: Provider,
     pub(crate) peer: Option<Provider>,
+    binary: PathBuf,
     floor: Caller,
     _floor: Child,
     pub(crate) nats: NatsServer,
@@ -46,6 +47,7 @@ impl Stage {
         Ok(Self {
             ours: provider,
             peer,
+            binary: ours.to_owned(),
             floor: caller.with_source(COMPONENT).with_timeout(FLOOR_TIMEOUT),
             _floor: floor,
             nats,
@@ -68,11 +70,7 @@ impl Stage {
 
     /// Puts a link by this name.
     pub(crate) async fn link(&self, name: &str, bucket: &str) -> Result<()> {
-        let link = Link::new(COMPONENT)
-            .wasi_batch()
-            .name(name)
-            .config("cluster_uri", self.nats.url())
-            .config("bucket", bucket);
+        let link = self.link_to(bucket).name(name);
         self.ours
             .put_link(&link.clone().config("timeout", LINK_TIMEOUT))
             .await?;
@@ -80,6 +78,19 @@ impl Stage {
             peer.put_link(&link).await?;
         }
         Ok(())
+    }
+
+    /// Starts another process of our provider, with its default link to this bucket.
+    pub(crate) async fn another(&self, bucket: &str) -> Result<Provider> {
+        let link = self.link_to(bucket).config("timeout", LINK_TIMEOUT);
+        builder(&self.nats, &self.binary).link(link).start().await
+    }
+
+    fn link_to(&self, bucket: &str) -> Link {
+        Link::new(COMPONENT)
+            .wasi_batch()
+            .config("cluster_uri", self.nats.url())
+            .config("bucket", bucket)
     }
 
     /// Starts this program anew, with these arguments and where the lattice is. It ends when the
@@ -115,10 +126,14 @@ pub(crate) fn caller(provider: &Provider, link: &str) -> Caller {
         .with_timeout(TIMEOUT)
 }
 
-async fn start(nats: &NatsServer, binary: &Path) -> Result<Provider> {
+fn builder(nats: &NatsServer, binary: &Path) -> ProviderBuilder {
     Provider::builder(nats.url())
         .binary(binary)
         .log_level(Level::Warn)
+}
+
+async fn start(nats: &NatsServer, binary: &Path) -> Result<Provider> {
+    builder(nats, binary)
         .start()
         .await
         .with_context(|| format!("{} does not start", binary.display()))

@@ -1,33 +1,22 @@
 //! How long it takes from the process's start to the first answer.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use testkit::{Level, Link, Provider};
 
 use crate::measure::median;
-use crate::stage::{COMPONENT, Stage, caller};
+use crate::stage::{Stage, caller};
 
 const STARTS: usize = 9;
 
 /// Prints the median over some starts, with one link in the host's data.
-pub(crate) async fn print(stage: &Stage, binary: &Path) -> Result<()> {
+pub(crate) async fn print(stage: &Stage) -> Result<()> {
     let bucket = "start";
     stage.bucket(bucket).await?;
-    let link = Link::new(COMPONENT)
-        .wasi_batch()
-        .config("cluster_uri", stage.nats.url())
-        .config("bucket", bucket);
     let (mut ready, mut answered): (Vec<Duration>, Vec<Duration>) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let begun = Instant::now();
-        let mut provider = Provider::builder(stage.nats.url())
-            .binary(binary)
-            .log_level(Level::Warn)
-            .link(link.clone())
-            .start()
-            .await?;
+        let mut provider = stage.another(bucket).await?;
         ready.push(begun.elapsed());
         caller(&provider, "default")
             .batch()
