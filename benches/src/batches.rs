@@ -25,14 +25,19 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The bucket, which is also the name of its link.
 const BUCKET: &str = "default";
 
+/// A link to it with more slots than the default, which is for large batches of writes.
+const WIDE: &str = "wide";
+const WIDE_SLOTS: &str = "1024";
+
 /// Prints a row for each operation and shape whose name has `rows` in it.
 pub(crate) async fn print(stage: &Stage, rows: &str, time: Duration) -> Result<()> {
     stage.bucket(BUCKET).await?;
+    stage.wide_link(WIDE, BUCKET, WIDE_SLOTS).await?;
     let raw = Raw::new(stage.nats.client().await?, BUCKET);
     println!(
-        "\n| batch | limit | with ids | empty call | here | here / (limit + call) | peer | here / peer |"
+        "\n| batch | limit | with ids | empty call | here | here / (limit + call) | {WIDE_SLOTS} slots | peer | here / peer |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for operation in ["get-many", "set-many", "delete-many"] {
         for (count, size) in SHAPES {
             let name = format!("{operation} {count} × {size} B");
@@ -65,11 +70,12 @@ impl Batch<'_> {
         let floor_bucket = self.value.len().to_string();
         let floor = stage.floor();
         let ours = caller(&stage.ours, BUCKET);
+        let wide = caller(&stage.ours, WIDE);
         let peer = stage.peer.as_ref().map(|peer| {
             let caller = caller(peer, BUCKET);
             caller.with_timeout(PEER_TIMEOUT)
         });
-        let (floor, floor_bucket, ours) = (&floor, floor_bucket.as_str(), &ours);
+        let (floor, floor_bucket, ours, wide) = (&floor, floor_bucket.as_str(), &ours, &wide);
         let mut sides = vec![
             Side::new("empty call", move || {
                 self.call_until_heard(floor, floor_bucket)
@@ -84,6 +90,7 @@ impl Batch<'_> {
             sides.push(Side::new("with ids", move || {
                 self.pipelined(raw, Ids::With)
             }));
+            sides.push(Side::new("wide", move || self.call(wide, BUCKET)));
         }
         if let Some(peer) = &peer {
             sides.push(Side::new("peer", move || {
@@ -97,14 +104,14 @@ impl Batch<'_> {
         };
         let [limit, floor, here] =
             ["limit", "empty call", "here"].map(|name| median(name).unwrap_or(f64::NAN));
-        let with_ids =
-            median("with ids").map_or_else(|| "–".to_owned(), |median| format!("{median:.2}"));
+        let or_dash = |name| median(name).map_or_else(|| "–".to_owned(), |ms| format!("{ms:.2}"));
+        let (with_ids, wide) = (or_dash("with ids"), or_dash("wide"));
         let peer = median("peer").map_or_else(
             || "– | –".to_owned(),
             |peer| format!("{peer:.2} | {:.2}", here / peer),
         );
         println!(
-            "| {name} | {limit:.2} | {with_ids} | {floor:.2} | {here:.2} | {:.2} | {peer} |",
+            "| {name} | {limit:.2} | {with_ids} | {floor:.2} | {here:.2} | {:.2} | {wide} | {peer} |",
             here / (limit + floor),
         );
         Ok(())

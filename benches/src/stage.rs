@@ -80,6 +80,15 @@ impl Stage {
         Ok(())
     }
 
+    /// Puts a link by this name for our provider, with this `max_concurrency`.
+    pub(crate) async fn wide_link(&self, name: &str, bucket: &str, slots: &str) -> Result<()> {
+        let link = self.link_to(bucket).name(name);
+        let link = link.config("timeout", LINK_TIMEOUT);
+        self.ours
+            .put_link(&link.config("max_concurrency", slots))
+            .await
+    }
+
     /// Starts another process of our provider, with its default link to this bucket.
     pub(crate) async fn another(&self, bucket: &str) -> Result<Provider> {
         let link = self.link_to(bucket).config("timeout", LINK_TIMEOUT);

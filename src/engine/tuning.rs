@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Requests of one batch in flight at once, at most: all the slots of a link with the default
-/// `max_concurrency`. Twice as many are not faster.
-pub(super) const WINDOW: usize = 256;
+/// Requests of one batch in flight at once, at most, if its link has as many slots. Of the default's
+/// 256, ten thousand writes take a fifth longer than of 512 and more; a thousand do not.
+pub(super) const WINDOW: usize = 1024;
 
 /// Requests that are sent at a time, at most. Where each is sent as soon as there is room for it, a
 /// batch of 1000 takes a sixth longer: the server is woken for each.
