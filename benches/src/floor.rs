@@ -1,10 +1,13 @@
 //! A provider that answers at once, from memory: what a call costs without a bucket behind it.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::select_all;
 use lattice_nats::HeaderMap;
+use tokio::time::timeout;
 use wrpc_transport_nats::Client;
 
 use crate::stage::LATTICE;
@@ -24,6 +27,11 @@ mod bindings {
         generate_all,
     });
 }
+
+/// After how long without a call the functions are served anew. The transport crate's server reads the
+/// parameters of one call after the other: one of which it never gets the rest keeps it from all later
+/// ones. Less than callers wait.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// Answers get-many with a value of as many bytes as the bucket's name says for each key.
 #[derive(Clone)]
@@ -64,15 +72,18 @@ pub(crate) async fn serve(nats: &str, id: &str) -> Result<()> {
     let prefix = format!("{LATTICE}.{id}");
     let nats = lattice_nats::connect(nats).await?;
     let wrpc = Client::new(nats, prefix.clone(), Some(prefix.into())).await?;
-    let functions = bindings::serve(&wrpc, Handler).await?;
-    let mut calls = select_all(functions.into_iter().map(|(_, _, calls)| calls));
+    let mut functions = bindings::serve(&wrpc, Handler).await?;
     // Whoever started this waits for a line.
     println!("serving");
-    while let Some(call) = calls.next().await {
-        // One that was not understood is the caller's to repeat.
-        if let Ok(call) = call {
-            tokio::spawn(call);
+    loop {
+        let mut calls = select_all(functions.into_iter().map(|(_, _, calls)| calls));
+        while let Ok(Some(call)) = timeout(QUIET, calls.next()).await {
+            // One that was not understood is the caller's to repeat.
+            if let Ok(call) = call {
+                tokio::spawn(call);
+            }
         }
+        drop(calls);
+        functions = bindings::serve(&wrpc, Handler).await?;
     }
-    Ok(())
 }
