@@ -48,12 +48,11 @@ impl EventualBatchProvider {
     /// The lattice did not take a subscription.
     pub async fn serve(&self) -> anyhow::Result<()> {
         let connection = get_connection();
-        let lattice = Lattice {
-            nats: connection.nats.as_ref().clone(),
-            prefix: format!("{}.{}", connection.lattice, connection.provider_key()).into(),
-        };
+        let prefix = format!("{}.{}", connection.lattice, connection.provider_key());
+        let nats = connection.nats.as_ref().clone();
+        let lattice = Lattice::new(nats, prefix.into()).await?;
         self.serving.start(&lattice, &self.links).await?;
-        let flushed = lattice.nats.flush().await;
+        let flushed = connection.nats.flush().await;
         flushed.context("failed to reach the lattice")
     }
 
