@@ -1,12 +1,14 @@
 //! The provider's process: started by a wasmCloud host, which feeds it `HostData` on stdin.
 
-use std::env;
+use std::num::NonZero;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::{env, thread};
 
 use anyhow::Context as _;
 use eventual_batch_nats_provider::provider::EventualBatchProvider;
 use mimalloc::MiMalloc;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use wasmcloud_provider_sdk::{initialize_observability, load_host_data, run_provider};
 
@@ -26,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     const RUST_LOG: &str = "RUST_LOG";
     let given = env::var(RUST_LOG).unwrap_or_default();
     if given.ends_with(QUIET) {
-        return run();
+        return runtime()?.block_on(run());
     }
     let directives = match given.as_str() {
         "" => QUIET.to_owned(),
@@ -39,7 +41,17 @@ fn main() -> anyhow::Result<()> {
     Err(error).context("cannot start anew with the log's directives")
 }
 
-#[tokio::main]
+/// With a thread for every two cores, unless the environment says how many: calls wait for servers, and
+/// to wake another thread for a message takes longer than to handle it.
+fn runtime() -> std::io::Result<Runtime> {
+    let mut runtime = Builder::new_multi_thread();
+    if env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        runtime.worker_threads(cores.div_ceil(2));
+    }
+    runtime.enable_all().build()
+}
+
 async fn run() -> anyhow::Result<()> {
     // The SDK's own text of this error holds all of the host data, secrets included.
     let Ok(host) = load_host_data() else {
