@@ -10,6 +10,7 @@ mod deadline;
 mod error;
 mod exchange;
 mod get;
+mod inbox;
 mod increment;
 mod key;
 mod keys;

@@ -24,6 +24,7 @@ use self::refusal::Refusal;
 pub(super) use self::status::Status;
 use super::deadline::Deadline;
 use super::error::Error;
+use super::inbox::Kept;
 
 /// The longest pause between two attempts to connect: short, so that a server that is back is
 /// found soon, and long enough not to be a load on one that refuses the login.
@@ -45,6 +46,7 @@ pub struct Connection {
     events: Arc<watch::Sender<Status>>,
     servers: String,
     advice: Advice,
+    kept_inbox: Kept,
     /// Tells the client, which would go on trying to connect for ever, that nobody waits for it.
     _wanted: Arc<()>,
     _keeper: AbortOnDropHandle<()>,
@@ -74,6 +76,7 @@ impl Connection {
             events,
             servers: settings.display_servers(),
             advice: Advice::new(settings),
+            kept_inbox: Kept::default(),
             _wanted: wanted,
             _keeper: AbortOnDropHandle::new(keeper),
         })
@@ -83,6 +86,10 @@ impl Connection {
     /// connected.
     pub(super) fn client(&self) -> Client {
         self.clients.borrow().clone()
+    }
+
+    pub(super) fn kept_inbox(&self) -> &Kept {
+        &self.kept_inbox
     }
 
     pub(super) fn status(&self) -> watch::Receiver<Status> {

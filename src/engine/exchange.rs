@@ -11,7 +11,6 @@
 //! answers of a group are good, or do not come, its requests are sent again one by one.
 
 mod flights;
-mod inbox;
 mod run;
 
 use std::ops::ControlFlow;

@@ -15,10 +15,10 @@ use tokio_util::sync::PollSemaphore;
 
 use super::Exchange;
 use super::flights::{Copies, Flights, Past, Queue};
-use super::inbox::Inbox;
 use crate::engine::bucket::Bucket;
 use crate::engine::deadline::Deadline;
 use crate::engine::error::Error;
+use crate::engine::inbox::Inbox;
 use crate::engine::open::Opened;
 use crate::engine::tuning;
 
@@ -49,6 +49,7 @@ pub(in crate::engine) async fn run(
         slots: PollSemaphore::new(Arc::clone(bucket.slots().permits())),
         permits: None,
         inbox,
+        answered: true,
         queue: Queue::new(exchange.len()),
         flights: Flights::default(),
         last_launched: 0,
@@ -74,7 +75,9 @@ async fn open_inbox(bucket: &Bucket, len: usize, deadline: &Deadline) -> Result<
 
 /// An inbox, unless the client has ended or its queue is full, because the server reads nothing.
 async fn try_open_inbox(bucket: &Bucket, len: usize, deadline: &Deadline) -> Option<Inbox> {
-    let opened = timeout_at(deadline.settle(), Inbox::open(bucket.connection(), len));
+    // One for each item by itself, and one for each group of items that begins with it.
+    let tokens = if len == 1 { 1 } else { 2 * len };
+    let opened = timeout_at(deadline.settle(), Inbox::open(bucket.connection(), tokens));
     opened.await.ok().flatten()
 }
 
@@ -91,6 +94,8 @@ struct Run<'a, X> {
     /// Permits in hand for the next items.
     permits: Option<OwnedSemaphorePermit>,
     inbox: Inbox,
+    /// Whether no answer is still to come but those to what is in flight.
+    answered: bool,
     queue: Queue,
     flights: Flights,
     /// The token of the flight that was launched last.
@@ -129,6 +134,9 @@ impl<X: Exchange> Run<'_, X> {
                 self.send_while_there_is_room().await?;
             }
             if self.flights.is_empty() && self.queue.is_empty() {
+                if self.answered {
+                    self.inbox.keep(self.bucket.connection());
+                }
                 return Ok(());
             }
             let wanted = if connected && self.permits.is_none() {
@@ -192,6 +200,7 @@ impl<X: Exchange> Run<'_, X> {
         let Some(flight) = self.flights.land(token) else {
             return Ok(());
         };
+        self.answered = false;
         let past = flight.past.with(Copies::Unanswered);
         for item in flight.items {
             self.again(item, past, Duration::ZERO)?;
@@ -203,6 +212,7 @@ impl<X: Exchange> Run<'_, X> {
         let Some(flight) = self.flights.land(token) else {
             return Ok(());
         };
+        self.answered = false;
         for item in flight.items {
             self.fail(item, self.exchange.unanswered(why.clone()))?;
         }

@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 use async_nats::Message;
 use async_nats::header::NATS_SUBJECT;
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, StreamExt as _};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
@@ -22,6 +22,7 @@ use super::Wanted;
 use crate::engine::bucket::Bucket;
 use crate::engine::deadline::Deadline;
 use crate::engine::error::Error;
+use crate::engine::inbox::Inbox;
 use crate::engine::message::is_marker;
 use crate::engine::open::Opened;
 use crate::engine::tuning;
@@ -146,26 +147,25 @@ async fn round(
         multi_last: subjects.keys().map(String::as_str).collect(),
         max_bytes: tuning::WINDOW_BYTES,
     });
-    let client = bucket.connection().client();
-    let epoch = bucket.connection().epoch();
-    let inbox = client.new_inbox();
+    let connection = bucket.connection();
+    let epoch = connection.epoch();
     let Ok(request) = request else {
         return round;
     };
     let to = endpoint(opened);
     // The client's queue is full while the server reads nothing.
     let asked = timeout_at(deadline.settle(), async {
-        let answers = client.subscribe(inbox.clone()).await.ok()?;
-        client
-            .publish_with_reply(to.clone(), inbox, request.into())
-            .await
-            .ok()?;
-        Some(answers)
+        let inbox = Inbox::open(connection, 1).await?;
+        let reply = inbox.reply_subject(0);
+        let sent = inbox
+            .client()
+            .publish_with_reply(to.clone(), reply, request.into());
+        sent.await.ok()?;
+        Some(inbox)
     });
-    let Ok(Some(mut answers)) = asked.await else {
+    let Ok(Some(mut inbox)) = asked.await else {
         return round;
     };
-    let connection = bucket.connection();
     let stopped = async {
         tokio::select! {
             () = connection.until_lost(epoch) => true,
@@ -175,14 +175,14 @@ async fn round(
     };
     tokio::pin!(stopped);
     loop {
-        let message = match answers.next().now_or_never() {
+        let message = match inbox.next_now() {
             // Most are there when the one before them has been taken; no timer is set for these.
-            Some(Some(message)) => Some(message),
-            _ => tokio::select! {
+            Some(message) => Some(message),
+            None => tokio::select! {
                 biased;
                 message = timeout_at(
                     (Instant::now() + deadline.patience()).min(deadline.settle()),
-                    answers.next(),
+                    inbox.next(),
                 ) => {
                     // The answers end when the client has ended.
                     round.lost = matches!(message, Ok(None));
@@ -198,6 +198,9 @@ async fn round(
             round.unanswered = true;
             break;
         };
+        if inbox.token_of(&message).is_none() {
+            continue;
+        }
         match part(message) {
             Part::Of { subject, value } => {
                 if let Some(index) = subjects.remove(&subject) {
@@ -209,7 +212,11 @@ async fn round(
                 round.rest = subjects.into_values().collect();
                 break;
             }
-            Part::Cut | Part::End => break,
+            Part::Cut => break,
+            Part::End => {
+                inbox.keep(connection);
+                break;
+            }
         }
     }
     round
