@@ -48,11 +48,12 @@ impl EventualBatchProvider {
     /// The lattice did not take a subscription.
     pub async fn serve(&self) -> anyhow::Result<()> {
         let connection = get_connection();
-        let prefix = format!("{}.{}", connection.lattice, connection.provider_key());
-        let nats = connection.nats.as_ref().clone();
-        let lattice = Lattice::new(nats, prefix.into()).await?;
+        let lattice = Lattice {
+            nats: connection.nats.as_ref().clone(),
+            prefix: format!("{}.{}", connection.lattice, connection.provider_key()).into(),
+        };
         self.serving.start(&lattice, &self.links).await?;
-        let flushed = connection.nats.flush().await;
+        let flushed = lattice.nats.flush().await;
         flushed.context("failed to reach the lattice")
     }
 

@@ -1,8 +1,8 @@
 //! The lattice side: wRPC calls in, typed answers out.
 //!
 //! A function of an interface (`eventual_batch`, `batch`, `store`, `atomics`) turns wire types into the engine's and
-//! back; what all of them do alike is in `call`; `function`, `invocation`, `handshake` and `notices`
-//! speak wRPC, and `serve` runs the calls.
+//! back; what all of them do alike is in `call`; `function`, `invocation` and `handshake` speak wRPC,
+//! and `serve` runs the calls.
 
 mod atomics;
 mod batch;
@@ -12,11 +12,9 @@ mod function;
 mod handshake;
 mod held;
 mod invocation;
-mod notices;
 mod parameters;
 mod results;
 mod serve;
-mod silent;
 mod size;
 mod store;
 mod unanswered;

@@ -16,11 +16,10 @@ use tokio::time::timeout;
 use wrpc_transport_nats::invocation_subject;
 
 use super::call::{Call, CallError, Params};
+use super::handshake::SilentCallers;
 use super::invocation::{Accepted, Invocation, Received};
-use super::notices::Notices;
 use super::parameters::{Parameters, Refusal};
 use super::results::Results;
-use super::silent::SilentCallers;
 use super::unanswered::Unanswered;
 use crate::links::Links;
 
@@ -42,28 +41,10 @@ const SEND_TIMEOUT_PER_MIB: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Lattice {
     /// The connection to it.
-    pub(super) nats: Client,
+    pub nats: Client,
     /// What invocations of this provider are addressed to, and the name of the group of its
     /// instances, of which one gets each.
-    prefix: Arc<str>,
-    notices: Notices,
-}
-
-impl Lattice {
-    /// The lattice behind this connection, on which invocations of this provider are addressed to
-    /// subjects that begin with `prefix`.
-    ///
-    /// # Errors
-    ///
-    /// The lattice did not take a subscription.
-    pub async fn new(nats: Client, prefix: Arc<str>) -> anyhow::Result<Self> {
-        let notices = Notices::begin(&nats).await;
-        Ok(Self {
-            notices: notices.context("failed to subscribe to what callers notice")?,
-            nats,
-            prefix,
-        })
-    }
+    pub prefix: Arc<str>,
 }
 
 /// A function that is subscribed to.
@@ -95,15 +76,14 @@ where
         .queue_subscribe(subject, lattice.prefix.to_string())
         .await
         .with_context(|| format!("failed to serve `{instance}.{name}`"))?;
-    let (nats, notices) = (lattice.nats.clone(), lattice.notices.clone());
-    let links = Arc::clone(links);
+    let (nats, links) = (lattice.nats.clone(), Arc::clone(links));
     let silent = Arc::<SilentCallers>::default();
     let answer = move |message| {
         let invocation = Invocation::new(nats.clone(), message);
         let call = Call::new(&links, name, invocation.headers());
-        let (silent, notices) = (Arc::clone(&silent), notices.clone());
+        let silent = Arc::clone(&silent);
         async move {
-            let (accepted, params) = receive(&call, invocation, &notices).await?;
+            let (accepted, params) = receive(&call, invocation).await?;
             let results = answer(call, params).await;
             let size = results.encoded_size();
             let mebibytes = u32::try_from(size >> 20).unwrap_or(u32::MAX);
@@ -124,11 +104,9 @@ where
 async fn receive<P: Parameters>(
     call: &Call,
     invocation: Invocation,
-    notices: &Notices,
 ) -> Result<(Accepted, Params<P>), Unanswered> {
     let decoder = P::decoder(call.max_keys());
-    let max = call.max_parameter_bytes();
-    let received = invocation.receive(decoder, max, &UNFINISHED, notices);
+    let received = invocation.receive(decoder, call.max_parameter_bytes(), &UNFINISHED);
     let received = timeout(RECEIVE_TIMEOUT, received)
         .await
         .map_err(|_| Unanswered::ParametersLate)?;

@@ -11,18 +11,18 @@
 //! repeated until the caller is heard of, with another address than the first. Which of the two the
 //! caller uses tells what else it may have missed.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::SelectAll;
-use lattice_nats::{Client, Subject, Subscriber};
+use lattice_nats::{Client, Message, Subject, Subscriber};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wrpc_transport_nats::param_subject;
 
-use super::notices::{Notice, Notices};
-use super::silent::SilentCallers;
 use super::unanswered::Unanswered;
 
 /// After how long the acceptance is repeated for the first time; then after twice as long, and so on.
@@ -39,30 +39,21 @@ const PATIENCE_WITH_SILENT: Duration = Duration::from_millis(20);
 /// send.
 static TURNS: Semaphore = Semaphore::const_new(64);
 
+/// How many callers are known to be silent, at most.
+const MAX_SILENT: usize = 1024;
+
 /// An invocation that has been accepted.
 pub(super) struct Handshake {
     pub(super) nats: Client,
     /// Where the caller takes the acceptance; the results go beside it.
     pub(super) caller: Subject,
-    expects: Expects,
+    /// What the addresses of the parameters have in common.
+    inbox: String,
+    params: SelectAll<Subscriber>,
+    /// Parameters are still to come.
+    unfinished: bool,
     accepted: bool,
     heard: Option<Heard>,
-}
-
-/// What is to come of the caller.
-enum Expects {
-    /// The end of its parameters, which are all there.
-    End(Notice),
-    /// Parameters.
-    Params(Params),
-}
-
-/// Parameters that are still to come.
-struct Params {
-    /// What their addresses have in common.
-    inbox: String,
-    /// One for each address.
-    parts: SelectAll<Subscriber>,
 }
 
 /// Which acceptance a caller has noticed.
@@ -77,7 +68,7 @@ pub(super) enum Heard {
 }
 
 impl Handshake {
-    /// Accepts the invocation of this caller, whose parameters are all there.
+    /// Accepts the invocation of this caller, whose parameters are all there or `unfinished`.
     ///
     /// # Errors
     ///
@@ -85,33 +76,15 @@ impl Handshake {
     pub(super) async fn begin(
         nats: Client,
         caller: Subject,
-        notices: &Notices,
+        unfinished: bool,
     ) -> Result<Self, Unanswered> {
-        let expects = Expects::End(notices.expect());
-        Self::accepted(nats, caller, expects).await
-    }
-
-    /// Accepts the invocation of this caller, whose parameters are not all there.
-    ///
-    /// # Errors
-    ///
-    /// The lattice is not there.
-    pub(super) async fn begin_unfinished(
-        nats: Client,
-        caller: Subject,
-    ) -> Result<Self, Unanswered> {
-        let expects = Expects::Params(Params {
-            inbox: nats.new_inbox(),
-            parts: SelectAll::new(),
-        });
-        Self::accepted(nats, caller, expects).await
-    }
-
-    async fn accepted(nats: Client, caller: Subject, expects: Expects) -> Result<Self, Unanswered> {
+        let inbox = nats.new_inbox();
         let mut handshake = Self {
             nats,
             caller,
-            expects,
+            inbox,
+            params: SelectAll::new(),
+            unfinished,
             accepted: false,
             heard: None,
         };
@@ -120,16 +93,20 @@ impl Handshake {
     }
 
     async fn accept(&mut self) -> Result<(), Unanswered> {
-        let repeated = self.accepted;
-        let address = self.expects.address(repeated);
-        let _turn = match &mut self.expects {
-            Expects::End(_) => None,
-            Expects::Params(params) => {
-                let turn = TURNS.acquire().await.map_err(|_| Unanswered::Closed)?;
-                params.subscribe(&self.nats, &address, repeated).await?;
-                Some(turn)
-            }
+        let _turn = if self.unfinished {
+            Some(TURNS.acquire().await.map_err(|_| Unanswered::Closed)?)
+        } else {
+            None
         };
+        let repeated = self.accepted;
+        let address = self.address(repeated);
+        if self.params.len() <= usize::from(repeated) {
+            // Before the caller knows of it, so that nothing is missed; and each by itself: for a
+            // wildcard the server goes through all the subjects it has seen of late.
+            let params = self.nats.subscribe(param_subject(&address)).await;
+            self.params
+                .push(params.map_err(Unanswered::lattice("subscribe to the parameters"))?);
+        }
         self.accepted = true;
         let accepted = self
             .nats
@@ -138,25 +115,34 @@ impl Handshake {
         accepted.map_err(Unanswered::lattice("accept the invocation"))
     }
 
+    /// One for the first acceptance, and one for all the others.
+    fn address(&self, repeated: bool) -> String {
+        format!("{}.{}", self.inbox, u8::from(repeated))
+    }
+
     /// The next part of the parameters; an empty one is their end.
     ///
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn params(&mut self) -> Result<Bytes, Unanswered> {
+    pub(super) async fn params(&mut self) -> Result<Message, Unanswered> {
+        if self.heard.is_some() {
+            return self.params.next().await.ok_or(Unanswered::Closed);
+        }
         let mut pause = REPEAT;
-        let next = loop {
-            if self.heard.is_some() {
-                break self.expects.next().await;
-            }
-            match timeout(pause, self.expects.next()).await {
-                Ok(next) => break next,
+        let part = loop {
+            match timeout(pause, self.params.next()).await {
+                Ok(part) => break part.ok_or(Unanswered::Closed)?,
                 Err(_) => self.accept().await?,
             }
             pause *= 2;
         };
-        let (heard, part) = next.ok_or(Unanswered::Closed)?;
-        self.heard.get_or_insert(heard);
+        let first = param_subject(&self.address(false));
+        self.heard = Some(if part.subject.as_str() == first {
+            Heard::First
+        } else {
+            Heard::Repeated
+        });
         Ok(part)
     }
 
@@ -167,14 +153,12 @@ impl Handshake {
     ///
     /// The lattice is not there.
     pub(super) async fn end_of_params(&mut self) -> Result<(), Unanswered> {
-        let Expects::Params(params) = &mut self.expects else {
-            return Ok(());
-        };
+        self.unfinished = false;
         if self.heard.is_some() {
-            params.parts.clear();
+            self.params.clear();
         }
-        for parts in &mut params.parts {
-            let ended = parts.unsubscribe_after(1).await;
+        for params in &mut self.params {
+            let ended = params.unsubscribe_after(1).await;
             ended.map_err(Unanswered::lattice("end the parameters"))?;
         }
         Ok(())
@@ -210,44 +194,36 @@ impl Handshake {
     }
 }
 
-impl Expects {
-    /// One for the first acceptance, and one for all the others.
-    fn address(&self, repeated: bool) -> String {
-        let inbox = match self {
-            Self::End(notice) => &notice.inbox,
-            Self::Params(params) => &params.inbox,
-        };
-        format!("{inbox}.{}", u8::from(repeated))
+/// Clients that did not end the parameters of a call. One that never does, as others than the
+/// transport crate's may, is waited for at length once; one that gave up a call is soon heard again.
+#[derive(Default)]
+pub(super) struct SilentCallers(Mutex<HashSet<Box<str>>>);
+
+impl SilentCallers {
+    fn contains(&self, caller: &Subject) -> bool {
+        self.lock().contains(client(caller))
     }
 
-    /// Which acceptance the next message is an answer to, and what it brings; `None` if none can come.
-    async fn next(&mut self) -> Option<(Heard, Bytes)> {
-        match self {
-            Self::End(notice) => Some((notice.come().await?, Bytes::new())),
-            Self::Params(params) => {
-                let part = params.parts.next().await?;
-                let first = part.subject.as_str() == param_subject(&self.address(false));
-                let heard = if first { Heard::First } else { Heard::Repeated };
-                Some((heard, part.payload))
-            }
+    fn add(&self, caller: &Subject) {
+        let mut callers = self.lock();
+        if callers.len() >= MAX_SILENT {
+            callers.clear();
         }
+        callers.insert(client(caller).into());
+    }
+
+    fn remove(&self, caller: &Subject) {
+        self.lock().remove(client(caller));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
+        let Self(callers) = self;
+        callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Params {
-    /// Before the caller knows of the address, so that nothing is missed; and each by itself: for a
-    /// wildcard the server goes through all the subjects it has seen of late.
-    async fn subscribe(
-        &mut self,
-        nats: &Client,
-        address: &str,
-        repeated: bool,
-    ) -> Result<(), Unanswered> {
-        if self.parts.len() <= usize::from(repeated) {
-            let parts = nats.subscribe(param_subject(address)).await;
-            self.parts
-                .push(parts.map_err(Unanswered::lattice("subscribe to the parameters"))?);
-        }
-        Ok(())
-    }
+/// What the inboxes of one client's calls have in common.
+fn client(caller: &Subject) -> &str {
+    let caller = caller.as_str();
+    caller.rsplit_once('.').map_or(caller, |(client, _)| client)
 }

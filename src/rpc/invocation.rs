@@ -12,11 +12,9 @@ use tokio::sync::Semaphore;
 use tokio_util::codec::Decoder;
 use wrpc_transport_nats::result_subject;
 
-use super::handshake::{Handshake, Heard};
+use super::handshake::{Handshake, Heard, SilentCallers};
 use super::held::Held;
-use super::notices::Notices;
 use super::results::{Parts, Results};
-use super::silent::SilentCallers;
 use super::unanswered::Unanswered;
 
 /// The largest part of results that do not fit into one message, in bytes. Those of other calls come in
@@ -71,7 +69,6 @@ impl Invocation {
         mut decoder: D,
         max: u64,
         places: &Semaphore,
-        notices: &Notices,
     ) -> Result<(Accepted, Received<D::Item, D::Error>), Unanswered> {
         let Self { nats, message } = self;
         let caller = message.reply.ok_or(Unanswered::NoReply)?;
@@ -83,11 +80,7 @@ impl Invocation {
             Ok(None) => Some(places.try_acquire().map_err(|_| Unanswered::NoPlace)?),
             _ => None,
         };
-        let mut handshake = if place.is_some() {
-            Handshake::begin_unfinished(nats, caller).await?
-        } else {
-            Handshake::begin(nats, caller, notices).await?
-        };
+        let mut handshake = Handshake::begin(nats, caller, place.is_some()).await?;
         let received = loop {
             match outcome {
                 Ok(Some(params)) => break Received::Params(params),
@@ -98,14 +91,14 @@ impl Invocation {
                 Ok(None) => {}
             }
             let part = handshake.params().await?;
-            if part.is_empty() {
+            if part.payload.is_empty() {
                 return Err(Unanswered::ParametersEndEarly);
             }
-            if !held.take(part.len()) {
+            if !held.take(part.payload.len()) {
                 break Received::NoRoom;
             }
-            bytes += part.len();
-            buffer.extend_from_slice(&part);
+            bytes += part.payload.len();
+            buffer.extend_from_slice(&part.payload);
             outcome = decoder.decode(&mut buffer);
         };
         handshake.end_of_params().await?;
