@@ -42,7 +42,7 @@ impl Inbox {
                 let client = connection.client();
                 let prefix = format!("{}.", client.new_inbox());
                 // For a wildcard the server goes through all the subjects it has seen of late, which is
-                // much for one request.
+                // much for one request; but the one that is kept has to do for any batch.
                 let subject = match (&lease, tokens) {
                     (None, 1) => format!("{prefix}0"),
                     _ => format!("{prefix}*"),

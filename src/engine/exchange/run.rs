@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::PollSemaphore;
 
 use super::Exchange;
-use super::flights::{Copies, Flights, Past, Queue};
+use super::flights::{Copies, Flight, Flights, Past, Queue};
 use crate::engine::bucket::Bucket;
 use crate::engine::deadline::Deadline;
 use crate::engine::error::Error;
@@ -75,7 +75,7 @@ async fn open_inbox(bucket: &Bucket, len: usize, deadline: &Deadline) -> Result<
 
 /// An inbox, unless the client has ended or its queue is full, because the server reads nothing.
 async fn try_open_inbox(bucket: &Bucket, len: usize, deadline: &Deadline) -> Option<Inbox> {
-    // One for each item by itself, and one for each group of items that begins with it.
+    // One for each item by itself, and one for each group that begins with it; one item is no group.
     let tokens = if len == 1 { 1 } else { 2 * len };
     let opened = timeout_at(deadline.settle(), Inbox::open(bucket.connection(), tokens));
     opened.await.ok().flatten()
@@ -196,11 +196,17 @@ impl<X: Exchange> Run<'_, X> {
         Ok(())
     }
 
+    /// Waits no longer for a flight's answers, which may still come.
+    fn abandon(&mut self, token: usize) -> Option<Flight> {
+        let flight = self.flights.land(token)?;
+        self.answered = false;
+        Some(flight)
+    }
+
     fn send_again(&mut self, token: usize) -> Result<(), Error> {
-        let Some(flight) = self.flights.land(token) else {
+        let Some(flight) = self.abandon(token) else {
             return Ok(());
         };
-        self.answered = false;
         let past = flight.past.with(Copies::Unanswered);
         for item in flight.items {
             self.again(item, past, Duration::ZERO)?;
@@ -209,10 +215,9 @@ impl<X: Exchange> Run<'_, X> {
     }
 
     fn give_up(&mut self, token: usize, why: &Error) -> Result<(), Error> {
-        let Some(flight) = self.flights.land(token) else {
+        let Some(flight) = self.abandon(token) else {
             return Ok(());
         };
-        self.answered = false;
         for item in flight.items {
             self.fail(item, self.exchange.unanswered(why.clone()))?;
         }
