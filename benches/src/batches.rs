@@ -22,37 +22,42 @@ const SHAPES: [(usize, usize); 6] = [
 /// After how long a peer's call counts as lost.
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The bucket, which is also the name of its link.
-const BUCKET: &str = "default";
-
-/// A link to it with more slots than the default, which is for large batches of writes.
-const WIDE: &str = "wide";
+/// The slots of a link with more than the default, which is for large batches of writes.
 const WIDE_SLOTS: &str = "1024";
 
 /// Prints a row for each operation and shape whose name has `rows` in it.
 pub(crate) async fn print(stage: &Stage, rows: &str, time: Duration) -> Result<()> {
-    stage.bucket(BUCKET).await?;
-    stage.wide_link(WIDE, BUCKET, WIDE_SLOTS).await?;
-    let raw = Raw::new(stage.nats.client().await?, BUCKET);
     println!(
-        "\n| batch | limit | with ids | empty call | here | here / (limit + call) | {WIDE_SLOTS} slots | peer | here / peer |"
+        "\n| batch | limit | with ids | empty call | here | / (limit + call) | peer | here / peer \
+         | {WIDE_SLOTS} slots | / (limit + call) | / peer |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- |{}", " ---: |".repeat(10));
     for operation in ["get-many", "set-many", "delete-many"] {
         for (count, size) in SHAPES {
             let name = format!("{operation} {count} × {size} B");
             if !name.contains(rows) {
                 continue;
             }
-            let keys: Vec<String> = (0..count).map(|n| format!("key.{size}.{n}")).collect();
+            // A bucket of its own, which nothing is in of earlier rows: above all no ids of their writes,
+            // which the server keeps for two minutes.
+            let bucket = format!("{operation}-{count}-{size}");
+            let wide = format!("{bucket}-wide");
+            stage.bucket(&bucket).await?;
+            stage.wide_link(&wide, &bucket, WIDE_SLOTS).await?;
+            let raw = Raw::new(stage.nats.client().await?, &bucket);
+            let keys: Vec<String> = (0..count).map(|n| format!("key.{n}")).collect();
             let value = Bytes::from(vec![b'x'; size]);
             raw.set(&keys, &value, Ids::Without).await?;
             let batch = Batch {
                 operation,
                 keys: &keys,
                 value: &value,
+                link: &bucket,
+                wide_link: &wide,
             };
             batch.print_row(&name, stage, &raw, time).await?;
+            let jetstream = stage.nats.jetstream().await?;
+            jetstream.delete_key_value(&bucket).await?;
         }
     }
     Ok(())
@@ -63,16 +68,18 @@ struct Batch<'a> {
     operation: &'static str,
     keys: &'a [String],
     value: &'a Bytes,
+    link: &'a str,
+    wide_link: &'a str,
 }
 
 impl Batch<'_> {
     async fn print_row(self, name: &str, stage: &Stage, raw: &Raw, time: Duration) -> Result<()> {
         let floor_bucket = self.value.len().to_string();
         let floor = stage.floor();
-        let ours = caller(&stage.ours, BUCKET);
-        let wide = caller(&stage.ours, WIDE);
+        let ours = caller(&stage.ours, self.link);
+        let wide = caller(&stage.ours, self.wide_link);
         let peer = stage.peer.as_ref().map(|peer| {
-            let caller = caller(peer, BUCKET);
+            let caller = caller(peer, self.link);
             caller.with_timeout(PEER_TIMEOUT)
         });
         let (floor, floor_bucket, ours, wide) = (&floor, floor_bucket.as_str(), &ours, &wide);
@@ -80,7 +87,7 @@ impl Batch<'_> {
             Side::new("empty call", move || {
                 self.call_until_heard(floor, floor_bucket)
             }),
-            Side::new("here", move || self.call(ours, BUCKET)),
+            Side::new("here", move || self.call(ours, self.link)),
             Side::new("limit", move || self.pipelined(raw, Ids::Without)),
         ];
         if self.operation == "get-many" {
@@ -90,11 +97,11 @@ impl Batch<'_> {
             sides.push(Side::new("with ids", move || {
                 self.pipelined(raw, Ids::With)
             }));
-            sides.push(Side::new("wide", move || self.call(wide, BUCKET)));
+            sides.push(Side::new("wide", move || self.call(wide, self.wide_link)));
         }
         if let Some(peer) = &peer {
             sides.push(Side::new("peer", move || {
-                self.call_until_heard(peer, BUCKET)
+                self.call_until_heard(peer, self.link)
             }));
         }
         take_turns(&mut sides, time).await?;
@@ -102,18 +109,25 @@ impl Batch<'_> {
             let medians = sides.iter().filter(|side| side.name == name);
             medians.map(Side::median).reduce(f64::min)
         };
-        let [limit, floor, here] =
-            ["limit", "empty call", "here"].map(|name| median(name).unwrap_or(f64::NAN));
-        let or_dash = |name| median(name).map_or_else(|| "–".to_owned(), |ms| format!("{ms:.2}"));
-        let (with_ids, wide) = (or_dash("with ids"), or_dash("wide"));
-        let peer = median("peer").map_or_else(
-            || "– | –".to_owned(),
-            |peer| format!("{peer:.2} | {:.2}", here / peer),
-        );
-        println!(
-            "| {name} | {limit:.2} | {with_ids} | {floor:.2} | {here:.2} | {:.2} | {wide} | {peer} |",
-            here / (limit + floor),
-        );
+        // A side that is not there has no cell, and no ratio.
+        let cell = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.2}"));
+        let ratio = |a: Option<f64>, b: Option<f64>| cell(a.zip(b).map(|(a, b)| a / b));
+        let [limit, ids, call, here, wide, peer] =
+            ["limit", "with ids", "empty call", "here", "wide", "peer"].map(median);
+        let limit_and_call = limit.zip(call).map(|(limit, call)| limit + call);
+        let columns = [
+            cell(limit),
+            cell(ids),
+            cell(call),
+            cell(here),
+            ratio(here, limit_and_call),
+            cell(peer),
+            ratio(here, peer),
+            cell(wide),
+            ratio(wide, limit_and_call),
+            ratio(wide, peer),
+        ];
+        println!("| {name} | {} |", columns.join(" | "));
         Ok(())
     }
 

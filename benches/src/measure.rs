@@ -30,10 +30,9 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Lets the sides take turns, to and fro so that none always comes after the same other, until they
-/// have had `time` together and each has had a few turns.
+/// Lets the sides take turns until they have had `time` together and each has had a few turns.
 pub(crate) async fn take_turns(sides: &mut [Side<'_>], time: Duration) -> Result<()> {
-    const FEWEST: usize = 7;
+    const FEWEST: usize = 8;
     // The first turns are for caches and buffers to settle.
     for side in sides.iter() {
         turn(side).await?;
@@ -41,17 +40,33 @@ pub(crate) async fn take_turns(sides: &mut [Side<'_>], time: Duration) -> Result
     let begun = Instant::now();
     let mut rounds = 0;
     while begun.elapsed() < time || rounds < FEWEST {
-        for side in sides.iter_mut() {
+        for place in order(rounds, sides.len()) {
+            let Some(side) = sides.get_mut(place) else {
+                continue;
+            };
             let time = turn(side).await?;
             side.times.push(time);
         }
-        sides.reverse();
         rounds += 1;
     }
-    if rounds % 2 == 1 {
-        sides.reverse();
-    }
     Ok(())
+}
+
+/// In which order so many sides take their turns of a round. Over the rounds each comes equally often
+/// after each of the others, and so finds the same behind it: a side that always came after a short or
+/// an idle one would be a twentieth slower than one that came after itself.
+fn order(round: usize, sides: usize) -> impl Iterator<Item = usize> {
+    // To and fro between the ends, in both directions if the number is odd (a Williams design).
+    let backwards = sides % 2 == 1 && round % 2 == 1;
+    (0..sides).map(move |place| {
+        let place = if backwards { sides - 1 - place } else { place };
+        let side = if place % 2 == 1 {
+            place.div_ceil(2)
+        } else {
+            sides - place / 2
+        };
+        (side + round) % sides
+    })
 }
 
 async fn turn(side: &Side<'_>) -> Result<Duration> {
@@ -73,4 +88,31 @@ pub(crate) fn percentile(times: &[Duration], percent: usize) -> f64 {
     times
         .get(place)
         .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_side_comes_equally_often_after_each_of_the_others() {
+        for sides in 1..8 {
+            let mut after = vec![vec![0; sides]; sides];
+            for round in 0..2 * sides {
+                let order: Vec<_> = order(round, sides).collect();
+                let mut all = order.clone();
+                all.sort_unstable();
+                assert_eq!(all, (0..sides).collect::<Vec<_>>());
+                for pair in order.windows(2) {
+                    after[pair[1]][pair[0]] += 1;
+                }
+            }
+            for (side, before) in after.iter().enumerate() {
+                for (other, &times) in before.iter().enumerate() {
+                    let expected = if other == side { 0 } else { 2 };
+                    assert_eq!(times, expected, "{side} after {other} of {sides}");
+                }
+            }
+        }
+    }
 }
