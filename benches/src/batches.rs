@@ -112,13 +112,13 @@ impl Batch<'_> {
         // A side that is not there has no cell, and no ratio.
         let cell = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.2}"));
         let ratio = |a: Option<f64>, b: Option<f64>| cell(a.zip(b).map(|(a, b)| a / b));
-        let [limit, ids, call, here, wide, peer] =
+        let [limit, with_ids, empty, here, wide, peer] =
             ["limit", "with ids", "empty call", "here", "wide", "peer"].map(median);
-        let limit_and_call = limit.zip(call).map(|(limit, call)| limit + call);
+        let limit_and_call = limit.zip(empty).map(|(limit, call)| limit + call);
         let columns = [
             cell(limit),
-            cell(ids),
-            cell(call),
+            cell(with_ids),
+            cell(empty),
             cell(here),
             ratio(here, limit_and_call),
             cell(peer),
