@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use futures::StreamExt as _;
 use futures::future::try_join_all;
-use testkit::async_nats::jetstream::kv;
+use testkit::async_nats::jetstream::{kv, stream::Config as StreamConfig};
 use testkit::async_nats::{Client, HeaderMap};
-use testkit::{Caller, Stack};
+use testkit::{Caller, Error, Stack};
 use tokio::time::{sleep, timeout};
 
 const COMPONENT: &str = "component";
@@ -43,6 +43,7 @@ on_version!(
     any_server,
     testkit::NEWEST,
     [
+        a_link_has_as_many_writes_in_flight_as_it_allows,
         a_busy_client_loses_no_answer,
         a_caller_that_does_not_end_its_parameters_is_answered,
         a_caller_that_never_sends_its_parameters_holds_up_nobody,
@@ -88,6 +89,52 @@ async fn a_small_batch_does_not_wait_for_the_end_of_a_large_one(version: &str) -
         large.assert_under_way("get-many");
     }
     large.end().await
+}
+
+/// In a stream that acknowledges nothing: so many are stored, and no more are sent.
+async fn a_link_has_as_many_writes_in_flight_as_it_allows(version: &str) -> Result<()> {
+    const DEFAULT: u64 = 256;
+    let stack = support::stack(version).start().await?;
+    let jetstream = stack.nats.jetstream().await?;
+    let keys: Vec<_> = (0..3000).map(|key| format!("key.{key}")).collect();
+    let pairs: Vec<_> = keys.iter().map(|key| (key, "x")).collect();
+    let links = [
+        ("few", Some("3"), 3),
+        ("unset", None, DEFAULT),
+        ("many", Some("1024"), 1024),
+    ];
+    try_join_all(links.map(async |(name, allowed, expected)| {
+        let stream = jetstream.create_stream(StreamConfig {
+            name: format!("KV_{name}"),
+            subjects: vec![format!("$KV.{name}.>")],
+            max_messages_per_subject: 1,
+            no_ack: true,
+            ..StreamConfig::default()
+        });
+        let stream = stream.await?;
+        let mut link = stack.link(COMPONENT, name).name(name);
+        if let Some(allowed) = allowed {
+            link = link.config("max_concurrency", allowed);
+        }
+        stack
+            .provider
+            .put_link(&link.config("timeout", "3s"))
+            .await?;
+        let caller = stack.caller(COMPONENT).with_link(name).with_timeout(LONG);
+        let answer = caller.set_many("default", &pairs).await?;
+        ensure!(
+            matches!(answer, Err(Error::Unavailable(_))),
+            "{name}: {answer:?}"
+        );
+        let stored = stream.get_info().await?.state.messages;
+        ensure!(
+            stored == expected,
+            "{name}: {stored} in flight, not {expected}"
+        );
+        Ok(())
+    }))
+    .await?;
+    Ok(())
 }
 
 async fn one_operation_at_a_time_is_enough_for_all_of_them(version: &str) -> Result<()> {
