@@ -181,6 +181,12 @@ impl Raw {
                 come += 1;
             }
         }
+        // Nobody waits for this. A thousand that were left would be all that a stream takes.
+        let name = &consumer.cached_info().name;
+        let subject = format!("$JS.API.CONSUMER.DELETE.KV_{}.{name}", self.bucket);
+        self.client
+            .publish_with_reply(subject, self.client.new_inbox(), Bytes::new())
+            .await?;
         Ok(live)
     }
 

@@ -2,6 +2,7 @@
 
 mod consumer;
 mod page;
+mod pull;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -9,9 +9,9 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
-use futures::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
+use super::pull::{Next, Pull};
 use super::{Failure, Listing};
 use crate::engine::bucket::Bucket;
 use crate::engine::deadline::Deadline;
@@ -130,32 +130,31 @@ async fn read_pages(
             return Err(Failure::Interrupted);
         };
         // One at a time: a server takes turns between requests, and their messages would mingle.
-        let mut page = consumer
-            .fetch()
-            .max_messages(tuning::LIST_PAGE)
-            .messages()
-            .await
-            .map_err(|_| Failure::Interrupted)?;
+        let mut page = Pull::request(listing.bucket, consumer, tuning::LIST_PAGE).await?;
         let mut count = 0;
         loop {
             // A server of 2.10 does not say that a page is empty.
-            let patience = if count == 0 && progress.delivered > 0 {
-                tuning::LIST_EMPTY
-            } else {
-                deadline.patience()
+            let may_be_empty = count == 0 && progress.delivered > 0;
+            let by = || {
+                let patience = if may_be_empty {
+                    tuning::LIST_EMPTY
+                } else {
+                    deadline.patience()
+                };
+                (Instant::now() + patience).min(deadline.end())
             };
-            let patience = (Instant::now() + patience).min(deadline.end());
-            match timeout_at(patience, page.next()).await {
-                Ok(Some(Ok(message))) => {
-                    progress.take(&message, last)?;
-                    listing.take(&message)?;
+            match page.next(by).await? {
+                Next::Message(message) => {
+                    progress.take(message, last)?;
+                    listing.take(message)?;
                 }
-                Err(_) if count == 0 && progress.delivered > 0 => break,
-                Ok(None) => break,
-                Ok(Some(Err(_))) | Err(_) => return Err(Failure::Interrupted),
+                Next::End => break,
+                Next::Late if may_be_empty => break,
+                Next::Late => return Err(Failure::Interrupted),
             }
             count += 1;
         }
+        page.close();
         if count < tuning::LIST_PAGE {
             cut_short += 1;
         }

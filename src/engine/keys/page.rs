@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
-use futures::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
+use super::pull::{Next, Pull};
 use super::{Failure, consumer};
 use crate::engine::bucket::Bucket;
 use crate::engine::deadline::Deadline;
@@ -64,12 +64,11 @@ pub(super) async fn read(
     if let Some(next) = next
         && scan.reached == after
     {
-        // The consumer is at a replica that lags behind the leader.
+        // The consumer is at a replica that lags behind the leader; if it goes on to, the leader's
+        // message is the page.
         if interrupted < tuning::LOSSES {
             return Err(Failure::Interrupted);
         }
-        // Or the client takes the message for a word of the server's: another client may have
-        // written it with a status line.
         let is_value = !is_marker(Some(&next.headers));
         scan.take(&next.subject, is_value, next.sequence)?;
     }
@@ -127,27 +126,27 @@ impl Scan<'_> {
         let Ok(Ok(_slot)) = slot.await else {
             return Err(Failure::Interrupted);
         };
-        let messages = consumer.fetch().max_messages(most).messages();
-        let messages = messages.await.map_err(|_| Failure::Interrupted)?;
-        let mut messages = messages.take(most);
+        let mut messages = Pull::request(self.bucket, consumer, most).await?;
         let mut delivered = 0;
         let end = deadline.third();
         loop {
-            let patience = (Instant::now() + deadline.patience()).min(end);
-            let Ok(Some(Ok(message))) = timeout_at(patience, messages.next()).await else {
-                return Ok(());
+            let by = || (Instant::now() + deadline.patience()).min(end);
+            let Ok(Next::Message(message)) = messages.next(by).await else {
+                break;
             };
             let info = message.info().map_err(|_| Failure::Interrupted)?;
             delivered += 1;
             // Without those that were lost on the way, this one would end the page too far on.
             if info.consumer_sequence != delivered {
-                return Ok(());
+                break;
             }
             let is_value = !is_marker(message.headers.as_ref());
             if !self.take(&message.subject, is_value, info.stream_sequence)? {
-                return Ok(());
+                break;
             }
         }
+        messages.close();
+        Ok(())
     }
 
     /// Takes a message in. Answers whether there is room for it on the page.
