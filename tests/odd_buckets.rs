@@ -9,15 +9,18 @@ mod support;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures::StreamExt as _;
 use futures::future::try_join_all;
 use support::interface::BOTH;
 use support::raw;
 use support::waiting::eventually;
 use testkit::async_nats::HeaderMap;
+use testkit::async_nats::jetstream::kv;
 use testkit::async_nats::jetstream::stream::{
     Compression, Config, DiscardPolicy, Republish, Source, StorageType, SubjectTransform,
 };
 use testkit::{Caller, NatsServer, OLDEST, Stack};
+use tokio::time::sleep;
 
 on_oldest_and_newest! {
     a_bucket_of_any_setting_does_everything,
@@ -32,6 +35,7 @@ on_oldest_and_newest! {
     headers_that_cannot_be_parsed_harm_nobody,
     a_key_of_another_client_is_listed_and_said_to_be_none,
     a_key_that_is_no_text_is_a_clear_error,
+    what_another_client_sends_ahead_is_no_answer,
 }
 
 /// Read by direct get, and through the leader.
@@ -716,4 +720,43 @@ async fn sorted_keys(caller: &Caller) -> Result<Vec<String>> {
 async fn attempts(server: &NatsServer) -> Result<u64> {
     let varz = server.monitor("/varz").await?;
     varz["total_connections"].as_u64().context("no number")
+}
+
+/// Whoever sees writes sees where their acknowledgements go, and may leave there what looks like the
+/// answers to a later batch.
+async fn what_another_client_sends_ahead_is_no_answer(version: &str) -> Result<()> {
+    const FORGED: usize = 2000;
+    let stack = support::stack(version).start().await?;
+    stack.create_bucket("orders", kv::Config::default()).await?;
+    let caller = support::patiently_linked(&stack, "component", "orders").await?;
+    let other = stack.nats.client().await?;
+    let mut writes = other.subscribe("$KV.orders.>").await?;
+    other.flush().await?;
+    let keys: Vec<_> = (0..MANY).map(|key| format!("key.{key}")).collect();
+    let pairs: Vec<_> = keys.iter().map(|key| (key, "written")).collect();
+    caller.set_many("default", &pairs).await??;
+
+    let write = writes.next().await.context("no write")?;
+    let reply = write.reply.context("no reply subject")?;
+    let (inbox, token) = reply.rsplit_once('.').context("no token")?;
+    let token: usize = token.parse()?;
+    for (ahead, key) in keys.iter().cycle().take(FORGED).enumerate() {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Stream", "KV_orders");
+        headers.insert("Nats-Subject", format!("$KV.orders.{key}"));
+        headers.insert("Nats-Sequence", "1");
+        headers.insert("Nats-Num-Pending", "1");
+        let subject = format!("{inbox}.{}", token + ahead);
+        other
+            .publish_with_headers(subject, headers, "forged".into())
+            .await?;
+    }
+    other.flush().await?;
+    // Until they have reached the provider, or what is left of them would be sent during the call.
+    sleep(Duration::from_millis(300)).await;
+    let values = caller.get_many("default", &keys).await??;
+    let forged = values.iter().flatten().filter(|value| *value == b"forged");
+    assert_eq!(forged.count(), 0, "of {MANY}");
+    assert_eq!(values, vec![Some(b"written".to_vec()); MANY]);
+    Ok(())
 }

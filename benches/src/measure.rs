@@ -30,31 +30,36 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Lets the sides take turns until they have had `time` together and each has had a few turns.
+/// Lets the sides take turns until they have had `time` together and each has had a few turns, and
+/// has come equally often after each of the others.
 pub(crate) async fn take_turns(sides: &mut [Side<'_>], time: Duration) -> Result<()> {
     const FEWEST: usize = 8;
+    let cycle = 2 * sides.len().max(1);
     // The first turns are for caches and buffers to settle.
     for side in sides.iter() {
         turn(side).await?;
     }
     let begun = Instant::now();
     let mut rounds = 0;
-    while begun.elapsed() < time || rounds < FEWEST {
-        for place in order(rounds, sides.len()) {
-            let Some(side) = sides.get_mut(place) else {
+    while begun.elapsed() < time || rounds < FEWEST || rounds % cycle != 0 {
+        for (place, number) in order(rounds, sides.len()).enumerate() {
+            let Some(side) = sides.get_mut(number) else {
                 continue;
             };
             let time = turn(side).await?;
-            side.times.push(time);
+            // The first comes after the last of another round, whichever that was.
+            if place > 0 {
+                side.times.push(time);
+            }
         }
         rounds += 1;
     }
     Ok(())
 }
 
-/// In which order so many sides take their turns of a round. Over the rounds each comes equally often
-/// after each of the others, and so finds the same behind it: a side that always came after a short or
-/// an idle one would be a twentieth slower than one that came after itself.
+/// In which order so many sides take their turns of a round. Within the rounds of a cycle each comes
+/// equally often after each of the others, and so finds the same behind it: a side that always came
+/// after a short or an idle one would be a twentieth slower than one that came after itself.
 fn order(round: usize, sides: usize) -> impl Iterator<Item = usize> {
     // To and fro between the ends, in both directions if the number is odd (a Williams design).
     let backwards = sides % 2 == 1 && round % 2 == 1;

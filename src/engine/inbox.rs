@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use async_nats::connection::State;
 use async_nats::{Client, Message, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
+use tokio::task::unconstrained;
 
 use super::connection::Connection;
 
-/// A subject for the answers, and the client that hears them and sends the requests.
+/// A subject for the answers, and the client that hears them.
 #[derive(Debug)]
 pub(super) struct Inbox {
     client: Client,
@@ -35,34 +36,48 @@ impl Inbox {
     /// An inbox for the answers to requests with so many tokens, from 0 on, or `None` if the client has
     /// ended.
     pub(super) async fn open(connection: &Connection, tokens: usize) -> Option<Self> {
-        let epoch = connection.epoch();
-        let mut inbox = match connection.kept_inbox().take(epoch) {
-            Ok(inbox) => inbox,
-            Err(lease) => {
-                let client = connection.client();
-                let prefix = format!("{}.", client.new_inbox());
-                // For a wildcard the server goes through all the subjects it has seen of late, which is
-                // much for one request; but the one that is kept has to do for any batch.
-                let subject = match (&lease, tokens) {
-                    (None, 1) => format!("{prefix}0"),
-                    _ => format!("{prefix}*"),
-                };
-                let answers = client.subscribe(subject).await.ok()?;
-                Self {
-                    client,
-                    answers,
-                    prefix,
-                    first: 0,
-                    unused: 0,
-                    epoch,
-                    lease,
-                    ended: false,
-                }
+        let mut inbox = match connection.kept_inbox().take(connection.epoch()) {
+            Ok(mut inbox) => {
+                inbox.drain();
+                inbox
             }
+            Err(lease) => Self::subscribe(connection, tokens, lease).await?,
         };
         inbox.first = inbox.unused;
         inbox.unused += tokens;
         Some(inbox)
+    }
+
+    /// One for the answers to one request, which no other request has had.
+    pub(super) async fn open_anew(connection: &Connection) -> Option<Self> {
+        Self::subscribe(connection, 1, None).await
+    }
+
+    async fn subscribe(
+        connection: &Connection,
+        tokens: usize,
+        lease: Option<Lease>,
+    ) -> Option<Self> {
+        let epoch = connection.epoch();
+        let client = connection.client();
+        let prefix = format!("{}.", client.new_inbox());
+        // For a wildcard the server goes through all the subjects it has seen of late, which is much for
+        // one request; but the one that is kept has to do for any batch.
+        let subject = match (&lease, tokens) {
+            (None, 1) => format!("{prefix}0"),
+            _ => format!("{prefix}*"),
+        };
+        let answers = client.subscribe(subject).await.ok()?;
+        Some(Self {
+            client,
+            answers,
+            prefix,
+            first: 0,
+            unused: 0,
+            epoch,
+            lease,
+            ended: false,
+        })
     }
 
     /// Leaves it to the connection's next batch, if it is the one that is kept. Only if all answers have
@@ -110,6 +125,13 @@ impl Inbox {
         let next = self.answers.next().await;
         self.ended |= next.is_none();
         next
+    }
+
+    /// Drops what has come while no batch had the inbox: it is no answer, whatever another client has
+    /// made it look like.
+    fn drain(&mut self) {
+        // All of it, also if that is more than tokio gives a task at a time.
+        while let Some(Some(_)) = unconstrained(self.answers.next()).now_or_never() {}
     }
 
     /// An answer that has come.

@@ -133,7 +133,7 @@ async fn read_pages(
         let mut page = Pull::request(listing.bucket, consumer, tuning::LIST_PAGE).await?;
         let mut count = 0;
         loop {
-            // A server of 2.10 does not say that a page is empty.
+            // Some servers up to 2.12.1 do not say that a page is empty.
             let may_be_empty = count == 0 && progress.delivered > 0;
             let by = || {
                 let patience = if may_be_empty {
@@ -154,7 +154,6 @@ async fn read_pages(
             }
             count += 1;
         }
-        page.close();
         if count < tuning::LIST_PAGE {
             cut_short += 1;
         }

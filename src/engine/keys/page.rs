@@ -132,21 +132,19 @@ impl Scan<'_> {
         loop {
             let by = || (Instant::now() + deadline.patience()).min(end);
             let Ok(Next::Message(message)) = messages.next(by).await else {
-                break;
+                return Ok(());
             };
             let info = message.info().map_err(|_| Failure::Interrupted)?;
             delivered += 1;
             // Without those that were lost on the way, this one would end the page too far on.
             if info.consumer_sequence != delivered {
-                break;
+                return Ok(());
             }
             let is_value = !is_marker(message.headers.as_ref());
             if !self.take(&message.subject, is_value, info.stream_sequence)? {
-                break;
+                return Ok(());
             }
         }
-        messages.close();
-        Ok(())
     }
 
     /// Takes a message in. Answers whether there is room for it on the page.

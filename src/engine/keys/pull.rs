@@ -1,8 +1,7 @@
 //! What one request to a pull consumer brings.
 //!
-//! The client's own stream of messages sets a timer and copies a context for each of them, which is a
-//! fifth of what taking one costs; subscribes anew for each request; and takes a stored message that
-//! has a status, as another client may have written it, for the end.
+//! The client's own stream of messages copies a context for each of them, and takes a stored message
+//! that has a status, as another client may have written it, for the end.
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::PullConsumer;
@@ -39,7 +38,8 @@ impl<'a> Pull<'a> {
         consumer: &PullConsumer,
         max: usize,
     ) -> Result<Self, Failure> {
-        let inbox = Inbox::open(bucket.connection(), 1).await;
+        // Messages come by their own subjects: nothing but the subscription tells whose they are.
+        let inbox = Inbox::open_anew(bucket.connection()).await;
         let inbox = inbox.ok_or(Failure::Interrupted)?;
         let request = BatchConfig {
             batch: max,
@@ -95,13 +95,6 @@ impl<'a> Pull<'a> {
                 message,
                 context: self.bucket.context(),
             }),
-        }
-    }
-
-    /// Leaves the inbox to the next batch, if nothing more can come.
-    pub(super) fn close(self) {
-        if self.left == 0 {
-            self.inbox.keep(self.bucket.connection());
         }
     }
 }
