@@ -43,9 +43,7 @@ pub(crate) async fn take_turns(sides: &mut [Side<'_>], time: Duration) -> Result
     let mut rounds = 0;
     while begun.elapsed() < time || rounds < FEWEST || rounds % cycle != 0 {
         for (place, number) in order(rounds, sides.len()).enumerate() {
-            let Some(side) = sides.get_mut(number) else {
-                continue;
-            };
+            let side = &mut sides[number];
             let time = turn(side).await?;
             // The first comes after the last of another round, whichever that was.
             if place > 0 {
