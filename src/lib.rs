@@ -1,11 +1,12 @@
 //! A wasmCloud capability provider that answers batches of keys on NATS JetStream key-value
 //! buckets.
 //!
-//! A call's way: [`rpc`] (wRPC in, typed answers out) → [`links`] (which bucket) → [`engine`]
-//! (NATS). [`provider`] is what the host drives, [`config`] what a link may set.
+//! A call's way: [`wrpc`] (the protocol) → one file per interface (wire types) → `eventual-batch-links`
+//! (which bucket) → `eventual-batch-engine` (NATS). [`provider`] is what the host drives.
 
-pub mod config;
-pub mod engine;
-pub mod links;
+mod atomics;
+mod batch;
+mod eventual_batch;
 pub mod provider;
-pub mod rpc;
+mod store;
+pub mod wrpc;

@@ -14,10 +14,9 @@ use wasmcloud_provider_sdk::{
     ProviderConfigUpdate, get_connection,
 };
 
-use crate::config::{ConfigError, Values};
-use crate::engine::Secret;
-use crate::links::Links;
-use crate::rpc::{Lattice, Serving};
+use crate::wrpc::{Lattice, Serving};
+use eventual_batch_engine::Secret;
+use eventual_batch_links::{ConfigError, Links, RawSettings};
 
 /// The provider, as the SDK drives it.
 #[derive(Clone, Debug)]
@@ -151,7 +150,7 @@ async fn forget_link(source: String) {
 fn values(
     config: &HashMap<String, String>,
     secrets: &HashMap<String, SecretValue>,
-) -> Result<Values, ConfigError> {
+) -> Result<RawSettings, ConfigError> {
     let mut texts = HashMap::with_capacity(secrets.len());
     for (key, secret) in secrets {
         let text = match secret {
@@ -166,7 +165,7 @@ fn values(
         };
         texts.insert(key.clone(), Secret::new(text));
     }
-    Ok(Values::new(config.clone(), texts))
+    Ok(RawSettings::new(config.clone(), texts))
 }
 
 /// The host's RPC timeout less a margin, so that the caller gets an answer and not a timeout.

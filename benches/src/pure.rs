@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use criterion::{Criterion, Throughput};
-use eventual_batch_nats_provider::engine::KeyEncoding;
-use eventual_batch_nats_provider::rpc::Parameters;
+use eventual_batch_engine::KeyEncoding;
+use eventual_batch_nats_provider::wrpc::Parameters;
 use tokio_util::codec::Decoder as _;
 
 const BATCH: usize = 1000;

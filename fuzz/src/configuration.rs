@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use eventual_batch_nats_provider::config::{LinkSettings, Values};
-use eventual_batch_nats_provider::engine::Secret;
+use eventual_batch_engine::Secret;
+use eventual_batch_links::{LinkSettings, RawSettings};
 
 /// At the end of each secret, so that it would be seen.
 const MARK: &str = "MARKED-SECRET";
@@ -43,7 +43,7 @@ pub fn check(input: &[u8]) {
     assert!(!shown.contains(MARK), "{shown}");
 }
 
-fn values(text: &str, marked: bool) -> Values {
+fn values(text: &str, marked: bool) -> RawSettings {
     let mut config = HashMap::new();
     let mut secrets = HashMap::new();
     for line in text.lines() {
@@ -65,7 +65,7 @@ fn values(text: &str, marked: bool) -> Values {
             config.insert(key.to_owned(), value);
         }
     }
-    Values::new(config, secrets)
+    RawSettings::new(config, secrets)
 }
 
 fn assert_usable(settings: &LinkSettings) {

@@ -1,6 +1,6 @@
 //! Which strings are keys, and what they become in a bucket.
 
-use eventual_batch_nats_provider::engine::{KeyEncoding, MAX_KEY_BYTES};
+use eventual_batch_engine::{KeyEncoding, MAX_KEY_BYTES};
 
 /// Two keys, with a line end between them.
 pub fn check(input: &[u8]) {

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use bytes::{Bytes, BytesMut};
-use eventual_batch_nats_provider::rpc::{Parameters, Refusal, Value};
+use eventual_batch_nats_provider::wrpc::{ParameterError, Parameters, Value};
 use tokio_util::codec::Decoder as _;
 
 /// What the link would allow in a batch.
@@ -39,7 +39,7 @@ fn check_as<P: Parameters + Wire + Debug>(wire: &[u8], parts: [usize; 2]) {
         assert!(written.len() <= wire.len());
         let again = read::<P>([written.as_slice()]);
         assert_eq!(
-            format!("{:?}", Ok::<_, Refusal>(Some(params))),
+            format!("{:?}", Ok::<_, ParameterError>(Some(params))),
             format!("{again:?}")
         );
     }
@@ -47,7 +47,7 @@ fn check_as<P: Parameters + Wire + Debug>(wire: &[u8], parts: [usize; 2]) {
 
 fn read<'a, P: Parameters>(
     parts: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Option<P>, Refusal> {
+) -> Result<Option<P>, ParameterError> {
     let mut decoder = P::decoder(MAX_ELEMENTS);
     let mut buffer = BytesMut::new();
     for part in parts {

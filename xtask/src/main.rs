@@ -5,8 +5,8 @@
 mod bench;
 mod build;
 mod cargo;
+mod chaos;
 mod components;
-mod faults;
 mod host;
 mod nats_server;
 mod pip;
@@ -26,8 +26,8 @@ Commands:
   test ARGS       the same without the tests on a real host; ARGS go to `cargo test`
   e2e [ARGS]      only the tests on a real host; ARGS go to `cargo test`
   bench [ARGS]    build for speed and measure, for about eight minutes; `bench --help` says more
-  faults [ARGS]   rounds of random faults on a cluster of three servers, for about twenty minutes;
-                  `faults --help` says more
+  chaos [ARGS]    rounds of random faults on a cluster of three servers, for about twenty minutes;
+                  `chaos --help` says more
   soak [ARGS]     an hour of mixed load on such a cluster, with a fault every minute
   components      build the adapter, and the examples composed with it
   setup           fetch the nats-servers that the tests and the demo run, each pinned and checked
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         "demo" => host::demo(&rest),
         "test" => test::command(&rest),
         "bench" => bench::command(&rest),
-        "faults" | "soak" => faults::command(&command, &rest),
+        "chaos" | "soak" => chaos::command(&command, &rest),
         "e2e" => host::command(&rest),
         "components" if rest.is_empty() => components::command().map(|()| ExitCode::SUCCESS),
         "setup" if rest.is_empty() => setup::command().map(|()| ExitCode::SUCCESS),

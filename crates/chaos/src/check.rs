@@ -1,0 +1,125 @@
+//! Compares the bucket with the ledger.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures::StreamExt as _;
+use testkit::async_nats::jetstream::consumer::pull::OrderedConfig;
+use tokio::time::{Instant, sleep};
+
+use crate::ledger::{Book, Effect, Verdict, number};
+use crate::load::is_fresh;
+use crate::setup::{BUCKET, STREAM, SUBJECTS, Setup};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a comparison went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compared {
+    /// Keys.
+    pub keys: usize,
+    /// Revisions that the bucket has of them.
+    pub revisions: usize,
+    /// Keys that hold what was answered with an error, because it was carried out later than what
+    /// was answered `ok` after it.
+    pub overtaken: usize,
+}
+
+/// Compares every revision that the bucket has with the ledger, by a connection of its own, and tells
+/// `broken` what is wrong. Only while nobody writes.
+///
+/// # Errors
+/// If the stream cannot be read.
+pub async fn compare<'a>(
+    setup: &Setup,
+    ledger: impl Iterator<Item = &'a Book>,
+    mut broken: impl FnMut(String),
+) -> Result<Compared> {
+    let found = patiently(async || revisions(setup).await).await?;
+    let mut compared = Compared::default();
+    for (key, book) in ledger.flatten() {
+        let revisions = found.get(key).map_or(&[][..], Vec::as_slice);
+        let mut effects = Vec::with_capacity(revisions.len());
+        for revision in revisions {
+            match revision {
+                Some(effect) => effects.push(*effect),
+                None => broken(format!("{key} has a value that is not its own")),
+            }
+        }
+        compared.keys += 1;
+        compared.revisions += effects.len();
+        match book.compare(&effects) {
+            Verdict::Agrees => {}
+            Verdict::Overtaken => compared.overtaken += 1,
+            Verdict::Wrong(why) => broken(format!("{key}: {why}")),
+        }
+    }
+    Ok(compared)
+}
+
+/// The revisions of each key, oldest first; `None` for a value that is not the key's own.
+async fn revisions(setup: &Setup) -> Result<HashMap<String, Vec<Option<Effect>>>> {
+    let jetstream = setup.cluster.jetstream(0).await?;
+    let mut stream = jetstream.get_stream(STREAM).await?;
+    let last = stream.info().await?.state.last_sequence;
+    let consumer = stream
+        .create_consumer(OrderedConfig {
+            filter_subject: format!("{SUBJECTS}>"),
+            ..OrderedConfig::default()
+        })
+        .await?;
+    let mut messages = consumer.messages().await?;
+    let mut found: HashMap<String, Vec<Option<Effect>>> = HashMap::new();
+    while let Some(message) = messages.next().await {
+        let message = message.context("cannot read the stream")?;
+        let sequence = message
+            .info()
+            .map_err(|error| anyhow::anyhow!("no message of a stream: {error}"))?
+            .stream_sequence;
+        if let Some(key) = message.subject.strip_prefix(SUBJECTS) {
+            let headers = message.headers.as_ref();
+            let effect = if headers.is_some_and(|headers| headers.get("KV-Operation").is_some()) {
+                Some(Effect::Deleted)
+            } else {
+                number(key, &message.payload).map(Effect::Set)
+            };
+            found.entry(key.to_owned()).or_default().push(effect);
+        }
+        if sequence >= last {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Tries again while the cluster as a whole may still be about to elect its leader.
+async fn patiently<T>(work: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match work().await {
+            Ok(done) => return Ok(done),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Removes the keys that are written but once from the bucket, so that it does not grow for ever.
+///
+/// # Errors
+/// If the stream does not take it.
+pub async fn purge_fresh<'a>(setup: &Setup, ledger: impl Iterator<Item = &'a Book>) -> Result<()> {
+    if !ledger.flatten().any(|(key, _)| is_fresh(key)) {
+        return Ok(());
+    }
+    patiently(async || {
+        let jetstream = setup.cluster.jetstream(0).await?;
+        let stream = jetstream.get_stream(STREAM).await?;
+        let fresh = format!("$KV.{BUCKET}.*.f.>");
+        let purged = stream.purge().filter(fresh).await;
+        purged.context("cannot purge the keys that are written but once")?;
+        Ok(())
+    })
+    .await
+}

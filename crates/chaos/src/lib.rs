@@ -1,0 +1,20 @@
+//! What becomes of calls, and of what was answered `ok`, on a cluster whose nodes fail.
+//!
+//! Writers and readers call the real provider without pause, whose bucket has a replica on each of
+//! three real nodes, and keep ledger. Meanwhile nodes are killed, frozen, restarted and cut off, at
+//! random from a seed. After each round the bucket is compared with the ledger, revision by revision.
+//!
+//! What is checked is said where it is checked: [`ledger`] for values, [`recorder`] for calls,
+//! [`recovery`] for the time until calls succeed again.
+
+pub mod check;
+pub mod counts;
+pub mod fault;
+pub mod ledger;
+pub mod load;
+pub mod metrics;
+pub mod recovery;
+pub mod rounds;
+pub mod setup;
+pub mod singles;
+pub mod soak;

@@ -1,0 +1,300 @@
+//! Connections to NATS: made in the background, kept, and shared by all that log in alike.
+
+mod client;
+mod error_hint;
+mod permission_error;
+mod settings;
+mod status;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::connection::State;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+pub use settings::{Auth, ConnectionSettings, Secret, Tls};
+
+use self::client::Login;
+use self::error_hint::ErrorHints;
+use self::permission_error::PermissionError;
+pub(super) use self::status::Status;
+use super::deadline::Deadline;
+use super::error::Error;
+use super::inbox::{Inbox, InboxPool};
+
+/// The longest pause between two attempts to connect: short, so that a server that is back is
+/// found soon, and long enough not to be a load on one that refuses the login.
+const RECONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// How often the server is asked whether it is there. A connection over which nothing comes any
+/// more counts as lost after two pings without an answer. With one attempt that meets the same dead
+/// node, that is eight seconds until another node of a cluster is asked.
+const PING_INTERVAL: Duration = Duration::from_millis(1500);
+
+/// How long one attempt to connect may take, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One connection to NATS. It is closed when the last holder drops it.
+#[derive(Debug)]
+pub struct Connection {
+    clients: watch::Receiver<Client>,
+    status: watch::Receiver<Status>,
+    events: Arc<watch::Sender<Status>>,
+    servers: String,
+    hints: ErrorHints,
+    inbox_pool: InboxPool,
+    /// Tells the client, which would go on trying to connect for ever, that nobody waits for it.
+    _wanted: Arc<()>,
+    _keeper: AbortOnDropHandle<()>,
+}
+
+impl Connection {
+    /// Starts to connect, and goes on trying in the background.
+    ///
+    /// # Errors
+    ///
+    /// The configuration key that cannot be used, and why.
+    async fn start(settings: &ConnectionSettings) -> Result<Self, (&'static str, String)> {
+        let (events, status) = watch::channel(Status::default());
+        let events = Arc::new(events);
+        let wanted = Arc::new(());
+        let login = Login {
+            settings: settings.clone(),
+            status: Arc::clone(&events),
+            wanted: Arc::downgrade(&wanted),
+        };
+        let (client, ended) = login.connect().await?;
+        let (sender, clients) = watch::channel(client);
+        let keeper = tokio::spawn(login.keep(sender, ended));
+        Ok(Self {
+            clients,
+            status,
+            events,
+            servers: settings.display_servers(),
+            hints: ErrorHints::new(settings),
+            inbox_pool: InboxPool::default(),
+            _wanted: wanted,
+            _keeper: AbortOnDropHandle::new(keeper),
+        })
+    }
+
+    /// The client of now. After it has ended, the connection has another one as soon as that is
+    /// connected.
+    pub(super) fn client(&self) -> Client {
+        self.clients.borrow().clone()
+    }
+
+    /// An inbox for the answers to requests with so many tokens; `None` if the client has ended.
+    pub(super) async fn open_inbox(&self, tokens: usize) -> Option<Inbox> {
+        self.inbox_pool
+            .open(self.client(), self.epoch(), tokens)
+            .await
+    }
+
+    /// An inbox for one answer, that is not pooled; `None` if the client has ended.
+    pub(super) async fn open_fresh_inbox(&self) -> Option<Inbox> {
+        Inbox::open_fresh(self.client(), self.epoch()).await
+    }
+
+    /// Takes back an inbox to which every answer has come.
+    pub(super) fn return_inbox(&self, inbox: Inbox) {
+        self.inbox_pool.put(inbox);
+    }
+
+    pub(super) fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Whether there is a connection now.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_up_by(&self.status.borrow())
+    }
+
+    fn is_up_by(&self, status: &Status) -> bool {
+        !status.ended && self.clients.borrow().connection_state() == State::Connected
+    }
+
+    /// Waits until there is a connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AccessDenied`] at once if the server refuses the login, [`Error::Unavailable`] if
+    /// there is no connection when the call must stop starting work.
+    pub(super) async fn ready(&self, bucket: &str, deadline: &Deadline) -> Result<(), Error> {
+        let mut status = self.status.clone();
+        let settled = timeout_at(
+            deadline.settle(),
+            // To look at the status by itself would deadlock: it is locked meanwhile.
+            status.wait_for(|status| self.is_up_by(status) || status.login_refused()),
+        );
+        let in_time = matches!(settled.await, Ok(Ok(_)));
+        if in_time && self.is_up() {
+            return self.hears(deadline).await;
+        }
+        Err(self.explain(bucket, deadline))
+    }
+
+    /// Makes sure that answers can be heard. If the server did not let them be when it was last
+    /// asked, it is asked again, by connecting anew, and not more often than after a lost
+    /// connection.
+    async fn hears(&self, deadline: &Deadline) -> Result<(), Error> {
+        let Some(deaf) = self.status.borrow().deaf.clone() else {
+            return Ok(());
+        };
+        let mut epoch = None;
+        self.events.send_if_modified(|status| {
+            // One of many callers does it.
+            let tried = status
+                .deaf
+                .as_mut()
+                .filter(|deaf| deaf.is_old(RECONNECT_MAX));
+            if let Some(deaf) = tried {
+                deaf.renew();
+                epoch = Some(status.epoch);
+            }
+            epoch.is_some()
+        });
+        let Some(epoch) = epoch else {
+            return Err(self.denied(&deaf));
+        };
+        let mut status = self.status.clone();
+        let anew = timeout_at(deadline.settle(), async {
+            self.client().force_reconnect().await.ok()?;
+            status.wait_for(|status| status.epoch > epoch).await.ok()?;
+            Some(())
+        });
+        match anew.await {
+            Ok(Some(())) => Ok(()),
+            _ => Err(self.denied(&deaf)),
+        }
+    }
+
+    /// What the server has refused since then of what this has to do with: an inbox, or a subject
+    /// that concerns it.
+    pub(super) fn refused(&self, since: Instant, concerns: impl Fn(&str) -> bool) -> Option<Error> {
+        let status = self.status.borrow();
+        let refusal = status.refusals.find(since, &concerns)?;
+        Some(self.denied(refusal))
+    }
+
+    /// Waits until the server has refused such a request.
+    pub(super) async fn until_refused(
+        &self,
+        since: Instant,
+        concerns: impl Fn(&str) -> bool,
+    ) -> Error {
+        let mut status = self.status.clone();
+        let refused = status.wait_for(|status| status.refusals.find(since, &concerns).is_some());
+        if let Ok(status) = refused.await
+            && let Some(refusal) = status.refusals.find(since, &concerns)
+        {
+            return self.denied(refusal);
+        }
+        // Without its client the connection has nothing more to say.
+        std::future::pending().await
+    }
+
+    /// Counts connects.
+    pub(super) fn epoch(&self) -> u64 {
+        self.status.borrow().epoch
+    }
+
+    /// Waits until the connection of this epoch has been lost and made again: what has not been
+    /// answered by then need not be waited for.
+    pub(super) async fn until_lost(&self, epoch: u64) {
+        let mut status = self.status.clone();
+        let lost = status.wait_for(|status| status.epoch > epoch);
+        if lost.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn denied(&self, refusal: &PermissionError) -> Error {
+        Error::AccessDenied {
+            server: self.servers.clone(),
+            reason: refusal.words().to_owned(),
+        }
+    }
+
+    /// Why there was no answer: the best that is known when a call's time is over.
+    pub(super) fn explain(&self, bucket: &str, deadline: &Deadline) -> Error {
+        let (stream, prefix) = (format!("KV_{bucket}"), format!("$KV.{bucket}."));
+        let is_about = |subject: &str| {
+            subject.contains(&prefix) || subject.split('.').any(|token| token == stream)
+        };
+        if let Some(refused) = self.refused(deadline.start(), is_about) {
+            return refused;
+        }
+        let status = self.status.borrow();
+        if status.login_refused() {
+            return Error::AccessDenied {
+                server: self.servers.clone(),
+                reason: self
+                    .hints
+                    .on(status.last_error.as_deref().unwrap_or_default()),
+            };
+        }
+        Error::Unavailable {
+            what: format!("NATS at {} did not answer in time", self.servers),
+            reason: self.down_reason(&status).unwrap_or_else(|| {
+                let complaint = status.complaint.as_ref();
+                match complaint.filter(|(when, _)| *when >= deadline.start()) {
+                    Some((_, words)) => format!("it complained: {words}"),
+                    None => "the connection is up, the server slow or without a leader".to_owned(),
+                }
+            }),
+        }
+    }
+
+    /// Why the connection is down, if it is.
+    #[must_use]
+    pub fn down(&self) -> Option<String> {
+        if self.is_up() {
+            return None;
+        }
+        let reason = self.down_reason(&self.status.borrow());
+        let reason = reason.unwrap_or_else(|| "not connected".to_owned());
+        Some(format!("NATS at {}: {reason}", self.servers))
+    }
+
+    fn down_reason(&self, status: &Status) -> Option<String> {
+        if status.connected {
+            return None;
+        }
+        Some(match &status.last_error {
+            Some(error) => format!("not connected: {}", self.hints.on(error)),
+            None => "not connected".to_owned(),
+        })
+    }
+}
+
+/// The connections in use, one for each [`ConnectionSettings`].
+#[derive(Debug, Default)]
+pub struct Connections {
+    shared: Mutex<HashMap<ConnectionSettings, Weak<Connection>>>,
+}
+
+impl Connections {
+    /// The connection of these settings: the one in use, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// The configuration key that cannot be used, and why. A server that is down is no error here.
+    pub async fn get(
+        &self,
+        settings: &ConnectionSettings,
+    ) -> Result<Arc<Connection>, (&'static str, String)> {
+        let mut shared = self.shared.lock().await;
+        shared.retain(|_, connection| connection.strong_count() > 0);
+        if let Some(connection) = shared.get(settings).and_then(Weak::upgrade) {
+            return Ok(connection);
+        }
+        let connection = Arc::new(Connection::start(settings).await?);
+        shared.insert(settings.clone(), Arc::downgrade(&connection));
+        Ok(connection)
+    }
+}

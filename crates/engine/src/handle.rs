@@ -1,0 +1,172 @@
+//! What the operations work on: one bucket's connection, key rules, limits and cached stream info.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_nats::jetstream::Context;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use super::concurrency::ConcurrencyLimit;
+use super::connection::Connection;
+use super::deadline::Deadline;
+use super::error::Error;
+use super::keys::KeyEncoding;
+use super::limits::Limits;
+use super::stream_info::{self, BucketSpec, StreamInfo};
+
+/// One bucket. Its stream info is fetched when it is first needed, and again when the stream no
+/// longer answers, so the bucket may be missing, deleted and created again meanwhile.
+#[derive(Debug)]
+pub(crate) struct BucketHandle {
+    connection: Arc<Connection>,
+    spec: BucketSpec,
+    encoding: KeyEncoding,
+    limits: Limits,
+    concurrency: Arc<ConcurrencyLimit>,
+    cached: RwLock<Option<Arc<StreamInfo>>>,
+    /// The last fetch of the stream info. Locked during a fetch, so that waiting calls share it.
+    last_fetch: Mutex<Option<Fetch>>,
+}
+
+#[derive(Debug)]
+struct Fetch {
+    begun: Instant,
+    outcome: Result<Arc<StreamInfo>, Error>,
+}
+
+impl BucketHandle {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        spec: BucketSpec,
+        encoding: KeyEncoding,
+        limits: Limits,
+        concurrency: Arc<ConcurrencyLimit>,
+    ) -> Self {
+        Self {
+            connection,
+            spec,
+            encoding,
+            limits,
+            concurrency,
+            cached: RwLock::default(),
+            last_fetch: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Waits until there is a connection to the server.
+    pub(crate) async fn ready(&self, deadline: &Deadline) -> Result<(), Error> {
+        self.connection.ready(&self.spec.name, deadline).await
+    }
+
+    /// Why there was no answer: the best that is known when a call's time is over.
+    pub(crate) fn explain(&self, deadline: &Deadline) -> Error {
+        self.connection.explain(&self.spec.name, deadline)
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// JetStream, to ask it about the bucket.
+    pub(crate) fn context(&self) -> Context {
+        stream_info::context(&self.connection, &self.spec)
+    }
+
+    pub(crate) fn encoding(&self) -> KeyEncoding {
+        self.encoding
+    }
+
+    pub(crate) fn concurrency(&self) -> &ConcurrencyLimit {
+        &self.concurrency
+    }
+
+    /// The stream info, cached or fetched now.
+    pub(crate) async fn stream_info(&self, deadline: &Deadline) -> Result<Arc<StreamInfo>, Error> {
+        match self.cached() {
+            Some(info) => Ok(info),
+            None => self.refresh_stream_info(None, deadline).await,
+        }
+    }
+
+    /// Fetches the stream info again, unless somebody has done so since `stale` was got.
+    pub(crate) async fn refresh_stream_info(
+        &self,
+        stale: Option<&Arc<StreamInfo>>,
+        deadline: &Deadline,
+    ) -> Result<Arc<StreamInfo>, Error> {
+        let asked = Instant::now();
+        let Ok(mut last) = timeout_at(deadline.settle(), self.last_fetch.lock()).await else {
+            return Err(self.explain(deadline));
+        };
+        if let Some(fetch) = &*last
+            && fetch.begun >= asked
+        {
+            return fetch.outcome.clone();
+        }
+        let cached = self.cached();
+        if let Some(info) = &cached
+            && stale.is_none_or(|stale| !Arc::ptr_eq(stale, info))
+        {
+            return Ok(Arc::clone(info));
+        }
+        let begun = Instant::now();
+        let outcome = stream_info::fetch(&self.connection, &self.spec, deadline)
+            .await
+            .map(|mut info| {
+                if let Some(before) = &cached {
+                    info.inherit(before);
+                }
+                Arc::new(info)
+            });
+        match &outcome {
+            Ok(info) => self.warn_of_differences(stale.map(Arc::as_ref), info),
+            // Says something of this call's time, and nothing of the bucket.
+            Err(Error::Unavailable { .. }) => return outcome,
+            Err(_) => {}
+        }
+        *self.cached.write().unwrap_or_else(PoisonError::into_inner) =
+            outcome.as_ref().ok().map(Arc::clone);
+        *last = Some(Fetch {
+            begun,
+            outcome: outcome.clone(),
+        });
+        outcome
+    }
+
+    /// Fetches the stream info from the server now.
+    pub(crate) async fn fetch_stream_info(
+        &self,
+        deadline: &Deadline,
+    ) -> Result<Arc<StreamInfo>, Error> {
+        let cached = self.cached();
+        self.refresh_stream_info(cached.as_ref(), deadline).await
+    }
+
+    /// A bucket that exists is used as it is; whoever set other values on the link should know,
+    /// once.
+    fn warn_of_differences(&self, before: Option<&StreamInfo>, now: &StreamInfo) {
+        let known = before.map_or("", |info| info.differences.as_str());
+        if !now.differences.is_empty() && now.differences != known {
+            tracing::warn!(
+                bucket = self.spec.name,
+                differences = now.differences,
+                "the bucket exists with other settings than the link names; it is used as it is"
+            );
+        }
+    }
+
+    fn cached(&self) -> Option<Arc<StreamInfo>> {
+        self.cached
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

@@ -1,0 +1,111 @@
+//! The last messages of some keys: single keys by their leader, which has every write that was
+//! acknowledged.
+//!
+//! A direct get may be answered by a replica that lags, or by a mirror: a server lets a mirror of the
+//! bucket in its domain answer too. So who must read what was written asks the leader, whatever the
+//! number of replicas was when the bucket was last looked at.
+
+use bytes::Bytes;
+
+use super::one_by_one::{Reader, Reads};
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::handle::BucketHandle;
+use crate::message::Stored;
+use crate::pipeline;
+use crate::stream_info::ReadPath;
+
+/// The key's value, as the leader has it.
+pub(crate) async fn read_leader(
+    bucket: &BucketHandle,
+    key: &str,
+    deadline: &Deadline,
+) -> Result<Option<Bytes>, Error> {
+    let encoded = bucket.encoding().encode(key)?;
+    let last = read_one(bucket, &encoded, ReadPath::Leader, deadline).await?;
+    let value = last.and_then(Stored::into_value);
+    let size = value.as_ref().map_or(0, Bytes::len);
+    bucket.limits().check_bytes(key.len() + size)?;
+    Ok(value)
+}
+
+/// Whether the key has a value. The value comes along: the server has no request for less.
+pub(crate) async fn exists(
+    bucket: &BucketHandle,
+    key: &str,
+    deadline: &Deadline,
+) -> Result<bool, Error> {
+    let encoded = bucket.encoding().encode(key)?;
+    let last = read_one(bucket, &encoded, ReadPath::Leader, deadline).await?;
+    Ok(last.and_then(Stored::into_value).is_some())
+}
+
+/// The last message of a key, as it stands in the bucket.
+pub(crate) async fn read_one(
+    bucket: &BucketHandle,
+    encoded: &str,
+    path: ReadPath,
+    deadline: &Deadline,
+) -> Result<Option<Stored>, Error> {
+    let mut one = One {
+        encoded,
+        last: None,
+    };
+    let mut reads = Reads::new(&mut one, vec![0], Some(path));
+    pipeline::run(bucket, &mut reads, deadline).await?;
+    Ok(one.last)
+}
+
+struct One<'a> {
+    encoded: &'a str,
+    last: Option<Stored>,
+}
+
+impl Reader for One<'_> {
+    fn key(&self, _index: usize) -> &str {
+        self.encoded
+    }
+
+    fn take(&mut self, _index: usize, last: Option<Stored>) -> Result<(), Error> {
+        self.last = last;
+        Ok(())
+    }
+}
+
+/// Where the last message of each key stands, as it stands in the bucket, 0 for a key without one;
+/// and how many bytes of values came along.
+pub(crate) async fn revisions(
+    bucket: &BucketHandle,
+    encoded: &[&str],
+    deadline: &Deadline,
+) -> Result<(Vec<u64>, usize), Error> {
+    let mut places = Places {
+        encoded,
+        revisions: vec![0; encoded.len()],
+        bytes: 0,
+    };
+    let all = (0..encoded.len()).collect();
+    let mut reads = Reads::new(&mut places, all, None);
+    pipeline::run(bucket, &mut reads, deadline).await?;
+    Ok((places.revisions, places.bytes))
+}
+
+struct Places<'a> {
+    encoded: &'a [&'a str],
+    revisions: Vec<u64>,
+    bytes: usize,
+}
+
+impl Reader for Places<'_> {
+    fn key(&self, index: usize) -> &str {
+        self.encoded[index]
+    }
+
+    fn take(&mut self, index: usize, last: Option<Stored>) -> Result<(), Error> {
+        if let Some(last) = last {
+            self.revisions[index] = last.revision();
+            self.bytes += last.size();
+        }
+        Ok(())
+    }
+}

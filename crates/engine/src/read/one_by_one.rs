@@ -1,0 +1,224 @@
+//! One request for each key: by direct get (ADR-31), or through the stream's leader.
+
+use std::ops::ControlFlow;
+
+use async_nats::jetstream::stream::RawMessage;
+use async_nats::jetstream::{self, ErrorCode};
+use async_nats::{Message, StatusCode};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::message::{Stored, is_stored, is_transient, unparsable};
+use crate::pipeline::{Answer, Operation, Request};
+use crate::stream_info::{ReadPath, StreamInfo};
+use crate::tuning;
+
+/// Keys that are read, and what becomes of what they hold.
+pub(super) trait Reader {
+    /// The key as it stands in the bucket.
+    fn key(&self, index: usize) -> &str;
+
+    /// Takes a key's last message; `None`: it has none.
+    ///
+    /// # Errors
+    ///
+    /// The answer is over a limit.
+    fn take(&mut self, index: usize, last: Option<Stored>) -> Result<(), Error>;
+}
+
+/// Reads of some of a reader's keys.
+pub(super) struct Reads<'r, R> {
+    reader: &'r mut R,
+    /// Which of the reader's keys each item is.
+    items: Vec<usize>,
+    /// `None`: the bucket's own.
+    path: Option<ReadPath>,
+    /// How many connections have been lost while some of the keys were being read.
+    losses: usize,
+    /// The mean size of the values that have come: what an unanswered read is taken to weigh.
+    bytes_seen: usize,
+    values_seen: usize,
+}
+
+impl<'r, R: Reader> Reads<'r, R> {
+    pub(super) fn new(reader: &'r mut R, items: Vec<usize>, path: Option<ReadPath>) -> Self {
+        Self {
+            reader,
+            items,
+            path,
+            losses: 0,
+            bytes_seen: 0,
+            values_seen: 0,
+        }
+    }
+
+    /// The same after so many connections were lost.
+    pub(super) fn after_losses(self, losses: usize) -> Self {
+        Self { losses, ..self }
+    }
+
+    /// If the connection is lost again and again, it may be for what is read.
+    fn path(&self, info: &StreamInfo) -> ReadPath {
+        match self.path {
+            Some(path) => path,
+            None if self.losses >= tuning::LOSSES => ReadPath::Leader,
+            None => info.path(),
+        }
+    }
+
+    /// Takes a message as the leader gives it, whose headers no client has parsed.
+    fn raw(&mut self, item: usize, raw: RawMessage, info: &StreamInfo) -> Answer {
+        if self.losses >= tuning::LOSSES
+            && let Some(why) = unparsable(&raw)
+        {
+            info.read_through_leader(&why);
+        }
+        match Stored::try_from(raw) {
+            Ok(stored) => self.found(item, stored),
+            Err(error) => unreadable(&error),
+        }
+    }
+
+    fn found(&mut self, item: usize, stored: Stored) -> Answer {
+        self.bytes_seen += stored.size();
+        self.values_seen += 1;
+        self.take(item, Some(stored))
+    }
+
+    fn missing(&mut self, item: usize) -> Answer {
+        self.take(item, None)
+    }
+
+    fn take(&mut self, item: usize, last: Option<Stored>) -> Answer {
+        match self.reader.take(self.items[item], last) {
+            Ok(()) => Answer::Done,
+            Err(error) => Answer::Failed(error),
+        }
+    }
+}
+
+/// The request of `$JS.API.STREAM.MSG.GET`.
+#[derive(Serialize)]
+struct LastBySubject<'a> {
+    last_by_subj: &'a str,
+}
+
+/// Its answer.
+#[derive(Deserialize)]
+struct LeaderAnswer {
+    message: Option<RawMessage>,
+    error: Option<jetstream::Error>,
+}
+
+impl<R: Reader> Operation for Reads<'_, R> {
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn weight(&self, _item: usize) -> usize {
+        self.bytes_seen
+            .checked_div(self.values_seen)
+            .unwrap_or(tuning::UNSEEN_VALUE_BYTES)
+    }
+
+    fn request(&self, item: usize, info: &StreamInfo) -> Request {
+        let StreamInfo {
+            api_prefix,
+            stream,
+            read_prefix,
+            ..
+        } = info;
+        let key = self.reader.key(self.items[item]);
+        let by_leader = |api_prefix: &str, stream: &str| {
+            let last_by_subj = &format!("{read_prefix}{key}");
+            let request = serde_json::to_vec(&LastBySubject { last_by_subj });
+            (
+                format!("{api_prefix}.STREAM.MSG.GET.{stream}"),
+                request.unwrap_or_default().into(),
+            )
+        };
+        let (subject, payload) = match self.path(info) {
+            ReadPath::Direct => (
+                format!("{api_prefix}.DIRECT.GET.{stream}.{read_prefix}{key}"),
+                Bytes::new(),
+            ),
+            ReadPath::Leader => by_leader(api_prefix, stream),
+            ReadPath::Origin => by_leader(&info.write_api_prefix, &info.write_stream),
+        };
+        Request {
+            subject,
+            headers: None,
+            payload,
+        }
+    }
+
+    fn groups(&self, _item: usize, _opened: &StreamInfo) -> bool {
+        false
+    }
+
+    fn is_done(&self, _message: &Message, _opened: &StreamInfo) -> bool {
+        false
+    }
+
+    fn answer(&mut self, item: usize, mut message: Message, info: &StreamInfo) -> Answer {
+        if is_stored(&message)
+            && let Some(headers) = message.headers.take()
+        {
+            return self.found(item, Stored::direct(headers, message.payload));
+        }
+        match message.status {
+            Some(StatusCode::NOT_FOUND) => return self.missing(item),
+            Some(status) => {
+                return Answer::Failed(Error::Refused {
+                    what: "a read",
+                    reason: format!("{status} {}", message.description.unwrap_or_default()),
+                });
+            }
+            None => {}
+        }
+        match serde_json::from_slice(&message.payload) {
+            Ok(LeaderAnswer {
+                message: Some(raw), ..
+            }) => self.raw(item, raw, info),
+            Ok(LeaderAnswer {
+                error: Some(error), ..
+            }) => match error.error_code() {
+                ErrorCode::NO_MESSAGE_FOUND => self.missing(item),
+                ErrorCode::STREAM_NOT_FOUND => Answer::Gone,
+                _ if is_transient(&error) => Answer::Again,
+                _ => Answer::Failed(Error::Refused {
+                    what: "a read",
+                    reason: error.to_string(),
+                }),
+            },
+            Ok(_) => unreadable(&"it is empty"),
+            Err(error) => unreadable(&error),
+        }
+    }
+
+    fn connection_lost(&mut self) {
+        self.losses += 1;
+    }
+
+    fn repeatable(&self, _item: usize, _sent: Instant, _opened: &StreamInfo) -> bool {
+        true
+    }
+
+    fn unanswered(&self, why: Error) -> Error {
+        why
+    }
+
+    /// One key that cannot be read makes the answer an error.
+    fn failed(&mut self, _item: usize, error: Error) -> ControlFlow<Error> {
+        ControlFlow::Break(error)
+    }
+}
+
+fn unreadable(why: &dyn std::fmt::Display) -> Answer {
+    Answer::Failed(Error::Refused {
+        what: "a read",
+        reason: format!("its answer cannot be read: {why}"),
+    })
+}

@@ -1,0 +1,352 @@
+//! Setting and deleting keys: one publish each, with the server's acknowledgement.
+
+mod dedupe;
+
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_nats::Message;
+use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
+use async_nats::jetstream::ErrorCode;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::deadline::Deadline;
+use super::error::Error;
+use super::handle::BucketHandle;
+use super::keys::shorten;
+use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_conflict, is_transient};
+use super::pipeline::{self, Operation, Request};
+use super::stream_info::StreamInfo;
+use super::tuning;
+use dedupe::{Write, distinct};
+
+/// What the header block may add to a value: the status line, one `Nats-Msg-Id`, and the operation
+/// of a delete.
+const HEADER_ROOM: usize = 96;
+
+/// What the revision that a write expects adds to that.
+const EXPECTED_ROOM: usize = 64;
+
+pub(super) async fn set_many(
+    bucket: &BucketHandle,
+    entries: Vec<(String, Bytes)>,
+    deadline: &Deadline,
+) -> Result<(), Error> {
+    let limits = bucket.limits();
+    limits.check_keys(entries.len())?;
+    limits.check_bytes(
+        entries
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum(),
+    )?;
+    let entries = entries.into_iter().map(|(key, value)| (key, Some(value)));
+    let items = distinct(bucket.encoding(), entries).await?;
+    let mut writes = Writes::new("set", items);
+    writes.check_sizes(bucket, deadline).await?;
+    writes.run(bucket, deadline).await
+}
+
+/// What became of a write that expects a revision.
+pub(super) enum Replaced {
+    /// It is the key's last message, and of this revision.
+    Yes(u64),
+    /// The key's last message is another one than expected. It may be the write itself, which has
+    /// this id: while a node has not noticed that it no longer leads, a cluster hands a write to it
+    /// and to the new leader, and one refuses it for what the other has carried out.
+    No(String),
+    /// The same; and as this write was sent more than once, another one may also have come after it.
+    Unclear(String),
+}
+
+/// Sets a key, if its last message is still that of the revision `expected` (0: there is none).
+pub(super) async fn replace(
+    bucket: &BucketHandle,
+    key: &str,
+    value: Bytes,
+    expected: u64,
+    deadline: &Deadline,
+) -> Result<Replaced, Error> {
+    let write = Write::new(bucket.encoding(), key.to_owned(), Some(value))?;
+    let mut writes = Writes::new("set", vec![write]);
+    writes.expected = Some(expected);
+    writes.check_sizes(bucket, deadline).await?;
+    pipeline::run(bucket, &mut writes, deadline).await?;
+    if let Some(cause) = writes.failures.cause {
+        return Err(cause);
+    }
+    Ok(match writes.revision {
+        Some(revision) => Replaced::Yes(revision),
+        None if writes.repeated.load(Ordering::Relaxed) => Replaced::Unclear(writes.id(0)),
+        None => Replaced::No(writes.id(0)),
+    })
+}
+
+pub(super) async fn delete_many(
+    bucket: &BucketHandle,
+    keys: Vec<String>,
+    deadline: &Deadline,
+) -> Result<(), Error> {
+    let limits = bucket.limits();
+    limits.check_keys(keys.len())?;
+    limits.check_bytes(keys.iter().map(String::len).sum())?;
+    let entries = keys.into_iter().map(|key| (key, None));
+    let items = distinct(bucket.encoding(), entries).await?;
+    Writes::new("deleted", items).run(bucket, deadline).await
+}
+
+/// What the ids of a batch's writes begin with: of a process what is random in its unique ids, 60
+/// bits, and a number. A unique id for each batch would be twice as long, and the server looks through
+/// a message's headers some twenty times.
+fn batch_id() -> String {
+    static PROCESS: LazyLock<String> = LazyLock::new(|| nuid::next().chars().take(10).collect());
+    static BATCHES: AtomicU64 = AtomicU64::new(0);
+    let batch = BATCHES.fetch_add(1, Ordering::Relaxed);
+    format!("{}{batch:x}.", *PROCESS)
+}
+
+/// The writes of one batch: one for each distinct key.
+struct Writes {
+    verb: &'static str,
+    /// With the write's place it is the `Nats-Msg-Id`, by which the server knows a second copy.
+    batch_id: String,
+    max_payload: usize,
+    /// The revision that the last message of the key has to have.
+    expected: Option<u64>,
+    /// The revision of what was written last.
+    revision: Option<u64>,
+    /// Whether a write that may have been carried out, or has been by another node than answered,
+    /// was sent again.
+    repeated: AtomicBool,
+    items: Vec<Write>,
+    failures: Failures,
+}
+
+#[derive(Default)]
+struct Failures {
+    count: usize,
+    named: Vec<String>,
+    cause: Option<Error>,
+}
+
+impl Writes {
+    /// Writes of distinct keys.
+    fn new(verb: &'static str, items: Vec<Write>) -> Self {
+        Self {
+            verb,
+            batch_id: batch_id(),
+            max_payload: usize::MAX,
+            expected: None,
+            revision: None,
+            repeated: AtomicBool::new(false),
+            items,
+            failures: Failures::default(),
+        }
+    }
+
+    /// Refuses, before anything is written, a value that the server or the bucket cannot take.
+    async fn check_sizes(
+        &mut self,
+        bucket: &BucketHandle,
+        deadline: &Deadline,
+    ) -> Result<(), Error> {
+        let Some(largest) = self.items.iter().max_by_key(|write| write.size()) else {
+            return Ok(());
+        };
+        let size = largest.size();
+        let too_large = |limit, max| {
+            Err(Error::ValueTooLarge {
+                key: shorten(&largest.key),
+                size,
+                limit,
+                max,
+            })
+        };
+        let mut info = bucket.stream_info(deadline).await?;
+        if info.max_message.is_some_and(|max| size > max) {
+            // The bucket may have been changed since it was looked at.
+            info = bucket.refresh_stream_info(Some(&info), deadline).await?;
+        }
+        if let Some(max) = info.max_message.filter(|&max| size > max) {
+            return too_large("the bucket's max_value_size", max);
+        }
+        self.max_payload = bucket.connection().client().max_payload();
+        if size > self.max_payload {
+            return too_large("the server's max_payload", self.max_payload);
+        }
+        Ok(())
+    }
+
+    async fn run(mut self, bucket: &BucketHandle, deadline: &Deadline) -> Result<(), Error> {
+        if self.items.is_empty() {
+            return Ok(());
+        }
+        let info = bucket.stream_info(deadline).await?;
+        // It may have been changed since it was looked at.
+        if !info.takes_writes
+            && !bucket
+                .refresh_stream_info(Some(&info), deadline)
+                .await?
+                .takes_writes
+        {
+            let bucket = bucket.name().to_owned();
+            return Err(Error::ReadOnly { bucket });
+        }
+        pipeline::run(bucket, &mut self, deadline).await?;
+        match self.failures.cause {
+            None => Ok(()),
+            Some(cause) => Err(Error::Partial {
+                failed: self.failures.count,
+                total: self.items.len(),
+                verb: self.verb,
+                keys: self.failures.named.join(", "),
+                cause: Box::new(cause),
+            }),
+        }
+    }
+
+    /// Whether the write has an id by which the server knows it again.
+    ///
+    /// The server counts headers as part of the message, so a value at the very limit of the
+    /// server or the bucket only fits without one, as does a delete in a bucket for tiny values.
+    fn has_id(&self, item: usize, info: &StreamInfo) -> bool {
+        let max = info
+            .max_message
+            .map_or(self.max_payload, |max| max.min(self.max_payload));
+        let expected = self.expected.map_or(0, |_| EXPECTED_ROOM);
+        self.weight(item) + HEADER_ROOM + expected <= max
+    }
+
+    fn id(&self, item: usize) -> String {
+        format!("{}{item}", self.batch_id)
+    }
+}
+
+impl Operation for Writes {
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn weight(&self, item: usize) -> usize {
+        self.items[item].size()
+    }
+
+    fn request(&self, item: usize, info: &StreamInfo) -> Request {
+        let write = &self.items[item];
+        let mut headers = HeaderMap::new();
+        if self.has_id(item, info) {
+            headers.insert(NATS_MESSAGE_ID, self.id(item));
+        }
+        if let Some(expected) = self.expected {
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+        }
+        if write.value.is_none() {
+            headers.insert(KV_OPERATION, KV_DELETE);
+        }
+        let encoded = write.encoded.as_ref().unwrap_or(&write.key);
+        Request {
+            subject: format!("{}{encoded}", info.write_prefix),
+            headers: (!headers.is_empty()).then_some(headers),
+            payload: write.value.clone().unwrap_or_default(),
+        }
+    }
+
+    /// What else is in its group may have to be sent again on its account, so the bucket has to know
+    /// it again for longer than a group takes.
+    fn groups(&self, item: usize, info: &StreamInfo) -> bool {
+        self.has_id(item, info) && info.duplicate_window >= tuning::GROUP_DUPLICATE_WINDOW
+    }
+
+    fn is_done(&self, message: &Message, info: &StreamInfo) -> bool {
+        serde_json::from_slice(&message.payload)
+            .is_ok_and(|answer: Acknowledgement<'_>| answer.is_of(&info.write_stream))
+    }
+
+    fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> pipeline::Answer {
+        let answer: Acknowledgement<'_> = match serde_json::from_slice(&message.payload) {
+            Ok(answer) => answer,
+            Err(error) => return not_acknowledged(&error),
+        };
+        if answer.is_of(&info.write_stream) {
+            self.revision = Some(answer.seq);
+            return pipeline::Answer::Done;
+        }
+        match answer.error {
+            None => not_acknowledged(&format_args!("it is of stream {:?}", answer.stream)),
+            Some(error) if is_transient(&error) => {
+                // While a node has not noticed that it no longer leads, a cluster hands a write to
+                // it and to the new leader: one refuses it, the other carries it out.
+                self.repeated.store(true, Ordering::Relaxed);
+                pipeline::Answer::Again
+            }
+            Some(error) if self.expected.is_some() && is_conflict(&error) => pipeline::Answer::Done,
+            Some(error) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
+                let size = self.weight(item);
+                if let Some(max) = info.max_message.filter(|&max| size > max) {
+                    return pipeline::Answer::Failed(Error::ValueTooLarge {
+                        key: shorten(&self.items[item].key),
+                        size,
+                        limit: "the bucket's max_value_size",
+                        max,
+                    });
+                }
+                pipeline::Answer::Outdated(Error::Refused {
+                    what: "a write",
+                    reason: format!(
+                        "{error}; the bucket's max_value_size counts a message's headers, of which \
+                         a delete has some 40 bytes"
+                    ),
+                })
+            }
+            Some(error) => pipeline::Answer::Failed(Error::Refused {
+                what: "a write",
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn unanswered(&self, why: Error) -> Error {
+        match why {
+            Error::Unavailable { what, reason } => Error::Unavailable {
+                what: format!(
+                    "a write was sent and not acknowledged, so it may or may not be in the bucket: \
+                     {what}"
+                ),
+                reason,
+            },
+            // Of an inbox: what was written could not be acknowledged.
+            Error::AccessDenied { server, reason } => Error::AccessDenied {
+                server,
+                reason: format!("{reason}; a write that was sent may or may not be in the bucket"),
+            },
+            why => why,
+        }
+    }
+
+    /// A write is repeated only while the server would know it again, or it could be applied
+    /// twice, and over somebody else's newer value.
+    fn repeatable(&self, item: usize, sent: Instant, info: &StreamInfo) -> bool {
+        let repeatable = self.has_id(item, info) && sent.elapsed() < info.duplicate_window / 2;
+        self.repeated.fetch_or(repeatable, Ordering::Relaxed);
+        repeatable
+    }
+
+    fn failed(&mut self, item: usize, error: Error) -> ControlFlow<Error> {
+        self.failures.count += 1;
+        if self.failures.named.len() < tuning::NAMED_KEYS {
+            let key = shorten(&self.items[item].key);
+            self.failures.named.push(format!("{key:?}"));
+        }
+        self.failures.cause.get_or_insert(error);
+        ControlFlow::Continue(())
+    }
+}
+
+fn not_acknowledged(why: &dyn std::fmt::Display) -> pipeline::Answer {
+    pipeline::Answer::Failed(Error::Refused {
+        what: "a write",
+        reason: format!("the answer is no acknowledgement: {why}"),
+    })
+}

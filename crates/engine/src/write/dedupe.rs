@@ -1,0 +1,69 @@
+//! What a batch writes: the last that was given of each key.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::concurrency::yield_periodically;
+use crate::error::Error;
+use crate::keys::KeyEncoding;
+
+/// A key that is set or deleted.
+pub(super) struct Write {
+    pub(super) key: String,
+    /// The key as it stands in the bucket, if that is something else.
+    pub(super) encoded: Option<String>,
+    /// `None` deletes.
+    pub(super) value: Option<Bytes>,
+}
+
+impl Write {
+    pub(super) fn new(
+        encoding: KeyEncoding,
+        key: String,
+        value: Option<Bytes>,
+    ) -> Result<Self, Error> {
+        let encoded = match encoding.encode(&key)? {
+            Cow::Borrowed(encoded) if encoded == key => None,
+            encoded => Some(encoded.into_owned()),
+        };
+        Ok(Self {
+            key,
+            encoded,
+            value,
+        })
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.value.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+/// The writes of these keys: the last one of each.
+pub(super) async fn distinct(
+    encoding: KeyEncoding,
+    entries: impl ExactSizeIterator<Item = (String, Option<Bytes>)>,
+) -> Result<Vec<Write>, Error> {
+    let mut writes = Vec::with_capacity(entries.len());
+    for (place, (key, value)) in entries.enumerate() {
+        yield_periodically(place).await;
+        writes.push(Write::new(encoding, key, value)?);
+    }
+    let mut last = HashMap::with_capacity(writes.len());
+    for (place, write) in writes.iter().enumerate() {
+        yield_periodically(place).await;
+        last.insert(write.key.as_str(), place);
+    }
+    if last.len() < writes.len() {
+        let mut kept: Vec<usize> = last.into_values().collect();
+        kept.sort_unstable();
+        let mut kept = kept.into_iter().peekable();
+        let mut place = 0;
+        writes.retain(|_| {
+            place += 1;
+            kept.next_if_eq(&(place - 1)).is_some()
+        });
+    }
+    Ok(writes)
+}

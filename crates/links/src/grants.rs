@@ -1,0 +1,317 @@
+//! Which bucket a call reaches: the links of this provider, by caller and name.
+//!
+//! A caller reaches the buckets that its own links grant, and nothing else, whatever it puts in a
+//! name or a key.
+
+mod link;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tracing::{error, info};
+
+pub use link::Link;
+
+use crate::settings::{ConfigError, LinkSettings, RawSettings};
+use eventual_batch_engine::{Bucket, Connections};
+
+/// The link name of a call that names none.
+pub const DEFAULT_LINK: &str = "default";
+
+/// Whose configuration the defaults are.
+const PROVIDER: &str = "the provider";
+
+/// Why a call reaches no bucket.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The call names no caller.
+    #[error("the call has no `source-id` header, so it belongs to no link")]
+    NoSource,
+    /// There is no such link.
+    #[error(
+        "there is no link named {link:?} from {caller:?} to this provider; add one with `wash link put`"
+    )]
+    NotLinked {
+        /// The calling component.
+        caller: String,
+        /// The link's name.
+        link: String,
+    },
+    /// There is such a link, with a configuration that cannot be used.
+    #[error("link {link:?} from {caller:?} was refused: {reason}")]
+    Refused {
+        /// The calling component.
+        caller: String,
+        /// The link's name.
+        link: String,
+        /// What is wrong with its configuration.
+        reason: String,
+    },
+    /// The name is none that the link grants.
+    #[error(
+        "link {link:?} grants no bucket named {name:?}; use `default` for the link's bucket, or add \
+         the name to the link's `buckets`"
+    )]
+    NotGranted {
+        /// The link's name.
+        link: String,
+        /// The name in the call.
+        name: String,
+    },
+}
+
+/// A bucket that a call may use, and the link that says how.
+#[derive(Debug)]
+pub struct Grant {
+    /// The link that grants it.
+    pub link: Arc<Link>,
+    /// The bucket.
+    pub bucket: Arc<Bucket>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Ready(Arc<Link>),
+    Refused(ConfigError),
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// What the link was put with, to read it again when the provider's configuration changes.
+    values: RawSettings,
+    state: State,
+}
+
+/// One caller's links by name.
+type OfCaller = HashMap<String, Entry>;
+
+/// All links of this provider.
+#[derive(Debug)]
+pub struct Links {
+    connections: Connections,
+    default_timeout: Duration,
+    by_caller: RwLock<HashMap<String, OfCaller>>,
+    /// The provider's own configuration; held while links change, so that they change one by one.
+    provider: Mutex<RawSettings>,
+}
+
+impl Links {
+    /// No links yet. `default_timeout` is for links that set no `timeout`.
+    #[must_use]
+    pub fn new(provider: RawSettings, default_timeout: Duration) -> Self {
+        provider.warn_of_unknown_keys(PROVIDER);
+        Self {
+            connections: Connections::default(),
+            default_timeout,
+            by_caller: RwLock::default(),
+            provider: Mutex::new(provider),
+        }
+    }
+
+    /// Adds a link, or puts it in the place of the one of the same caller and name. Calls under way
+    /// end on the one they began with.
+    ///
+    /// # Errors
+    ///
+    /// A configuration that cannot be used. The link is kept as refused, so that its calls are
+    /// answered with the reason.
+    pub async fn put(
+        &self,
+        caller: &str,
+        name: &str,
+        values: RawSettings,
+    ) -> Result<(), ConfigError> {
+        values.warn_of_unknown_keys(&format!("link {name:?} from {caller:?}"));
+        let provider = self.provider.lock().await;
+        let made = self.make(caller, name, &values, &provider).await;
+        let (state, outcome) = match made {
+            Ok(link) => (State::Ready(Arc::new(link)), Ok(())),
+            Err(error) => (State::Refused(error.clone()), Err(error)),
+        };
+        self.insert(caller, name, Entry { values, state });
+        outcome
+    }
+
+    /// Keeps a link as refused whose values cannot even be read.
+    pub async fn refuse(&self, caller: &str, name: &str, error: ConfigError) {
+        let _one_by_one = self.provider.lock().await;
+        let entry = Entry {
+            values: RawSettings::default(),
+            state: State::Refused(error),
+        };
+        self.insert(caller, name, entry);
+    }
+
+    fn insert(&self, caller: &str, name: &str, entry: Entry) {
+        self.write()
+            .entry(caller.to_owned())
+            .or_default()
+            .insert(name.to_owned(), entry);
+    }
+
+    /// Removes one link. Calls under way on it are finished.
+    pub async fn remove(&self, caller: &str, name: &str) {
+        let _one_by_one = self.provider.lock().await;
+        let mut by_caller = self.write();
+        if let Some(links) = by_caller.get_mut(caller) {
+            links.remove(name);
+            if links.is_empty() {
+                by_caller.remove(caller);
+            }
+        }
+    }
+
+    /// Takes a new configuration of the provider, and reads every link again with it. A link that
+    /// it would break stays as it was.
+    pub async fn update_provider(&self, config: HashMap<String, String>) {
+        let mut provider = self.provider.lock().await;
+        let updated = provider.with_config(config);
+        updated.warn_of_unknown_keys(PROVIDER);
+        let links: Vec<(String, String, RawSettings)> = self
+            .read()
+            .iter()
+            .flat_map(|(caller, links)| {
+                links
+                    .iter()
+                    .map(|(name, entry)| (caller.clone(), name.clone(), entry.values.clone()))
+            })
+            .collect();
+        for (caller, name, values) in links {
+            match self.make(&caller, &name, &values, &updated).await {
+                Ok(link) => {
+                    if let Some(entry) = self
+                        .write()
+                        .get_mut(&caller)
+                        .and_then(|links| links.get_mut(&name))
+                    {
+                        entry.state = State::Ready(Arc::new(link));
+                    }
+                }
+                Err(error) => error!(
+                    source = caller,
+                    link = name,
+                    %error,
+                    "the provider's new configuration does not go with this link, which stays as it was"
+                ),
+            }
+        }
+        *provider = updated;
+        info!("took a new configuration of the provider");
+    }
+
+    /// The bucket that a call by `caller` over the link `link` means by `name`.
+    ///
+    /// # Errors
+    ///
+    /// There is no such link, it was refused, or it does not grant that name.
+    pub fn resolve(&self, caller: &str, link: &str, name: &str) -> Result<Grant, LinkError> {
+        let by_caller = self.read();
+        let links = by_caller.get(caller);
+        let entry = |name: &str| links.and_then(|links| links.get(name));
+        let own = entry(link).ok_or_else(|| LinkError::NotLinked {
+            caller: shorten(caller),
+            link: shorten(link),
+        })?;
+        let own = ready(caller, link, own)?;
+        if own.is_own_name(name) {
+            return Ok(Grant {
+                bucket: Arc::clone(own.bucket()),
+                link: own,
+            });
+        }
+        if let Some(other) = entry(name) {
+            let other = ready(caller, name, other)?;
+            return Ok(Grant {
+                bucket: Arc::clone(other.bucket()),
+                link: other,
+            });
+        }
+        match own.granted(name) {
+            Some(bucket) => Ok(Grant {
+                bucket: Arc::clone(bucket),
+                link: own,
+            }),
+            None => Err(LinkError::NotGranted {
+                link: link.to_owned(),
+                name: shorten(name),
+            }),
+        }
+    }
+
+    /// What keeps links from working now: one sentence for each.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let by_caller = self.read();
+        let mut troubles: Vec<String> = by_caller
+            .iter()
+            .flat_map(|(caller, links)| {
+                links.iter().map(move |(name, entry)| (caller, name, entry))
+            })
+            .filter_map(|(caller, name, entry)| match &entry.state {
+                State::Ready(link) => link
+                    .connection()
+                    .down()
+                    .map(|reason| format!("link {name:?} from {caller:?}: {reason}")),
+                // The operator's mistake is in the log and in every answer. The provider is well.
+                State::Refused(_) => None,
+            })
+            .collect();
+        troubles.sort_unstable();
+        troubles
+    }
+
+    async fn make(
+        &self,
+        caller: &str,
+        name: &str,
+        values: &RawSettings,
+        provider: &RawSettings,
+    ) -> Result<Link, ConfigError> {
+        let settings = LinkSettings::read(values, provider, self.default_timeout)?;
+        let connection = self.connections.get(&settings.connection).await;
+        let connection = connection.map_err(|(key, reason)| ConfigError::unusable(key, reason))?;
+        info!(
+            source = caller,
+            link = name,
+            bucket = settings.bucket.name,
+            servers = settings.connection.display_servers(),
+            "linked"
+        );
+        Ok(Link::new(name, settings, connection))
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, OfCaller>> {
+        self.by_caller
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, OfCaller>> {
+        self.by_caller
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A name out of a call, as it may stand in an error or the log: whole, unless it is so long that
+/// it is none.
+pub(crate) fn shorten(name: &str) -> String {
+    const SHOWN: usize = 256;
+    match name.char_indices().nth(SHOWN) {
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}…", &name[..end]),
+    }
+}
+
+fn ready(caller: &str, name: &str, entry: &Entry) -> Result<Arc<Link>, LinkError> {
+    match &entry.state {
+        State::Ready(link) => Ok(Arc::clone(link)),
+        State::Refused(error) => Err(LinkError::Refused {
+            caller: caller.to_owned(),
+            link: name.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}

@@ -1,0 +1,75 @@
+//! One link: its bucket, the further ones it grants, and how long a call may take.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::DEFAULT_LINK;
+use crate::settings::LinkSettings;
+use eventual_batch_engine::{Bucket, ConcurrencyLimit, Connection};
+
+/// A link whose configuration is in order.
+#[derive(Debug)]
+pub struct Link {
+    name: String,
+    connection: Arc<Connection>,
+    bucket: Arc<Bucket>,
+    granted: HashMap<String, Arc<Bucket>>,
+    timeout: Duration,
+}
+
+impl Link {
+    pub(super) fn new(name: &str, settings: LinkSettings, connection: Arc<Connection>) -> Self {
+        let slots = Arc::new(ConcurrencyLimit::new(settings.limits.max_concurrency));
+        let bucket = |spec| {
+            Arc::new(Bucket::new(
+                Arc::clone(&connection),
+                spec,
+                settings.key_encoding,
+                settings.limits,
+                Arc::clone(&slots),
+            ))
+        };
+        Self {
+            name: name.to_owned(),
+            bucket: bucket(settings.bucket),
+            granted: settings
+                .buckets
+                .into_iter()
+                .map(|(alias, spec)| (alias, bucket(spec)))
+                .collect(),
+            timeout: settings.timeout,
+            connection,
+        }
+    }
+
+    /// The link's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How long one call may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) fn bucket(&self) -> &Arc<Bucket> {
+        &self.bucket
+    }
+
+    /// Whether `name` is one of the names of the link's own bucket.
+    pub(super) fn is_own_name(&self, name: &str) -> bool {
+        name.is_empty() || name == DEFAULT_LINK || name == self.name || name == self.bucket.name()
+    }
+
+    /// The further bucket that the link grants under `name`.
+    pub(super) fn granted(&self, name: &str) -> Option<&Arc<Bucket>> {
+        self.granted.get(name)
+    }
+}

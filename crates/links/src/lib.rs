@@ -1,0 +1,13 @@
+//! Links: who may use which bucket, and how.
+//!
+//! A host or an embedder puts links, each with the strings of its configuration ([`RawSettings`]).
+//! [`Links::resolve`] finds the bucket that a caller means by a name, and nothing else hands out a
+//! bucket. What every call has in common (its link, deadline, span and log lines) is a [`Call`].
+
+mod call;
+mod grants;
+mod settings;
+
+pub use call::{Call, CallError, Caller};
+pub use grants::{DEFAULT_LINK, Grant, Link, LinkError, Links};
+pub use settings::{ConfigError, LinkSettings, RawSettings};

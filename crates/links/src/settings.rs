@@ -1,0 +1,334 @@
+//! Link configuration: from the strings of a link and of the provider to settings.
+//!
+//! A link's own values come first, then the provider's. The provider's login and TLS are taken or
+//! left as a whole: a link that logs in by token does not also get the provider's password.
+
+mod error;
+mod raw;
+mod servers;
+
+use std::fs;
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::StorageType;
+use tracing::warn;
+
+pub use error::ConfigError;
+pub use raw::RawSettings;
+use raw::Source;
+
+use eventual_batch_engine::{
+    Auth, BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, Tls,
+};
+
+const DEFAULT_CLUSTER_URI: &str = "nats://127.0.0.1:4222";
+const DEFAULT_MAX_CONCURRENCY: usize = 256;
+const DEFAULT_MAX_BATCH_KEYS: usize = 100_000;
+const DEFAULT_MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
+
+/// What a bucket or a domain may be named.
+const NAME: &str = "letters, digits, `-` and `_`";
+
+/// Keys whose values are never shown.
+const SECRETS: &[&str] = &[
+    "client_seed",
+    "credentials",
+    "nkey_seed",
+    "password",
+    "tls_key",
+    "token",
+];
+const LOGIN: &[&str] = &[
+    "client_jwt",
+    "client_seed",
+    "credentials",
+    "nkey_seed",
+    "password",
+    "token",
+    "username",
+];
+const TLS: &[&str] = &["tls_ca", "tls_ca_file", "tls_cert", "tls_first", "tls_key"];
+const OTHERS: &[&str] = &[
+    "bucket",
+    "bucket_history",
+    "bucket_max_bytes",
+    "bucket_max_value_size",
+    "bucket_replicas",
+    "bucket_storage",
+    "bucket_ttl",
+    "buckets",
+    "cluster_uri",
+    "enable_bucket_auto_create",
+    "js_domain",
+    "key_encoding",
+    "max_batch_bytes",
+    "max_batch_keys",
+    "max_concurrency",
+    "timeout",
+];
+
+/// What a link is to do, and how.
+#[derive(Clone, Debug)]
+pub struct LinkSettings {
+    /// How to reach NATS and log in.
+    pub connection: ConnectionSettings,
+    /// The link's bucket.
+    pub bucket: BucketSpec,
+    /// Further buckets that the link grants, by the names that callers use.
+    pub buckets: Vec<(String, BucketSpec)>,
+    /// How keys are written in the buckets.
+    pub key_encoding: KeyEncoding,
+    /// What the link's calls may ask for.
+    pub limits: Limits,
+    /// How long one call may take.
+    pub timeout: Duration,
+}
+
+impl LinkSettings {
+    /// Reads a link's settings. Warns of secrets that do not come from secrets.
+    ///
+    /// # Errors
+    ///
+    /// The first value that cannot be used.
+    pub fn read(
+        link: &RawSettings,
+        provider: &RawSettings,
+        default_timeout: Duration,
+    ) -> Result<Self, ConfigError> {
+        let source = Source::new(link, provider, &[LOGIN, TLS]);
+        let name = source
+            .text("bucket")?
+            .ok_or_else(|| ConfigError::missing("bucket", "the name of a key-value bucket"))?;
+        let domain = source
+            .text("js_domain")?
+            .map(|domain| checked("js_domain", domain))
+            .transpose()?;
+        let create = template(&source)?;
+        let spec = |name: &str| BucketSpec {
+            name: name.to_owned(),
+            domain: domain.clone(),
+            create: create.clone(),
+        };
+        let bucket = spec(&checked("bucket", name)?);
+        let buckets = granted(source.text("buckets")?, &bucket.name)?
+            .into_iter()
+            .map(|(alias, name)| (alias.to_owned(), spec(name)))
+            .collect();
+        Ok(Self {
+            connection: connection(&source)?,
+            bucket,
+            buckets,
+            key_encoding: match source.text("key_encoding")? {
+                None | Some("none") => KeyEncoding::None,
+                Some("base64") => KeyEncoding::Base64,
+                Some(other) => {
+                    return Err(ConfigError::bad(
+                        "key_encoding",
+                        other,
+                        "`none` or `base64`",
+                    ));
+                }
+            },
+            limits: Limits {
+                max_concurrency: source
+                    .number("max_concurrency", 1, 16_384)?
+                    .unwrap_or(DEFAULT_MAX_CONCURRENCY),
+                max_batch_keys: source
+                    .number("max_batch_keys", 1, 10_000_000)?
+                    .unwrap_or(DEFAULT_MAX_BATCH_KEYS),
+                max_batch_bytes: source
+                    .number("max_batch_bytes", 1, 4 * 1024 * 1024 * 1024)?
+                    .unwrap_or(DEFAULT_MAX_BATCH_BYTES),
+            },
+            timeout: source
+                .duration(
+                    "timeout",
+                    Duration::from_millis(50),
+                    Duration::from_secs(3600),
+                )?
+                .unwrap_or(default_timeout),
+        })
+    }
+}
+
+fn template(source: &Source<'_>) -> Result<Option<BucketTemplate>, ConfigError> {
+    let template = BucketTemplate {
+        replicas: source.number("bucket_replicas", 1, 5)?,
+        storage: match source.text("bucket_storage")? {
+            None => None,
+            Some("file") => Some(StorageType::File),
+            Some("memory") => Some(StorageType::Memory),
+            Some(other) => {
+                return Err(ConfigError::bad(
+                    "bucket_storage",
+                    other,
+                    "`file` or `memory`",
+                ));
+            }
+        },
+        history: source.number("bucket_history", 1, 64)?,
+        ttl: source.duration(
+            "bucket_ttl",
+            Duration::from_millis(100),
+            Duration::from_secs(100 * 365 * 24 * 3600),
+        )?,
+        max_bytes: source.number("bucket_max_bytes", 1, i64::MAX)?,
+        max_value_size: source.number("bucket_max_value_size", 1, i32::MAX)?,
+    };
+    let create = source.flag("enable_bucket_auto_create")?.unwrap_or(false);
+    Ok(create.then_some(template))
+}
+
+fn connection(source: &Source<'_>) -> Result<ConnectionSettings, ConfigError> {
+    let list = source.text("cluster_uri")?.unwrap_or(DEFAULT_CLUSTER_URI);
+    let (servers, login) = servers::parse(list)?;
+    if login.is_some() {
+        warn!(
+            key = "cluster_uri",
+            "a login is set within the servers' URLs; move it to the link's secrets"
+        );
+    }
+    let settings = ConnectionSettings {
+        servers,
+        auth: auth(source, login)?,
+        tls: tls(source)?,
+    };
+    // Whatever the client could not use is found here, where the link can be refused for it.
+    settings
+        .options()
+        .map_err(|(key, reason)| ConfigError::unusable(key, reason))?;
+    Ok(settings)
+}
+
+/// The one way to log in, of the login keys and the one that the servers' URLs may hold.
+fn auth(source: &Source<'_>, in_urls: Option<Auth>) -> Result<Auth, ConfigError> {
+    // Out of a file, these come with a line end.
+    let trimmed = |key| Ok(source.secret(key)?.map(|secret| secret.trimmed()));
+    let jwt = trimmed("client_jwt")?;
+    let seed = trimmed("client_seed")?;
+    let credentials = source.secret("credentials")?;
+    let username = source.secret("username")?;
+    let password = source.secret("password")?;
+    let token = source.secret("token")?;
+    let nkey_seed = trimmed("nkey_seed")?;
+
+    let mut ways = Vec::from_iter(in_urls);
+    match (jwt, seed) {
+        (Some(jwt), Some(seed)) => ways.push(Auth::Jwt { jwt, seed }),
+        (None, None) => {}
+        (Some(_), None) => return Err(ConfigError::pair("client_jwt", "client_seed")),
+        (None, Some(_)) => return Err(ConfigError::pair("client_seed", "client_jwt")),
+    }
+    match (username, password) {
+        (Some(username), Some(password)) => ways.push(Auth::User {
+            username: username.expose().to_owned(),
+            password,
+        }),
+        (None, None) => {}
+        (Some(_), None) => return Err(ConfigError::pair("username", "password")),
+        (None, Some(_)) => return Err(ConfigError::pair("password", "username")),
+    }
+    ways.extend(credentials.map(Auth::Credentials));
+    ways.extend(token.map(Auth::Token));
+    ways.extend(nkey_seed.map(Auth::NkeySeed));
+    if ways.len() > 1 {
+        return Err(ConfigError::SeveralLogins);
+    }
+    Ok(ways.pop().unwrap_or_default())
+}
+
+fn tls(source: &Source<'_>) -> Result<Tls, ConfigError> {
+    let ca = match (source.text("tls_ca")?, source.text("tls_ca_file")?) {
+        (Some(_), Some(_)) => {
+            return Err(ConfigError::unusable(
+                "tls_ca_file",
+                "cannot be set together with `tls_ca`; keep one of them".to_owned(),
+            ));
+        }
+        (Some(pem), None) => Some(pem.to_owned()),
+        (None, Some(path)) => Some(pem_file(path).map_err(|error| {
+            ConfigError::bad(
+                "tls_ca_file",
+                path,
+                &format!("a file that can be read ({error})"),
+            )
+        })?),
+        (None, None) => None,
+    };
+    let client = match (source.text("tls_cert")?, source.secret("tls_key")?) {
+        (Some(certificate), Some(key)) => Some((certificate.to_owned(), key)),
+        (None, None) => None,
+        (Some(_), None) => return Err(ConfigError::pair("tls_cert", "tls_key")),
+        (None, Some(_)) => return Err(ConfigError::pair("tls_key", "tls_cert")),
+    };
+    Ok(Tls {
+        ca,
+        client,
+        first: source.flag("tls_first")?.unwrap_or(false),
+    })
+}
+
+/// The text of a file of certificates. A device or a pipe might never end, and links wait for it.
+fn pem_file(path: &str) -> io::Result<String> {
+    const MAX_BYTES: u64 = 16 * 1024 * 1024;
+    let file = fs::metadata(path)?;
+    if !file.is_file() || file.len() > MAX_BYTES {
+        return Err(io::Error::other("not a regular file of at most 16 MiB"));
+    }
+    fs::read_to_string(path)
+}
+
+/// The entries of `buckets`: `alias=bucket`, or `bucket` under its own name.
+fn granted<'a>(list: Option<&'a str>, own: &str) -> Result<Vec<(&'a str, &'a str)>, ConfigError> {
+    let Some(list) = list else {
+        return Ok(Vec::new());
+    };
+    let mut entries: Vec<(&str, &str)> = Vec::new();
+    for entry in list.split(',') {
+        let (alias, bucket) = entry.split_once('=').unwrap_or((entry, entry));
+        let (alias, bucket) = (alias.trim(), bucket.trim());
+        let complaint = if alias.is_empty() || bucket.is_empty() {
+            "entries like `alias=bucket` or `bucket`, comma-separated"
+        } else if !is_token(bucket) {
+            "bucket names of letters, digits, `-` and `_`"
+        } else if alias == "default" {
+            "no alias `default`: it always is the link's own `bucket`"
+        } else if alias == own && bucket != own {
+            "no alias that is the name of the link's own `bucket`"
+        } else if entries.iter().any(|(known, _)| *known == alias) {
+            "each alias once"
+        } else {
+            entries.push((alias, bucket));
+            continue;
+        };
+        return Err(ConfigError::bad("buckets", list, complaint));
+    }
+    Ok(entries)
+}
+
+fn checked(key: &str, name: &str) -> Result<String, ConfigError> {
+    if is_token(name) {
+        Ok(name.to_owned())
+    } else {
+        Err(ConfigError::bad(key, name, NAME))
+    }
+}
+
+/// What ADR-8 allows as a bucket's name, which also keeps it one token of a subject.
+fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+fn parse_in_range<T: Copy + FromStr + PartialOrd>(text: &str, min: T, max: T) -> Option<T> {
+    text.parse()
+        .ok()
+        .filter(|value| (min..=max).contains(value))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Why a link's configuration is refused.
+
+use std::fmt::Display;
+
+/// Names the key and, unless it is a secret, the value, and says what is accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A required key is not there.
+    #[error("`{key}` is missing: set it to {accepted}")]
+    Missing {
+        /// The configuration key.
+        key: &'static str,
+        /// What to set it to.
+        accepted: &'static str,
+    },
+    /// A value that is not accepted.
+    #[error("`{key}` = {value:?} is not accepted: expected {accepted}")]
+    Bad {
+        /// The configuration key.
+        key: String,
+        /// The value.
+        value: String,
+        /// What is accepted.
+        accepted: String,
+    },
+    /// A value that cannot be used, and is not shown.
+    #[error("`{key}` {reason}")]
+    Unusable {
+        /// The configuration key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// One half of a pair.
+    #[error("`{given}` needs `{missing}` beside it")]
+    Pair {
+        /// The key that is set.
+        given: &'static str,
+        /// The key that is not.
+        missing: &'static str,
+    },
+    /// More than one way to log in.
+    #[error(
+        "more than one way to log in is set; keep one of `client_jwt` + `client_seed`, \
+         `credentials`, `username` + `password`, `token`, `nkey_seed`"
+    )]
+    SeveralLogins,
+}
+
+impl ConfigError {
+    pub(super) fn missing(key: &'static str, accepted: &'static str) -> Self {
+        Self::Missing { key, accepted }
+    }
+
+    pub(super) fn bad(key: &str, value: &str, accepted: &(impl Display + ?Sized)) -> Self {
+        Self::Bad {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            accepted: accepted.to_string(),
+        }
+    }
+
+    /// A value of `key` that cannot be used, and that is not shown; `reason` continues the sentence.
+    #[must_use]
+    pub fn unusable(key: &str, reason: String) -> Self {
+        Self::Unusable {
+            key: key.to_owned(),
+            reason,
+        }
+    }
+
+    pub(super) fn pair(given: &'static str, missing: &'static str) -> Self {
+        Self::Pair { given, missing }
+    }
+}

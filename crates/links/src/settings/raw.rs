@@ -1,0 +1,216 @@
+//! Where values come from: a link's secrets and configuration, then the provider's.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::{ConfigError, LOGIN, OTHERS, SECRETS, TLS, parse_in_range};
+use eventual_batch_engine::Secret;
+
+/// The strings that a link, or the provider, was given.
+#[derive(Clone, Default, PartialEq)]
+pub struct RawSettings {
+    config: HashMap<String, String>,
+    secrets: HashMap<String, Secret>,
+}
+
+/// Shows which keys are set and no value: a password may stand in the configuration.
+impl fmt::Debug for RawSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawSettings")
+            .field("config", &self.config.keys())
+            .field("secrets", &self.secrets.keys())
+            .finish()
+    }
+}
+
+impl RawSettings {
+    /// Takes the strings over.
+    #[must_use]
+    pub fn new(config: HashMap<String, String>, secrets: HashMap<String, Secret>) -> Self {
+        Self { config, secrets }
+    }
+
+    /// The same secrets with another configuration.
+    #[must_use]
+    pub fn with_config(&self, config: HashMap<String, String>) -> Self {
+        Self::new(config, self.secrets.clone())
+    }
+
+    /// Warns of keys that mean nothing: a misspelt one would otherwise be a silent default. `whose`
+    /// says whose values these are.
+    pub fn warn_of_unknown_keys(&self, whose: &str) {
+        // Read by the SDK, of the provider's configuration.
+        let is_of_sdk = |key: &str| key.to_ascii_uppercase().starts_with("OTEL_");
+        let known = [LOGIN, TLS, OTHERS].concat();
+        for key in self.config.keys().chain(self.secrets.keys()) {
+            if known.contains(&key.as_str()) || is_of_sdk(key) {
+                continue;
+            }
+            if let Some(nearest) = nearest(key, &known) {
+                warn!(
+                    key,
+                    whose, "unknown configuration key; did you mean `{nearest}`?"
+                );
+            } else {
+                warn!(key, whose, "unknown configuration key");
+            }
+        }
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.config.contains_key(key) || self.secrets.contains_key(key)
+    }
+}
+
+/// Looks values up in the link's first, then in the provider's.
+pub(super) struct Source<'a> {
+    link: &'a RawSettings,
+    provider: &'a RawSettings,
+    /// Groups of keys of which the link has one, so that none of the provider's counts.
+    taken_by_link: Vec<&'static [&'static str]>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(
+        link: &'a RawSettings,
+        provider: &'a RawSettings,
+        groups: &[&'static [&'static str]],
+    ) -> Self {
+        let has_one = |group: &&[&str]| group.iter().any(|key| link.has(key));
+        Self {
+            link,
+            provider,
+            taken_by_link: groups.iter().copied().filter(has_one).collect(),
+        }
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
+        match self.layers(key).find_map(|layer| layer.config.get(key)) {
+            Some(value) if value.trim().is_empty() => Err(ConfigError::bad(
+                key,
+                value,
+                "a value; leave the key out for the default",
+            )),
+            value => Ok(value.map(|value| value.trim())),
+        }
+    }
+
+    pub(super) fn secret(&self, key: &str) -> Result<Option<Secret>, ConfigError> {
+        let found = self.layers(key).find_map(|layer| {
+            layer.secrets.get(key).cloned().or_else(|| {
+                let value = layer.config.get(key)?;
+                if SECRETS.contains(&key) {
+                    warn!(
+                        key,
+                        "a secret is set as plain configuration; move it to the link's secrets"
+                    );
+                }
+                Some(Secret::new(value.clone()))
+            })
+        });
+        match found {
+            Some(secret) if secret.expose().trim().is_empty() => Err(ConfigError::unusable(
+                key,
+                "is empty; leave it out if it is not needed".to_owned(),
+            )),
+            found => Ok(found),
+        }
+    }
+
+    pub(super) fn number<T>(&self, key: &str, min: T, max: T) -> Result<Option<T>, ConfigError>
+    where
+        T: Copy + FromStr + PartialOrd + fmt::Display,
+    {
+        self.parsed(
+            key,
+            |text| parse_in_range(text, min, max),
+            &format_args!("a whole number from {min} to {max}"),
+        )
+    }
+
+    pub(super) fn duration(
+        &self,
+        key: &str,
+        min: Duration,
+        max: Duration,
+    ) -> Result<Option<Duration>, ConfigError> {
+        let parse = |text: &str| {
+            let duration = humantime::parse_duration(text).ok()?;
+            (min..=max).contains(&duration).then_some(duration)
+        };
+        self.parsed(
+            key,
+            parse,
+            &format_args!(
+                "a duration such as `1500ms`, `30s` or `24h`, from {} to {}",
+                humantime::format_duration(min),
+                humantime::format_duration(max)
+            ),
+        )
+    }
+
+    pub(super) fn flag(&self, key: &str) -> Result<Option<bool>, ConfigError> {
+        let parse = |text: &str| text.to_ascii_lowercase().parse().ok();
+        self.parsed(key, parse, "`true` or `false`")
+    }
+
+    fn parsed<T>(
+        &self,
+        key: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        accepted: &(impl fmt::Display + ?Sized),
+    ) -> Result<Option<T>, ConfigError> {
+        self.text(key)?
+            .map(|text| parse(text).ok_or_else(|| ConfigError::bad(key, text, accepted)))
+            .transpose()
+    }
+
+    fn layers(&self, key: &str) -> impl Iterator<Item = &'a RawSettings> {
+        let link_only = self.taken_by_link.iter().any(|group| group.contains(&key));
+        let provider = (!link_only).then_some(self.provider);
+        std::iter::once(self.link).chain(provider)
+    }
+}
+
+fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let distance = |known: &&str| strsim::damerau_levenshtein(&key.to_ascii_lowercase(), known);
+    known
+        .iter()
+        .copied()
+        .min_by_key(distance)
+        .filter(|nearest| distance(nearest) <= nearest.len() / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_finds_its_neighbour() {
+        let known = ["bucket", "buckets", "max_concurrency", "timeout"];
+        assert_eq!(nearest("max_concurency", &known), Some("max_concurrency"));
+        assert_eq!(nearest("Bucket", &known), Some("bucket"));
+        assert_eq!(nearest("entirely_else", &known), None);
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let values = RawSettings::new(
+            HashMap::from([("password".to_owned(), "hunter2".to_owned())]),
+            HashMap::from([("token".to_owned(), Secret::new("s3cret".to_owned()))]),
+        );
+        let shown = format!("{values:?}");
+        assert!(
+            shown.contains("password") && shown.contains("token"),
+            "{shown}"
+        );
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("s3cret"),
+            "{shown}"
+        );
+    }
+}

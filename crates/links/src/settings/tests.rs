@@ -1,0 +1,264 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::*;
+use eventual_batch_engine::Secret;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_millis(1800);
+
+fn values(pairs: &[(&str, &str)]) -> RawSettings {
+    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    RawSettings::new(pairs.iter().map(own).collect(), HashMap::new())
+}
+
+fn secrets(pairs: &[(&str, &str)]) -> RawSettings {
+    let own = |(key, value): &(&str, &str)| ((*key).to_owned(), Secret::new((*value).to_owned()));
+    RawSettings::new(
+        HashMap::from([("bucket".to_owned(), "b".to_owned())]),
+        pairs.iter().map(own).collect(),
+    )
+}
+
+fn read(pairs: &[(&str, &str)]) -> Result<LinkSettings, ConfigError> {
+    LinkSettings::read(&values(pairs), &RawSettings::default(), DEFAULT_TIMEOUT)
+}
+
+fn refusal(pairs: &[(&str, &str)]) -> String {
+    let mut all = vec![("bucket", "b")];
+    all.extend(pairs);
+    read(&all).expect_err("should be refused").to_string()
+}
+
+#[test]
+fn only_the_bucket_is_required() {
+    let settings = read(&[("bucket", "orders")]).unwrap();
+    assert_eq!(settings.bucket.name, "orders");
+    assert_eq!(settings.bucket.create, None);
+    assert_eq!(settings.bucket.domain, None);
+    assert!(settings.buckets.is_empty());
+    assert_eq!(settings.key_encoding, KeyEncoding::None);
+    assert_eq!(settings.timeout, DEFAULT_TIMEOUT);
+    assert_eq!(
+        settings.limits,
+        Limits {
+            max_concurrency: 256,
+            max_batch_keys: 100_000,
+            max_batch_bytes: 64 * 1024 * 1024,
+        }
+    );
+    assert_eq!(
+        settings.connection.display_servers(),
+        "nats://127.0.0.1:4222"
+    );
+    assert_eq!(settings.connection.auth, Auth::None);
+
+    let missing = read(&[]).unwrap_err().to_string();
+    assert!(missing.contains("`bucket` is missing"), "{missing}");
+}
+
+#[test]
+fn every_setting_is_read() {
+    let settings = read(&[
+        ("bucket", "orders"),
+        ("buckets", "stock=warehouse_stock, carts"),
+        ("cluster_uri", "nats://a:4222, tls://b:4333"),
+        ("js_domain", "hub"),
+        ("enable_bucket_auto_create", "True"),
+        ("bucket_replicas", "3"),
+        ("bucket_storage", "memory"),
+        ("bucket_history", "64"),
+        ("bucket_ttl", "24h"),
+        ("bucket_max_bytes", "1000000"),
+        ("bucket_max_value_size", "1024"),
+        ("timeout", "30s"),
+        ("max_concurrency", "1"),
+        ("max_batch_keys", "10"),
+        ("max_batch_bytes", "4096"),
+        ("key_encoding", "base64"),
+        ("tls_first", "true"),
+    ])
+    .unwrap();
+    let names: Vec<_> = settings
+        .buckets
+        .iter()
+        .map(|(alias, spec)| (alias.as_str(), spec.name.as_str()))
+        .collect();
+    assert_eq!(names, [("stock", "warehouse_stock"), ("carts", "carts")]);
+    assert_eq!(
+        settings.connection.display_servers(),
+        "nats://a:4222,tls://b:4333"
+    );
+    assert_eq!(settings.bucket.domain.as_deref(), Some("hub"));
+    assert_eq!(
+        settings.bucket.create,
+        Some(BucketTemplate {
+            replicas: Some(3),
+            storage: Some(StorageType::Memory),
+            history: Some(64),
+            ttl: Some(Duration::from_secs(24 * 3600)),
+            max_bytes: Some(1_000_000),
+            max_value_size: Some(1024),
+        })
+    );
+    assert_eq!(settings.timeout, Duration::from_secs(30));
+    assert_eq!(settings.limits.max_concurrency, 1);
+    assert_eq!(settings.limits.max_batch_keys, 10);
+    assert_eq!(settings.limits.max_batch_bytes, 4096);
+    assert_eq!(settings.key_encoding, KeyEncoding::Base64);
+    assert!(settings.connection.tls.first);
+}
+
+#[test]
+fn a_bad_value_names_key_value_and_what_is_accepted() {
+    for (key, value, accepted) in [
+        ("bucket", "a.b", "letters"),
+        ("buckets", "x=a b", "letters"),
+        ("buckets", "x=", "alias=bucket"),
+        ("buckets", "a,a", "once"),
+        ("buckets", "default=a", "default"),
+        ("buckets", "b=a", "own"),
+        ("js_domain", "a.b", "letters"),
+        ("enable_bucket_auto_create", "yes", "`true` or `false`"),
+        ("bucket_replicas", "0", "1 to 5"),
+        ("bucket_replicas", "6", "1 to 5"),
+        ("bucket_storage", "disk", "`file` or `memory`"),
+        ("bucket_history", "65", "1 to 64"),
+        ("bucket_ttl", "tomorrow", "24h"),
+        ("bucket_max_bytes", "-1", "whole number"),
+        ("bucket_max_value_size", "1MB", "whole number"),
+        ("timeout", "0s", "50ms"),
+        ("timeout", "5", "30s"),
+        ("max_concurrency", "0", "1 to"),
+        ("max_concurrency", "many", "whole number"),
+        ("max_batch_keys", "0", "whole number"),
+        ("max_batch_bytes", "", "leave the key out"),
+        ("key_encoding", "hex", "`none` or `base64`"),
+        ("tls_first", "1", "`true` or `false`"),
+        ("tls_ca_file", "no-such-file.pem", "file"),
+    ] {
+        let text = match key {
+            "bucket" => read(&[(key, value)]).unwrap_err().to_string(),
+            _ => refusal(&[(key, value)]),
+        };
+        assert!(text.contains(&format!("`{key}`")), "{key}: {text}");
+        assert!(text.contains(value), "{key}: {text}");
+        assert!(text.contains(accepted), "{key}: {text}");
+    }
+}
+
+#[test]
+fn a_bad_server_url_is_refused_and_not_shown() {
+    for uri in ["", "http://a", "nats://user:hunter2@host:port", "a b"] {
+        let text = refusal(&[("cluster_uri", uri)]);
+        assert!(text.contains("`cluster_uri`"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_password_in_a_url_is_not_shown() {
+    let settings = read(&[
+        ("bucket", "b"),
+        ("cluster_uri", "nats://user:hunter2@host:4222"),
+    ])
+    .unwrap();
+    assert_eq!(settings.connection.display_servers(), "nats://host:4222");
+    assert!(matches!(settings.connection.auth, Auth::User { .. }));
+    assert!(!format!("{settings:?}").contains("hunter2"));
+
+    let token = read(&[("bucket", "b"), ("cluster_uri", "nats://hunter2@host")]).unwrap();
+    assert!(matches!(token.connection.auth, Auth::Token(_)));
+    for (uri, more) in [
+        ("nats://a:hunter2@host,nats://b:hunter2@host", vec![]),
+        ("nats://a:hunter2@host,nats://host", vec![]),
+        ("nats://a:hunter2@host", vec![("token", "hunter2")]),
+    ] {
+        let mut pairs = vec![("cluster_uri", uri)];
+        pairs.extend(more);
+        let text = refusal(&pairs);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn one_way_to_log_in_at_most_and_pairs_are_whole() {
+    for (pairs, names) in [
+        (vec![("client_jwt", "j")], "client_seed"),
+        (vec![("client_seed", "s")], "client_jwt"),
+        (vec![("username", "u")], "password"),
+        (vec![("password", "hunter2")], "username"),
+        (vec![("tls_cert", "c")], "tls_key"),
+        (vec![("tls_key", "hunter2")], "tls_cert"),
+        (
+            vec![
+                ("token", "hunter2"),
+                ("username", "u"),
+                ("password", "hunter2"),
+            ],
+            "one way",
+        ),
+        (vec![("nkey_seed", "hunter2")], "nkey_seed"),
+        (vec![("credentials", "hunter2")], "credentials"),
+        (
+            vec![("client_jwt", "j"), ("client_seed", "hunter2")],
+            "client_seed",
+        ),
+        (vec![("tls_ca", "not pem")], "tls_ca"),
+        (
+            vec![("tls_ca", "not pem"), ("tls_ca_file", "f")],
+            "tls_ca_file",
+        ),
+        (vec![("token", "")], "token"),
+    ] {
+        let text = refusal(&pairs);
+        assert!(text.contains(names), "{pairs:?}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_device_is_no_file_of_certificates() {
+    let text = refusal(&[("tls_ca_file", "/dev/zero")]);
+    assert!(text.contains("`tls_ca_file` = \"/dev/zero\""), "{text}");
+    assert!(text.contains("regular file"), "{text}");
+}
+
+#[test]
+fn secrets_come_from_the_secrets_first() {
+    let mut config = HashMap::from([("token".to_owned(), "from-config".to_owned())]);
+    config.insert("bucket".to_owned(), "b".to_owned());
+    let secret = HashMap::from([("token".to_owned(), Secret::new("from-secrets".to_owned()))]);
+    let both = RawSettings::new(config, secret);
+    let settings = LinkSettings::read(&both, &RawSettings::default(), DEFAULT_TIMEOUT).unwrap();
+    assert_eq!(
+        settings.connection.auth,
+        Auth::Token(Secret::new("from-secrets".to_owned()))
+    );
+}
+
+#[test]
+fn the_provider_gives_defaults_and_its_login_is_taken_as_a_whole() {
+    let provider = RawSettings::new(
+        HashMap::from([
+            ("cluster_uri".to_owned(), "nats://hub:4222".to_owned()),
+            ("max_concurrency".to_owned(), "7".to_owned()),
+            ("username".to_owned(), "u".to_owned()),
+        ]),
+        HashMap::from([("password".to_owned(), Secret::new("p".to_owned()))]),
+    );
+    let read = |link: &RawSettings| LinkSettings::read(link, &provider, DEFAULT_TIMEOUT).unwrap();
+
+    let plain = read(&values(&[("bucket", "b")]));
+    assert_eq!(plain.connection.display_servers(), "nats://hub:4222");
+    assert_eq!(plain.limits.max_concurrency, 7);
+    assert!(matches!(plain.connection.auth, Auth::User { .. }));
+
+    let own = read(&values(&[("bucket", "b"), ("max_concurrency", "9")]));
+    assert_eq!(own.limits.max_concurrency, 9);
+
+    let token = read(&secrets(&[("token", "t")]));
+    assert_eq!(
+        token.connection.auth,
+        Auth::Token(Secret::new("t".to_owned()))
+    );
+}

@@ -1,0 +1,115 @@
+//! A wRPC call: its caller by the headers that the host sends, and the bounds on its parameters.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use eventual_batch_engine::Kind;
+use eventual_batch_links::{Call, CallError, Caller, Links};
+use lattice_nats::HeaderMap;
+use wasmcloud_provider_sdk::provider::invocation_context;
+
+use super::memory_budget::MAX_HELD_BYTES;
+
+/// The header in which the host names the caller.
+const SOURCE_ID: &str = "source-id";
+
+/// A call's parameters, or why they could not be read.
+pub(crate) type Params<P> = Result<P, CallError>;
+
+/// The call that an invocation with these headers is.
+pub(super) fn call(
+    links: &Arc<Links>,
+    operation: &'static str,
+    headers: Option<&HeaderMap>,
+) -> Call {
+    Call::new(links, operation, || {
+        let context = headers.map(invocation_context).unwrap_or_default();
+        // Without the header the SDK's context names a component all the same.
+        let named = headers.is_some_and(|headers| headers.get(SOURCE_ID).is_some());
+        Caller {
+            link: context.link_name().to_owned(),
+            id: context.component.filter(|_| named),
+        }
+    })
+}
+
+/// Most bytes of parameters that are read: far above what the link allows in a batch, so that a
+/// batch a little too large is still read and answered with what is wrong with it.
+pub(super) fn max_parameter_bytes(call: &Call) -> u64 {
+    const ROOM: u64 = 64 * 1024;
+    let max = call.limits().map_or(0, |limits| limits.max_batch_bytes);
+    let max = u64::try_from(max).unwrap_or(u64::MAX);
+    max.saturating_mul(2).saturating_add(ROOM)
+}
+
+/// The error for parameters of more than [`max_parameter_bytes`].
+pub(super) fn too_many_bytes(call: &Call) -> CallError {
+    match call.limits() {
+        Ok(limits) => limits
+            .too_many_bytes("its parameters are over twice as large")
+            .into(),
+        Err(error) => error.into(),
+    }
+}
+
+/// Most elements of a batch that are read.
+pub(super) fn max_keys(call: &Call) -> usize {
+    // A caller without a link is told so, after its parameters, if they are small enough.
+    const NOT_LINKED: usize = 1024;
+    call.limits()
+        .map_or(NOT_LINKED, |limits| limits.max_batch_keys)
+}
+
+/// The error for a batch of more than [`max_keys`].
+pub(super) fn too_many_keys(call: &Call, keys: usize) -> CallError {
+    match call.limits() {
+        Ok(limits) => limits.too_many_keys(keys).into(),
+        Err(error) => error.into(),
+    }
+}
+
+/// The error for parameters that are over the process's memory budget.
+pub(super) fn no_memory() -> CallError {
+    CallError::Rejected {
+        kind: Kind::Unavailable,
+        reason: format!(
+            "the calls under way bring more than {} MiB of parameters, which is all that this provider \
+             takes at once: try again later, with smaller batches, or run more instances",
+            MAX_HELD_BYTES >> 20
+        ),
+    }
+}
+
+/// Does the work of a call whose parameters could be read, and gives the error the interface's type.
+pub(crate) async fn answer<P, T, E, F>(
+    call: Call,
+    params: Params<P>,
+    work: impl FnOnce(Call, P) -> F,
+) -> (Result<T, E>,)
+where
+    E: From<CallError>,
+    F: Future<Output = Result<T, CallError>>,
+{
+    let result = match params {
+        Ok(params) => work(call, params).await,
+        Err(error) => {
+            call.reject(&error);
+            Err(error)
+        }
+    };
+    (result.map_err(E::from),)
+}
+
+/// `delete-many`, which is the same in both interfaces but for the type of its error.
+pub(crate) async fn delete_many<E: From<CallError>>(
+    call: Call,
+    params: Params<(String, Vec<String>)>,
+) -> (Result<(), E>,) {
+    answer(call, params, |call, (name, keys)| async move {
+        call.run(&name, Some(keys.len()), |bucket, deadline| async move {
+            Ok(bucket.delete_many(keys, deadline).await?)
+        })
+        .await
+    })
+    .await
+}

@@ -1,0 +1,29 @@
+//! What a lattice sees of the provider: real servers, the real provider process, one file for each
+//! subject. One binary, so that it is linked once.
+
+#[macro_use]
+mod support;
+
+mod atomics;
+mod bucket_access;
+mod cluster_faults;
+mod concurrency;
+mod configuration;
+mod credentials;
+mod faults;
+mod fuzz_replay;
+mod hostile;
+mod links;
+mod load_shedding;
+mod logins;
+mod observability;
+mod permissions;
+mod provider_faults;
+mod random_ops_vs_model;
+mod secrets;
+mod semantics;
+mod shutdown;
+mod smoke;
+mod store;
+mod unusual_buckets;
+mod values;

@@ -1,0 +1,251 @@
+//! What is lost when the provider's process ends at once, when its links change without pause, and
+//! when one of its two NATS goes away: nothing that was answered.
+
+use std::time::Duration;
+
+use crate::support::load::{Load, Outcome};
+use crate::support::waiting::{connections_now, eventually};
+use anyhow::{Result, ensure};
+use testkit::async_nats::jetstream::kv;
+use testkit::{Link, NatsServer, Provider, Stack};
+use tokio::time::{Instant, sleep};
+
+/// Calls succeed again so soon after a fault is over.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+on_version!(
+    any_server,
+    testkit::NEWEST,
+    [
+        what_was_answered_outlives_the_process,
+        an_instance_that_is_killed_loses_the_calls_that_it_held,
+        a_thousand_puts_and_deletes_leave_nothing_and_disturb_nobody,
+        either_nats_restarts_without_the_other,
+    ]
+);
+
+/// Killed in the middle of batches, and started again by its host, with the links that it had.
+async fn what_was_answered_outlives_the_process(version: &str) -> Result<()> {
+    const KILLS: usize = 3;
+    const WRITERS: usize = 8;
+    let mut stack = stack(version).await?;
+    let load = Load::start(&stack.caller("shop"), WRITERS);
+    for _ in 0..KILLS {
+        load.goes_on(RECOVERY).await?;
+        sleep(Duration::from_millis(300)).await;
+        stack.provider.kill()?;
+        stack.provider = Provider::builder(stack.lattice().url())
+            .binary(crate::support::PROVIDER)
+            .instance_of(&stack.provider)
+            .link(link(&stack))
+            .start()
+            .await?;
+    }
+    load.goes_on(RECOVERY).await?;
+    let outcome = load.stop().await?;
+    eprintln!("{KILLS} kills: {outcome}");
+    assert!(outcome.failed.len() <= KILLS * WRITERS * 2, "{outcome}");
+    nothing_is_lost(&stack, &outcome).await
+}
+
+/// It holds the calls that the lattice has handed to it and that it has not answered: of each writer
+/// here, one at most. The lattice hands it no more once its connection is gone.
+async fn an_instance_that_is_killed_loses_the_calls_that_it_held(version: &str) -> Result<()> {
+    const WRITERS: usize = 16;
+    let mut stack = stack(version).await?;
+    let second = Provider::builder(stack.lattice().url())
+        .binary(crate::support::PROVIDER)
+        .instance_of(&stack.provider)
+        .link(link(&stack))
+        .start()
+        .await?;
+    let load = Load::start(&stack.caller("shop"), WRITERS);
+    sleep(Duration::from_secs(1)).await;
+    load.goes_on(RECOVERY).await?;
+    assert!(answered(&stack.provider) > 0, "one instance gets no calls");
+    assert!(answered(&second) > 0, "the other gets no calls");
+
+    let before_kill = Instant::now();
+    stack.provider.kill()?;
+    let name = env!("CARGO_PKG_NAME");
+    eventually("the lattice to notice", async || {
+        let left = stack.lattice().connections_named(name).await?;
+        Ok((left == 1).then_some(()))
+    })
+    .await?;
+    let noticed = Instant::now();
+    // All writers may be waiting for the one that is gone, if the lattice took its time.
+    load.goes_on(RECOVERY).await?;
+    let outcome = load.stop().await?;
+    eprintln!("{outcome}");
+    assert!(outcome.failed.len() <= WRITERS, "{outcome}");
+    for failed in &outcome.failed {
+        assert!(failed.begun < noticed, "begun after the kill: {outcome}");
+        assert!(failed.ended > before_kill, "failed before it: {outcome}");
+    }
+    let taken_over = outcome.begun_after(noticed);
+    assert!(taken_over > WRITERS, "the other did not go on: {outcome}");
+    stack.provider = second;
+    nothing_is_lost(&stack, &outcome).await
+}
+
+/// Most with a connection of their own, of two components, some of them refused.
+async fn a_thousand_puts_and_deletes_leave_nothing_and_disturb_nobody(version: &str) -> Result<()> {
+    const LINKS: usize = 1000;
+    const KEPT: usize = 10;
+    let stack = stack(version).await?;
+    let load = Load::start(&stack.caller("shop"), 4);
+    load.goes_on(RECOVERY).await?;
+    assert_eq!(connections_now(&stack).await?, 1);
+    let mut rss_early = 0;
+    let mut most = 0;
+    for number in 0..LINKS {
+        let put = churned(&stack, number);
+        stack.provider.put_link(&put).await?;
+        if number % 50 == 1 {
+            let caller = stack.caller(put.source_id());
+            let caller = caller.with_link(put.link_name());
+            caller.get_many("default", &["key"]).await??;
+            most = most.max(connections_now(&stack).await?);
+        }
+        if let Some(oldest) = number.checked_sub(KEPT) {
+            let gone = churned(&stack, oldest);
+            stack.provider.delete_link(&gone).await?;
+        }
+        if number == LINKS / 4 {
+            rss_early = stack.provider.rss_kib()?;
+        }
+    }
+    for number in LINKS - KEPT..LINKS {
+        stack.provider.delete_link(&churned(&stack, number)).await?;
+    }
+    assert!((3..=KEPT + 5).contains(&most), "{most} connections");
+    crate::support::waiting::connections(&stack, 1).await?;
+    let rss = stack.provider.rss_kib()?;
+    let outcome = load.stop().await?;
+    eprintln!("{rss_early} KiB after a quarter, {rss} KiB at the end; {outcome}");
+    assert!(outcome.failed.is_empty(), "{outcome}");
+    assert!(rss < rss_early + 8 * 1024, "{rss_early} KiB grew to {rss}");
+    nothing_is_lost(&stack, &outcome).await
+}
+
+fn churned(stack: &Stack, number: usize) -> Link {
+    let component = if number.is_multiple_of(2) {
+        "shop"
+    } else {
+        "other"
+    };
+    let link = stack.link(component, "orders");
+    let link = link.name(format!("link-{}", number % 100));
+    match number % 10 {
+        0 => link.config("timeout", "soon"),
+        // That of everybody else.
+        2 => link,
+        // This server asks for none.
+        _ => link.secret("token", format!("token-{number}")),
+    }
+}
+
+/// Each is stopped in good order once, and killed once.
+async fn either_nats_restarts_without_the_other(version: &str) -> Result<()> {
+    const WRITERS: usize = 6;
+    let mut stack = stack(version).await?;
+    let load = Load::start(&stack.caller("shop"), WRITERS);
+    load.goes_on(RECOVERY).await?;
+    for killed in [false, true] {
+        let untouched = connection(&stack.nats).await?;
+        end(stack.lattice_mut(), killed).await?;
+        sleep(Duration::from_millis(700)).await;
+        ensure!(stack.provider.is_running()?);
+        stack.lattice_mut().start().await?;
+        load.goes_on(RECOVERY).await?;
+        assert_eq!(connection(&stack.nats).await?, untouched);
+
+        let untouched = connection(stack.lattice()).await?;
+        end(&mut stack.nats, killed).await?;
+        sleep(Duration::from_millis(700)).await;
+        assert!(!stack.provider.health().await?.healthy);
+        stack.nats.start().await?;
+        load.goes_on(RECOVERY).await?;
+        assert_eq!(connection(stack.lattice()).await?, untouched);
+    }
+    // The host's commands arrive as before.
+    let another = stack.link("other", "orders");
+    stack.provider.put_link(&another).await?;
+    let other = stack.caller("other");
+    other.get_many("default", &["key"]).await??;
+    stack.provider.delete_link(&another).await?;
+    let refused = other.get_many("default", &["key"]).await?;
+    assert_eq!(
+        refused.err().map(|error| error.case()),
+        Some("access-denied")
+    );
+    let outcome = load.stop().await?;
+    eprintln!("{outcome}");
+    // What is under way when the lattice goes down, and what is begun while it is.
+    assert!(outcome.failed.len() <= 2 * WRITERS * 3, "{outcome}");
+    nothing_is_lost(&stack, &outcome).await?;
+    let status = stack.provider.shutdown().await?;
+    assert!(status.success(), "{status}");
+    Ok(())
+}
+
+async fn stack(version: &str) -> Result<Stack> {
+    let stack = crate::support::stack(version)
+        .separate_lattice()
+        .start()
+        .await?;
+    stack.create_bucket("orders", kv::Config::default()).await?;
+    stack.provider.put_link(&link(&stack)).await?;
+    Ok(stack)
+}
+
+fn link(stack: &Stack) -> Link {
+    stack.link("shop", "orders").config("timeout", "3s")
+}
+
+async fn end(nats: &mut NatsServer, killed: bool) -> Result<()> {
+    if killed {
+        nats.kill();
+        return Ok(());
+    }
+    nats.stop().await
+}
+
+/// The server's number for the provider's one connection to it.
+async fn connection(nats: &NatsServer) -> Result<u64> {
+    let connection = nats.connection_named(env!("CARGO_PKG_NAME")).await?;
+    Ok(connection.cid)
+}
+
+fn answered(provider: &Provider) -> usize {
+    provider.logs().matches("answered").count()
+}
+
+/// Through the provider, and as another client sees it.
+async fn nothing_is_lost(stack: &Stack, outcome: &Outcome) -> Result<()> {
+    let caller = stack.caller("shop").with_timeout(Duration::from_secs(60));
+    ensure!(outcome.set.len() > 100, "too little was written: {outcome}");
+    for keys in outcome.set.chunks(1000) {
+        let values = caller.get_many("default", keys).await??;
+        for (key, value) in keys.iter().zip(values) {
+            ensure!(
+                value.as_deref() == Some(key.as_bytes()),
+                "{key} was set: {value:?}"
+            );
+        }
+    }
+    for keys in outcome.deleted.chunks(1000) {
+        let values = caller.get_many("default", keys).await??;
+        for (key, value) in keys.iter().zip(values) {
+            ensure!(value.is_none(), "{key} was deleted");
+        }
+    }
+    let jetstream = stack.nats.jetstream().await?;
+    let bucket = jetstream.get_key_value("orders").await?;
+    for key in outcome.set.iter().step_by(50) {
+        let value = bucket.get(key).await?;
+        ensure!(value.as_deref() == Some(key.as_bytes()), "{key}: {value:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! How the provider's process starts without what it needs, and how it ends with calls in flight.
+
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use testkit::async_nats::jetstream::kv;
+use testkit::{Caller, NEWEST, Provider, Stack};
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use wasmcloud_provider_sdk::HostData;
+use wasmcloud_provider_sdk::core::secrets::SecretValue;
+
+const LONG: Duration = Duration::from_secs(90);
+const KEYS: usize = 2000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_in_flight_are_answered_when_the_host_shuts_the_provider_down() -> Result<()> {
+    let mut stack = filled().await?;
+    let finished = Arc::new(AtomicUsize::new(0));
+    let calls = start_calls(&stack, &finished);
+    wait_until_written(&stack).await?;
+    let before = finished.load(Ordering::Relaxed);
+    let status = stack.provider.shutdown().await?;
+    assert_exit_and_answers(&stack, status, before, calls).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_in_flight_are_answered_at_sigterm() -> Result<()> {
+    let mut stack = filled().await?;
+    let finished = Arc::new(AtomicUsize::new(0));
+    let calls = start_calls(&stack, &finished);
+    wait_until_written(&stack).await?;
+    let before = finished.load(Ordering::Relaxed);
+    terminate(&stack.provider)?;
+    let status = stack.provider.wait(LONG).await?;
+    assert_exit_and_answers(&stack, status, before, calls).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_sent_just_before_shutdown_are_answered_or_not_begun() -> Result<()> {
+    let mut stack = filled().await?;
+    let calls = start_calls(&stack, &Arc::default());
+    let status = stack.provider.shutdown().await?;
+    assert_exit_and_answers(&stack, status, 0, calls).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_provider_ends_at_once() -> Result<()> {
+    let mut stack = filled().await?;
+    terminate(&stack.provider)?;
+    let status = stack.provider.wait(Duration::from_secs(10)).await?;
+    assert!(status.success(), "{status}");
+    crate::support::waiting::eventually("the end of its connections", async || {
+        let left = stack.nats.connections_named(env!("CARGO_PKG_NAME")).await?;
+        Ok((left == 0).then_some(()))
+    })
+    .await
+}
+
+/// Hosts start several instances of a provider, which share its calls.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_that_is_shut_down_under_load_loses_no_call() -> Result<()> {
+    const CALLERS: usize = 12;
+    let mut stack = filled().await?;
+    let second = Provider::builder(stack.nats.url())
+        .binary(crate::support::PROVIDER)
+        .instance_of(&stack.provider)
+        .link(link(&stack))
+        .start()
+        .await?;
+    let caller = stack
+        .caller("component")
+        .with_timeout(Duration::from_secs(15));
+    until_it_answers(&second, &caller).await?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|number| {
+            let (caller, stop) = (caller.clone(), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut rounds = 0_u32;
+                while !stop.load(Ordering::Relaxed) {
+                    let key = format!("{number}.{rounds}");
+                    caller.set_many("default", &[(&key, &key)]).await??;
+                    let got = caller.get_many("default", &[&key, "key-1"]).await??;
+                    ensure!(got == [Some(key.into_bytes()), Some(b"key-1".to_vec())]);
+                    rounds += 1;
+                }
+                Ok(rounds)
+            })
+        })
+        .collect();
+    sleep(Duration::from_millis(500)).await;
+    let status = stack.provider.shutdown().await?;
+    assert!(status.success(), "{status}");
+    let taken_over = answered(&second);
+    sleep(Duration::from_millis(500)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut rounds = 0;
+    for caller in callers {
+        rounds += timeout(LONG, caller).await.context("a caller hangs")???;
+    }
+    assert!(rounds > 0);
+    assert!(
+        answered(&second) > taken_over,
+        "the other instance did not go on"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_usable_host_data_it_ends_with_a_message_and_no_secret() -> Result<()> {
+    const SECRET: &str = "correct-horse-battery-staple";
+    let host_data = serde_json::to_string(&HostData {
+        secrets: [(
+            "password".to_owned(),
+            SecretValue::String(SECRET.to_owned()),
+        )]
+        .into(),
+        ..HostData::default()
+    })?;
+    let cut_off = &host_data[..host_data.len() - 1];
+    let without_links = host_data.replace("link_definitions", "links");
+    let inputs = [
+        String::new(),
+        "\n".to_owned(),
+        "not base64 at all\n".to_owned(),
+        // JSON, but not in base64.
+        format!("{host_data}\n"),
+        format!("{}\n", STANDARD.encode("not JSON")),
+        format!("{}\n", STANDARD.encode(cut_off)),
+        format!("{}\n", STANDARD.encode(without_links)),
+    ];
+    for input in inputs {
+        let (status, said) = run_with(&input).await?;
+        assert!(!status.success(), "it ends well with {input:?}");
+        assert!(status.code().is_some(), "{input:?}: {status}");
+        assert!(said.contains("host data"), "{input:?}: {said}");
+        assert!(!said.contains(SECRET), "{said}");
+        let encoded = input.trim_end();
+        assert!(
+            encoded.len() < 20 || !said.contains(&encoded[..20]),
+            "{said}"
+        );
+        assert!(!said.contains("panicked"), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_lattice_it_ends_with_a_message() -> Result<()> {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port();
+    let host_data = HostData {
+        lattice_rpc_url: format!("nats://127.0.0.1:{port}"),
+        provider_key: "VPROVIDER".to_owned(),
+        lattice_rpc_prefix: "default".to_owned(),
+        ..HostData::default()
+    };
+    let line = STANDARD.encode(serde_json::to_vec(&host_data)?);
+    let (status, said) = run_with(&format!("{line}\n")).await?;
+    assert!(!status.success());
+    assert!(status.code().is_some(), "{status}");
+    assert!(said.contains("failed to start the provider"), "{said}");
+    assert!(
+        said.to_lowercase().contains("nats") || said.contains("lattice"),
+        "{said}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+    Ok(())
+}
+
+/// A bucket with `KEYS` keys, and a link with time enough for whatever is in flight.
+async fn filled() -> Result<Stack> {
+    let stack = crate::support::stack(NEWEST).start().await?;
+    stack.create_bucket("orders", kv::Config::default()).await?;
+    stack.provider.put_link(&link(&stack)).await?;
+    let keys: Vec<_> = (0..KEYS).map(|key| format!("key-{key}")).collect();
+    let pairs: Vec<_> = keys.iter().map(|key| (key, key)).collect();
+    let caller = stack.caller("component").with_timeout(LONG);
+    caller.set_many("default", &pairs).await??;
+    Ok(stack)
+}
+
+fn link(stack: &Stack) -> testkit::Link {
+    stack.link("component", "orders").config("timeout", "60s")
+}
+
+/// A call in flight, and the prefix of the keys that it sets.
+struct InFlight {
+    prefix: Option<String>,
+    call: JoinHandle<Result<()>>,
+}
+
+/// Sends 50 calls of `KEYS` keys, one half gets and one half sets.
+fn start_calls(stack: &Stack, finished: &Arc<AtomicUsize>) -> Vec<InFlight> {
+    let caller = stack.caller("component").with_timeout(LONG);
+    (0..50)
+        .map(|number| {
+            let sets = number % 2 == 1;
+            let call = call(caller.clone(), number, sets, Arc::clone(finished));
+            InFlight {
+                prefix: sets.then(|| format!("set-{number}.")),
+                call: tokio::spawn(call),
+            }
+        })
+        .collect()
+}
+
+async fn call(caller: Caller, number: usize, sets: bool, finished: Arc<AtomicUsize>) -> Result<()> {
+    if sets {
+        let keys: Vec<_> = (0..KEYS).map(|key| format!("set-{number}.{key}")).collect();
+        let pairs: Vec<_> = keys.iter().map(|key| (key, "x")).collect();
+        caller.set_many("default", &pairs).await??;
+    } else {
+        let keys: Vec<_> = (0..KEYS).map(|key| format!("key-{key}")).collect();
+        let values = caller.get_many("default", &keys).await??;
+        for (key, value) in keys.iter().zip(values) {
+            ensure!(value.as_deref() == Some(key.as_bytes()), "{key}: {value:?}");
+        }
+    }
+    finished.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Waits until the first of the calls has begun to write.
+async fn wait_until_written(stack: &Stack) -> Result<()> {
+    let jetstream = stack.nats.jetstream().await?;
+    timeout(LONG, async {
+        loop {
+            let stream = jetstream.get_stream("KV_orders").await?;
+            if stream.cached_info().state.messages > KEYS as u64 {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .context("the calls write nothing")?
+}
+
+/// A call is answered ok; or the lattice says at once that nobody takes it, and then none of its
+/// keys is in the bucket.
+async fn assert_exit_and_answers(
+    stack: &Stack,
+    status: ExitStatus,
+    finished_before: usize,
+    calls: Vec<InFlight>,
+) -> Result<()> {
+    assert!(status.success(), "{status}\n{}", stack.provider.logs());
+    let started = calls.len();
+    let mut answered = 0;
+    let mut not_taken = Vec::new();
+    let mut lost = 0;
+    // What has been answered is on its way by now.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    for InFlight { prefix, call } in calls {
+        let abort = call.abort_handle();
+        match tokio::time::timeout_at(deadline, call).await {
+            Ok(outcome) => match outcome? {
+                Ok(()) => answered += 1,
+                Err(error) if is_an_answer(&error) => bail!("answered with an error: {error:#}"),
+                Err(_) => not_taken.push(prefix),
+            },
+            Err(_) => {
+                abort.abort();
+                lost += 1;
+            }
+        }
+    }
+    assert_eq!(
+        lost, 0,
+        "calls that were delivered to the provider and not answered"
+    );
+    if finished_before > 0 || stack.provider.logs().contains("under_way") {
+        assert!(answered > finished_before, "nothing was in flight");
+    }
+    let kept = stack
+        .nats
+        .jetstream()
+        .await?
+        .get_stream("KV_orders")
+        .await?;
+    let in_bucket = kept.cached_info().state.messages;
+    let sets = (started / 2 - not_taken.iter().flatten().count()) as u64;
+    assert_eq!(
+        in_bucket,
+        (sets + 1) * KEYS as u64,
+        "{} calls were not taken, and nothing of them is written",
+        not_taken.len()
+    );
+    eprintln!("{answered} of {started} answered, {finished_before} before the end was asked for");
+    Ok(())
+}
+
+fn is_an_answer(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<testkit::Error>().is_some()
+}
+
+fn terminate(provider: &Provider) -> Result<()> {
+    let status = Command::new("kill")
+        .args(["-TERM", &provider.pid().to_string()])
+        .status()?;
+    ensure!(status.success(), "cannot send SIGTERM");
+    Ok(())
+}
+
+fn answered(provider: &Provider) -> usize {
+    provider.logs().matches("answered").count()
+}
+
+async fn until_it_answers(provider: &Provider, caller: &Caller) -> Result<()> {
+    timeout(LONG, async {
+        while answered(provider) == 0 {
+            caller.get_many("default", &["key-1"]).await??;
+        }
+        Ok(())
+    })
+    .await
+    .context("the second instance gets no calls")?
+}
+
+/// Runs the provider's binary with this on its standard input; returns how it ended and what it
+/// said.
+async fn run_with(input: &str) -> Result<(ExitStatus, String)> {
+    let mut child = tokio::process::Command::new(crate::support::PROVIDER)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut stdin = child.stdin.take().context("no stdin")?;
+    // It may end before it has read all of it.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = timeout(Duration::from_secs(30), child.wait_with_output())
+        .await
+        .context("it goes on without what it needs")??;
+    let said = [output.stdout, output.stderr].concat();
+    Ok((output.status, String::from_utf8_lossy(&said).into_owned()))
+}
