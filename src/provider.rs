@@ -35,7 +35,7 @@ impl EventualBatchProvider {
         let values = values(&host.config, &host.secrets)?;
         let timeout = default_timeout(host.default_rpc_timeout_ms);
         Ok(Self {
-            links: Arc::new(Links::new(values, timeout)),
+            links: Arc::new(Links::new(env!("CARGO_PKG_NAME"), values, timeout)),
             serving: Serving::default(),
         })
     }

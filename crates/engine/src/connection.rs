@@ -58,11 +58,15 @@ impl Connection {
     /// # Errors
     ///
     /// The configuration key that cannot be used, and why.
-    async fn start(settings: &ConnectionSettings) -> Result<Self, (&'static str, String)> {
+    async fn start(
+        client_name: &str,
+        settings: &ConnectionSettings,
+    ) -> Result<Self, (&'static str, String)> {
         let (events, status) = watch::channel(Status::default());
         let events = Arc::new(events);
         let wanted = Arc::new(());
         let login = Login {
+            client_name: client_name.to_owned(),
             settings: settings.clone(),
             status: Arc::clone(&events),
             wanted: Arc::downgrade(&wanted),
@@ -273,12 +277,23 @@ impl Connection {
 }
 
 /// The connections in use, one for each [`ConnectionSettings`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connections {
+    client_name: String,
     shared: Mutex<HashMap<ConnectionSettings, Weak<Connection>>>,
 }
 
 impl Connections {
+    /// No connections yet. `client_name` is what servers list each of them as (`nats server report
+    /// connections`).
+    #[must_use]
+    pub fn new(client_name: &str) -> Self {
+        Self {
+            client_name: client_name.to_owned(),
+            shared: Mutex::default(),
+        }
+    }
+
     /// The connection of these settings: the one in use, or a new one.
     ///
     /// # Errors
@@ -293,7 +308,7 @@ impl Connections {
         if let Some(connection) = shared.get(settings).and_then(Weak::upgrade) {
             return Ok(connection);
         }
-        let connection = Arc::new(Connection::start(settings).await?);
+        let connection = Arc::new(Connection::start(&self.client_name, settings).await?);
         shared.insert(settings.clone(), Arc::downgrade(&connection));
         Ok(connection)
     }

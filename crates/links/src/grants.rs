@@ -98,12 +98,13 @@ pub struct Links {
 }
 
 impl Links {
-    /// No links yet. `default_timeout` is for links that set no `timeout`.
+    /// No links yet. Servers list the connections as `client_name`; `default_timeout` is for links that
+    /// set no `timeout`.
     #[must_use]
-    pub fn new(provider: RawSettings, default_timeout: Duration) -> Self {
+    pub fn new(client_name: &str, provider: RawSettings, default_timeout: Duration) -> Self {
         provider.warn_of_unknown_keys(PROVIDER);
         Self {
-            connections: Connections::default(),
+            connections: Connections::new(client_name),
             default_timeout,
             by_caller: RwLock::default(),
             provider: Mutex::new(provider),

@@ -22,7 +22,7 @@ pub fn tools_dir() -> PathBuf {
         return dir.into();
     }
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let workspace = manifest.parent().unwrap_or(manifest);
+    let workspace = manifest.ancestors().nth(2).unwrap_or(manifest);
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     workspace.join(target).join("tools")
 }

@@ -18,6 +18,8 @@ use super::{CONNECT_TIMEOUT, PING_INTERVAL, RECONNECT_MAX};
 
 /// What a client is made of.
 pub(super) struct Login {
+    /// What the server lists the connection as.
+    pub(super) client_name: String,
     pub(super) settings: ConnectionSettings,
     pub(super) status: Arc<watch::Sender<Status>>,
     /// Gone when nobody waits for a connection any more: a client would go on trying for ever.
@@ -37,7 +39,7 @@ impl Login {
         let client = self
             .settings
             .options()?
-            .name(env!("CARGO_PKG_NAME"))
+            .name(&self.client_name)
             .retry_on_initial_connect()
             .ping_interval(PING_INTERVAL)
             .connection_timeout(CONNECT_TIMEOUT)
