@@ -25,6 +25,7 @@ pub(super) use self::status::Status;
 use super::deadline::Deadline;
 use super::error::Error;
 use super::inbox::{Inbox, InboxPool};
+use super::write_ids::WriteIds;
 
 /// The longest pause between two attempts to connect: short, so that a server that is back is
 /// found soon, and long enough not to be a load on one that refuses the login.
@@ -47,6 +48,7 @@ pub struct Connection {
     servers: String,
     hints: ErrorHints,
     inbox_pool: InboxPool,
+    write_ids: WriteIds,
     /// Tells the client, which would go on trying to connect for ever, that nobody waits for it.
     _wanted: Arc<()>,
     _keeper: AbortOnDropHandle<()>,
@@ -81,6 +83,7 @@ impl Connection {
             servers: settings.display_servers(),
             hints: ErrorHints::new(settings),
             inbox_pool: InboxPool::default(),
+            write_ids: WriteIds::new(),
             _wanted: wanted,
             _keeper: AbortOnDropHandle::new(keeper),
         })
@@ -90,6 +93,11 @@ impl Connection {
     /// connected.
     pub(super) fn client(&self) -> Client {
         self.clients.borrow().clone()
+    }
+
+    /// What the `Nats-Msg-Id`s of one more batch of writes begin with.
+    pub(super) fn next_batch_id(&self) -> String {
+        self.write_ids.next_batch()
     }
 
     /// An inbox for the answers to requests with so many tokens; `None` if the client has ended.

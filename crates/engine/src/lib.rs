@@ -17,10 +17,12 @@ mod limits;
 mod list;
 mod message;
 mod pipeline;
+mod quarantine;
 mod read;
 mod stream_info;
 mod tuning;
 mod write;
+mod write_ids;
 
 pub use bucket::Bucket;
 pub use concurrency::ConcurrencyLimit;

@@ -16,6 +16,7 @@ use super::error::Error;
 use super::handle::BucketHandle;
 use super::keys::shorten;
 use super::message::is_marker;
+use super::quarantine::LostConnections;
 use super::stream_info::StreamInfo;
 use super::{read, tuning};
 
@@ -35,7 +36,7 @@ pub(super) async fn page(
     deadline: &Deadline,
 ) -> Result<Page, Error> {
     let read = |info: Arc<StreamInfo>, tried: Tried| async move {
-        if tried.is_harmful() {
+        if tried.needs_quarantine() {
             return Err(unpaged(bucket).into());
         }
         page::read(bucket, &info, after, tried.interrupted, deadline).await
@@ -59,17 +60,17 @@ fn unpaged(bucket: &BucketHandle) -> Error {
 struct Tried {
     /// How many times it was interrupted.
     interrupted: usize,
-    /// How many of these because the connection was lost.
-    losses: usize,
-    /// Whether messages of this bucket are known to cost connections.
-    only_leader: bool,
+    /// The connections that were lost meanwhile.
+    lost: LostConnections,
+    /// Whether the bucket is under quarantine.
+    quarantined: bool,
 }
 
 impl Tried {
-    /// Whether a message is likely to have cost the connection, that the client cannot parse. It
-    /// interrupts a listing by a consumer, and the next one too.
-    fn is_harmful(self) -> bool {
-        self.losses >= tuning::LOSSES || self.only_leader
+    /// Whether a message of the bucket breaks the client's parser, or is likely to. A consumer delivers
+    /// such a message again to the next listing, which loses its connection too.
+    fn needs_quarantine(self) -> bool {
+        self.lost.are_suspicious() || self.quarantined
     }
 }
 
@@ -88,16 +89,16 @@ where
     let mut last_epoch = None;
     loop {
         bucket.ready(deadline).await?;
-        tried.only_leader = info.is_only_leader();
+        tried.quarantined = info.quarantine.is_active();
         let epoch = bucket.connection().epoch();
         if last_epoch.replace(epoch).is_some_and(|last| last < epoch) {
-            tried.losses += 1;
+            tried.lost.record();
         }
         let begun = Instant::now();
         let is_asked_for = |subject: &str| consumer::asks_for(&info, subject);
         let listed = tokio::select! {
             listed = timeout_at(deadline.end(), list(Arc::clone(&info), tried)) => listed,
-            () = bucket.connection().until_lost(epoch), if !tried.is_harmful() => {
+            () = bucket.connection().until_lost(epoch), if !tried.needs_quarantine() => {
                 Ok(Err(Failure::Interrupted))
             }
             // A request that is refused has no answer.
@@ -138,9 +139,9 @@ async fn list(
     deadline: &Deadline,
 ) -> Result<Vec<String>, Failure> {
     let mut listing = Listing::new(bucket, info);
-    let by_consumer = tried.interrupted < tuning::LOSSES && !tried.is_harmful();
+    let by_consumer = tried.interrupted < tuning::LIST_INTERRUPTIONS && !tried.needs_quarantine();
     if !by_consumer || !consumer::read(&mut listing, info, deadline).await? {
-        add_unseen(&mut listing, info, tried.losses, deadline).await?;
+        add_unseen(&mut listing, info, tried.lost, deadline).await?;
     }
     Ok(listing.finish())
 }
@@ -150,7 +151,7 @@ async fn list(
 async fn add_unseen(
     listing: &mut Listing<'_>,
     info: &StreamInfo,
-    losses: usize,
+    lost: LostConnections,
     deadline: &Deadline,
 ) -> Result<(), Failure> {
     let bucket = listing.bucket;
@@ -177,7 +178,7 @@ async fn add_unseen(
             unseen.push(key.to_owned());
         }
         if ended || unseen.len() == tuning::LIST_UNSEEN {
-            for key in read::with_values(bucket, info, &unseen, losses, deadline).await? {
+            for key in read::with_values(bucket, info, &unseen, lost, deadline).await? {
                 listing.add(key, true)?;
             }
             listing.check_names(&unseen, info)?;
@@ -256,7 +257,7 @@ impl<'a> Listing<'a> {
         match encoded.iter().find(is_lost) {
             None => Ok(()),
             Some(key) => {
-                info.read_through_leader("a key is not UTF-8");
+                info.quarantine.activate(&info.stream, "a key is not UTF-8");
                 Err(Error::Unreadable(format!(
                     "the bucket holds a key that is not UTF-8, something like {:?}; purge it",
                     shorten(key)

@@ -7,7 +7,6 @@ use async_nats::header::{
     NATS_STREAM,
 };
 use async_nats::jetstream;
-use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessage;
 use async_nats::{Message, StatusCode};
 use base64::engine::general_purpose::STANDARD;
@@ -88,20 +87,6 @@ impl TryFrom<RawMessage> for Stored {
             sequence: Some(raw.sequence),
         })
     }
-}
-
-/// Why the client cannot take such a message otherwise than as a text, if so.
-pub(super) fn unparsable(raw: &RawMessage) -> Option<String> {
-    if let Err(error) = StreamMessage::try_from(raw.clone()) {
-        return Some(error.to_string());
-    }
-    let headers = STANDARD.decode(raw.headers.as_deref()?).ok()?;
-    has_lone_return(&headers).then(|| "a carriage return in a header".to_owned())
-}
-
-fn has_lone_return(headers: &[u8]) -> bool {
-    let mut after = headers.split(|&byte| byte == b'\r').skip(1);
-    after.any(|rest| rest.first() != Some(&b'\n'))
 }
 
 /// Of headers as they stand in the bucket, those that mean something here. Other clients write what
@@ -199,15 +184,6 @@ mod tests {
         assert!(!is_marker(Some(&with("KV-Operation", "PUT"))));
         assert!(!is_marker(Some(&with("Nats-Msg-Id", "1"))));
         assert!(!is_marker(None));
-    }
-
-    #[test]
-    fn a_carriage_return_stands_before_a_line_feed() {
-        assert!(!has_lone_return(b"NATS/1.0\r\nX: 1\r\n\r\n"));
-        assert!(!has_lone_return(b""));
-        assert!(has_lone_return(b"NATS/1.0\r\nX: 1\r2\r\n\r\n"));
-        assert!(has_lone_return(b"NATS/1.0\r\nX: 1\r\r\n\r\n"));
-        assert!(has_lone_return(b"NATS/1.0\r\nX: 1\r"));
     }
 
     #[test]

@@ -16,8 +16,8 @@ use super::handle::BucketHandle;
 use super::limits::Limits;
 use super::message::Stored;
 use super::pipeline;
+use super::quarantine::LostConnections;
 use super::stream_info::{ReadPath, StreamInfo};
-use super::tuning;
 
 pub(crate) use leader::{exists, read_leader, read_one, revisions};
 
@@ -29,32 +29,32 @@ pub(super) async fn get_many(
     let limits = bucket.limits();
     limits.check_keys(keys.len())?;
     limits.check_bytes(keys.iter().map(String::len).sum())?;
-    let mut wanted = ReadBatch::new(bucket, keys).await?;
-    if !wanted.keys.is_empty() {
+    let mut batch = ReadBatch::new(bucket, keys).await?;
+    if !batch.keys.is_empty() {
         let info = bucket.stream_info(deadline).await?;
-        read(bucket, &info, &mut wanted, deadline).await?;
+        read(bucket, &info, &mut batch, deadline).await?;
     }
-    wanted.into_answer().await
+    batch.into_answer().await
 }
 
-/// Those of `encoded`, keys as they stand in the bucket, that have a value. `losses` is how many
-/// connections have been lost in trying to read them.
+/// Those of the keys that have a value. `encoded` are keys as they stand in the bucket, `lost` the
+/// connections that were lost in trying to read them.
 pub(super) async fn with_values<'a>(
     bucket: &BucketHandle,
     info: &StreamInfo,
     encoded: &'a [String],
-    losses: usize,
+    lost: LostConnections,
     deadline: &Deadline,
 ) -> Result<Vec<&'a str>, Error> {
-    let mut wanted = ReadBatch::encoded(encoded);
-    wanted.losses = losses;
+    let mut batch = ReadBatch::encoded(encoded);
+    batch.lost = lost;
     if !encoded.is_empty() {
-        read(bucket, info, &mut wanted, deadline).await?;
+        read(bucket, info, &mut batch, deadline).await?;
     }
-    let has_value = |wants: &KeyRead<'_>| matches!(wants.known, KeyState::Value(_));
-    let found = wanted.keys.iter().zip(encoded);
+    let has_value = |key: &KeyRead<'_>| matches!(key.state, KeyState::Value(_));
+    let found = batch.keys.iter().zip(encoded);
     Ok(found
-        .filter(|(wants, _)| has_value(wants))
+        .filter(|(key, _)| has_value(key))
         .map(|(_, key)| key.as_str())
         .collect())
 }
@@ -62,16 +62,16 @@ pub(super) async fn with_values<'a>(
 async fn read(
     bucket: &BucketHandle,
     info: &StreamInfo,
-    wanted: &mut ReadBatch<'_>,
+    batch: &mut ReadBatch<'_>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let direct = info.path() == ReadPath::Direct && wanted.losses < tuning::LOSSES;
-    if wanted.keys.len() > 1 && direct {
-        multi_last::read(bucket, info, wanted, deadline).await?;
+    let direct = info.path() == ReadPath::Direct && !batch.lost.are_suspicious();
+    if batch.keys.len() > 1 && direct {
+        multi_last::read(bucket, info, batch, deadline).await?;
     }
-    // What is left: all of it on an older server, and the keys that `multi_last` did not find.
-    let (unknown, losses) = (wanted.unknown(), wanted.losses);
-    let mut reads = one_by_one::Reads::new(wanted, unknown, None).after_losses(losses);
+    // What is left: all keys on an older server, and the keys that `multi_last` did not answer.
+    let (unknown, lost) = (batch.unknown(), batch.lost);
+    let mut reads = one_by_one::Reads::new(batch, unknown, None).after(lost);
     pipeline::run(bucket, &mut reads, deadline).await
 }
 
@@ -89,7 +89,7 @@ struct KeyRead<'a> {
     encoded: Cow<'a, str>,
     /// At how many places of the answer its value stands.
     places: usize,
-    known: KeyState,
+    state: KeyState,
 }
 
 /// The keys of one batch, each once, and what is known of them.
@@ -101,8 +101,8 @@ struct ReadBatch<'a> {
     keep_values: bool,
     answer_bytes: usize,
     limits: Limits,
-    /// How many connections have been lost while some of the keys were being read.
-    losses: usize,
+    /// The connections that were lost while some of the keys were being read.
+    lost: LostConnections,
 }
 
 impl<'a> ReadBatch<'a> {
@@ -120,7 +120,7 @@ impl<'a> ReadBatch<'a> {
                         key,
                         encoded,
                         places: 0,
-                        known: KeyState::Unknown,
+                        state: KeyState::Unknown,
                     });
                     seen.insert(key, keys.len() - 1);
                     keys.len() - 1
@@ -135,25 +135,25 @@ impl<'a> ReadBatch<'a> {
             keep_values: true,
             answer_bytes: 0,
             limits: *bucket.limits(),
-            losses: 0,
+            lost: LostConnections::default(),
         })
     }
 
     /// Which of these keys, as they stand in the bucket, have a value.
     fn encoded(keys: &'a [String]) -> Self {
-        let wants = |key: &'a String| KeyRead {
+        let key = |key: &'a String| KeyRead {
             key,
             encoded: Cow::Borrowed(key),
             places: 0,
-            known: KeyState::Unknown,
+            state: KeyState::Unknown,
         };
         Self {
-            keys: keys.iter().map(wants).collect(),
+            keys: keys.iter().map(key).collect(),
             order: Vec::new(),
             keep_values: false,
             answer_bytes: 0,
             limits: Limits::NONE,
-            losses: 0,
+            lost: LostConnections::default(),
         }
     }
 
@@ -163,25 +163,25 @@ impl<'a> ReadBatch<'a> {
     ///
     /// [`Error::TooLarge`] as soon as the answer is over the limit, before more of it is read.
     fn found(&mut self, index: usize, value: Bytes) -> Result<(), Error> {
-        let wants = &mut self.keys[index];
-        if matches!(wants.known, KeyState::Unknown) {
-            self.answer_bytes += wants.places * (wants.key.len() + value.len());
+        let key = &mut self.keys[index];
+        if matches!(key.state, KeyState::Unknown) {
+            self.answer_bytes += key.places * (key.key.len() + value.len());
             let kept = if self.keep_values {
                 value
             } else {
                 Bytes::new()
             };
-            wants.known = KeyState::Value(kept);
+            key.state = KeyState::Value(kept);
         }
         self.limits.check_bytes(self.answer_bytes)
     }
 
     fn missing(&mut self, index: usize) {
-        self.keys[index].known = KeyState::Missing;
+        self.keys[index].state = KeyState::Missing;
     }
 
     fn unknown(&self) -> Vec<usize> {
-        let is_unknown = |&index: &usize| matches!(self.keys[index].known, KeyState::Unknown);
+        let is_unknown = |&index: &usize| matches!(self.keys[index].state, KeyState::Unknown);
         (0..self.keys.len()).filter(is_unknown).collect()
     }
 
@@ -189,7 +189,7 @@ impl<'a> ReadBatch<'a> {
         let mut answer = Vec::with_capacity(self.order.len());
         for (place, index) in self.order.into_iter().enumerate() {
             yield_periodically(place).await;
-            answer.push(match &self.keys[index].known {
+            answer.push(match &self.keys[index].state {
                 KeyState::Value(value) => Some(value.clone()),
                 KeyState::Missing => None,
                 KeyState::Unknown => {

@@ -3,7 +3,7 @@
 mod create;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_nats::jetstream::context::GetStreamErrorKind;
@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::deadline::Deadline;
 use super::error::Error;
 use super::message::is_transient;
+use super::quarantine::Quarantine;
 use super::tuning;
 
 /// Which bucket, and what to do if it is missing.
@@ -78,10 +79,9 @@ pub(super) struct StreamInfo {
     pub(super) takes_writes: bool,
     /// Whether this login may not ask for many keys at once.
     pub(super) multi_last_denied: AtomicBool,
-    /// Whether values have to be read through the leader, whatever `read_path` says. The client
-    /// gives its connection up over headers that it cannot parse, and one value that another client
-    /// has written is enough; the leader's answer holds them as a text.
-    only_leader: Arc<AtomicBool>,
+    /// Whether the bucket has to be read through its leader, whatever `read_path` says. The newer
+    /// info of a bucket shares it with the older.
+    pub(super) quarantine: Arc<Quarantine>,
     /// In what the bucket differs from the settings it would have been created with.
     pub(super) differences: String,
 }
@@ -210,7 +210,7 @@ fn info(spec: &BucketSpec, config: &stream::Config) -> Result<StreamInfo, Error>
             .filter(|&max| max > 0),
         takes_writes: config.mirror.is_some() || !config.subjects.is_empty(),
         multi_last_denied: AtomicBool::new(false),
-        only_leader: Arc::default(),
+        quarantine: Arc::default(),
         differences: spec.create.as_ref().map_or_else(String::new, |template| {
             create::differences(template, config)
         }),
@@ -247,7 +247,7 @@ fn api_prefix(spec: &BucketSpec) -> String {
 impl StreamInfo {
     /// How single keys are read now.
     pub(super) fn path(&self) -> ReadPath {
-        if self.is_only_leader() {
+        if self.quarantine.is_active() {
             ReadPath::Leader
         } else {
             self.read_path
@@ -256,23 +256,7 @@ impl StreamInfo {
 
     /// Keeps what was found out about the bucket's messages before it was looked at again.
     pub(super) fn inherit(&mut self, before: &Self) {
-        self.only_leader = Arc::clone(&before.only_leader);
-    }
-
-    pub(super) fn is_only_leader(&self) -> bool {
-        self.only_leader.load(Ordering::Relaxed)
-    }
-
-    /// Takes note that a message costs a connection if it is not read through the leader.
-    pub(super) fn read_through_leader(&self, why: &str) {
-        if !self.only_leader.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                stream = self.stream,
-                why,
-                "another client has written what the NATS client cannot parse; the bucket is read \
-                 through its leader until its link is put again"
-            );
-        }
+        self.quarantine = Arc::clone(&before.quarantine);
     }
 }
 

@@ -101,9 +101,8 @@ pub(super) const LIST_EMPTY: Duration = Duration::from_millis(100);
 /// After how long without a request the server drops the consumer of a listing that was cut off.
 pub(super) const LIST_INACTIVE: Duration = Duration::from_secs(10);
 
-/// After how many connections that were lost meanwhile a call reads through the leader, and lists
-/// by the stream's subjects: what it reads may be what they were lost for.
-pub(super) const LOSSES: usize = 2;
+/// After how many interruptions a listing is done another way.
+pub(super) const LIST_INTERRUPTIONS: usize = 2;
 
 /// How many of a batch's failed keys an error names.
 pub(super) const NAMED_KEYS: usize = 3;

@@ -3,8 +3,7 @@
 mod dedupe;
 
 use std::ops::ControlFlow;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_nats::Message;
 use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
@@ -20,7 +19,7 @@ use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_conflict, is_t
 use super::pipeline::{self, Operation, Request};
 use super::stream_info::StreamInfo;
 use super::tuning;
-use dedupe::{Write, distinct};
+use dedupe::{Write, dedupe};
 
 /// What the header block may add to a value: the status line, one `Nats-Msg-Id`, and the operation
 /// of a delete.
@@ -43,8 +42,8 @@ pub(super) async fn set_many(
             .sum(),
     )?;
     let entries = entries.into_iter().map(|(key, value)| (key, Some(value)));
-    let items = distinct(bucket.encoding(), entries).await?;
-    let mut writes = Writes::new("set", items);
+    let items = dedupe(bucket.encoding(), entries).await?;
+    let mut writes = Writes::new(bucket, "set", items);
     writes.check_sizes(bucket, deadline).await?;
     writes.run(bucket, deadline).await
 }
@@ -70,7 +69,7 @@ pub(super) async fn replace(
     deadline: &Deadline,
 ) -> Result<Replaced, Error> {
     let write = Write::new(bucket.encoding(), key.to_owned(), Some(value))?;
-    let mut writes = Writes::new("set", vec![write]);
+    let mut writes = Writes::new(bucket, "set", vec![write]);
     writes.expected = Some(expected);
     writes.check_sizes(bucket, deadline).await?;
     pipeline::run(bucket, &mut writes, deadline).await?;
@@ -93,18 +92,10 @@ pub(super) async fn delete_many(
     limits.check_keys(keys.len())?;
     limits.check_bytes(keys.iter().map(String::len).sum())?;
     let entries = keys.into_iter().map(|key| (key, None));
-    let items = distinct(bucket.encoding(), entries).await?;
-    Writes::new("deleted", items).run(bucket, deadline).await
-}
-
-/// What the ids of a batch's writes begin with: of a process what is random in its unique ids, 60
-/// bits, and a number. A unique id for each batch would be twice as long, and the server looks through
-/// a message's headers some twenty times.
-fn batch_id() -> String {
-    static PROCESS: LazyLock<String> = LazyLock::new(|| nuid::next().chars().take(10).collect());
-    static BATCHES: AtomicU64 = AtomicU64::new(0);
-    let batch = BATCHES.fetch_add(1, Ordering::Relaxed);
-    format!("{}{batch:x}.", *PROCESS)
+    let items = dedupe(bucket.encoding(), entries).await?;
+    Writes::new(bucket, "deleted", items)
+        .run(bucket, deadline)
+        .await
 }
 
 /// The writes of one batch: one for each distinct key.
@@ -133,10 +124,10 @@ struct Failures {
 
 impl Writes {
     /// Writes of distinct keys.
-    fn new(verb: &'static str, items: Vec<Write>) -> Self {
+    fn new(bucket: &BucketHandle, verb: &'static str, items: Vec<Write>) -> Self {
         Self {
             verb,
-            batch_id: batch_id(),
+            batch_id: bucket.connection().next_batch_id(),
             max_payload: usize::MAX,
             expected: None,
             revision: None,

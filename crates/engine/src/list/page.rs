@@ -66,7 +66,7 @@ pub(super) async fn read(
     {
         // The consumer is at a replica that lags behind the leader; if it goes on to, the leader's
         // message is the page.
-        if interrupted < tuning::LOSSES {
+        if interrupted < tuning::LIST_INTERRUPTIONS {
             return Err(Failure::Interrupted);
         }
         let is_value = !is_marker(Some(&next.headers));

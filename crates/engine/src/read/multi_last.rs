@@ -1,10 +1,10 @@
 //! One request for many keys: `multi_last`, "the last message of each of these subjects" (ADR-31,
 //! server ≥ 2.11).
 //!
-//! It is a quick way to most of the answer and never the last word. A key it does not answer is
-//! left unknown and read by itself: the server may leave out a key that was overwritten while it
-//! looked, and ends early when a message goes away under it ("404 Message Not Found"); and an older
-//! server in a mixed cluster does not know the request at all.
+//! The request answers most keys fast, but it never proves that a key is missing. A key without an
+//! answer stays unknown and is read one by one afterwards, for three reasons: the server may leave out a
+//! key that is overwritten while it looks; it ends early when a message is removed meanwhile ("404 Message
+//! Not Found"); and an older server in a mixed cluster does not know the request at all.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ const NUM_PENDING: &str = "Nats-Num-Pending";
 /// The end of a `multi_last` answer.
 const END_OF_BATCH: u16 = 204;
 
-/// Reads what it can of the wanted keys.
+/// Reads what it can of the batch's keys.
 ///
 /// # Errors
 ///
@@ -40,7 +40,7 @@ const END_OF_BATCH: u16 = 204;
 pub(super) async fn read(
     bucket: &BucketHandle,
     info: &StreamInfo,
-    wanted: &mut ReadBatch<'_>,
+    batch: &mut ReadBatch<'_>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
     let share = bucket.limits().max_concurrency / tuning::MULTI_LAST_ROUNDS;
@@ -51,41 +51,46 @@ pub(super) async fn read(
     {
         return Ok(());
     }
-    let mut left = VecDeque::from(wanted.unknown());
+    let mut left = VecDeque::from(batch.unknown());
     let all = left.len();
     bucket.concurrency().begins(all);
-    let mut rounds = FuturesUnordered::new();
+    let mut requests = FuturesUnordered::new();
     let mut lost = false;
     loop {
         while !left.is_empty() {
-            let slots = bucket.concurrency();
-            let (most, size) = match slots.fair_share(all - left.len(), all, deadline) {
-                Some(window) => (1, window),
-                None => (tuning::MULTI_LAST_ROUNDS, tuning::MULTI_LAST_SUBJECTS),
-            };
-            if rounds.len() >= most {
+            let (most, size) =
+                match bucket
+                    .concurrency()
+                    .fair_share(all - left.len(), all, deadline)
+                {
+                    Some(window) => (1, window),
+                    None => (tuning::MULTI_LAST_ROUNDS, tuning::MULTI_LAST_SUBJECTS),
+                };
+            if requests.len() >= most {
                 break;
             }
             let size = size.min(share).min(left.len());
             let subjects = left
                 .drain(..size)
-                .map(|index| (subject(info, wanted, index), index))
+                .map(|index| (subject(info, batch, index), index))
                 .collect();
-            rounds.push(round(bucket, info, subjects, deadline));
+            requests.push(request(bucket, info, subjects, deadline));
         }
-        let Some(round) = rounds.next().await else {
-            // Rounds that were under way together have lost the same connection.
-            wanted.losses += usize::from(lost);
+        let Some(response) = requests.next().await else {
+            // Requests that were in flight together have lost the same connection.
+            if lost {
+                batch.lost.record();
+            }
             return Ok(());
         };
-        for (index, value) in round.answered {
+        for (index, value) in response.answered {
             match value {
-                Some(value) => wanted.found(index, value)?,
-                None => wanted.missing(index),
+                Some(value) => batch.found(index, value)?,
+                None => batch.missing(index),
             }
         }
-        lost |= round.lost;
-        if round.unanswered {
+        lost |= response.lost;
+        if response.unanswered {
             // The rest would wait as long, and the keys can be read one by one.
             left.clear();
             let to = endpoint(info);
@@ -94,7 +99,7 @@ pub(super) async fn read(
                 info.multi_last_denied.store(true, Ordering::Relaxed);
             }
         }
-        left.extend(round.rest);
+        left.extend(response.rest);
     }
 }
 
@@ -103,8 +108,8 @@ fn endpoint(info: &StreamInfo) -> String {
     format!("{}.DIRECT.GET.{}", info.api_prefix, info.stream)
 }
 
-fn subject(info: &StreamInfo, wanted: &ReadBatch<'_>, index: usize) -> String {
-    format!("{}{}", info.read_prefix, wanted.keys[index].encoded)
+fn subject(info: &StreamInfo, batch: &ReadBatch<'_>, index: usize) -> String {
+    format!("{}{}", info.read_prefix, batch.keys[index].encoded)
 }
 
 /// The request of `$JS.API.DIRECT.GET.<stream>`.
@@ -116,7 +121,7 @@ struct MultiLast<'a> {
 
 /// What one request brought.
 #[derive(Default)]
-struct Round {
+struct Response {
     /// Each answered key, and its value if it has one.
     answered: Vec<(usize, Option<Bytes>)>,
     /// The keys to ask for again, because the answer was cut off at `max_bytes`.
@@ -127,29 +132,29 @@ struct Round {
     lost: bool,
 }
 
-async fn round(
+async fn request(
     bucket: &BucketHandle,
     info: &StreamInfo,
     mut subjects: HashMap<String, usize>,
     deadline: &Deadline,
-) -> Round {
-    let mut round = Round::default();
+) -> Response {
+    let mut response = Response::default();
     let permits = u32::try_from(subjects.len()).unwrap_or(u32::MAX);
-    let slots = Arc::clone(bucket.concurrency().permits()).acquire_many_owned(permits);
-    let Ok(Ok(_permits)) = timeout_at(deadline.settle(), slots).await else {
-        return round;
+    let permits = Arc::clone(bucket.concurrency().permits()).acquire_many_owned(permits);
+    let Ok(Ok(_permits)) = timeout_at(deadline.settle(), permits).await else {
+        return response;
     };
     if !bucket.connection().is_up() {
-        return round;
+        return response;
     }
-    let request = serde_json::to_vec(&MultiLast {
+    let body = serde_json::to_vec(&MultiLast {
         multi_last: subjects.keys().map(String::as_str).collect(),
         max_bytes: tuning::WINDOW_BYTES,
     });
     let connection = bucket.connection();
     let epoch = connection.epoch();
-    let Ok(request) = request else {
-        return round;
+    let Ok(body) = body else {
+        return response;
     };
     let to = endpoint(info);
     // The client's queue is full while the server reads nothing.
@@ -158,12 +163,12 @@ async fn round(
         let reply = inbox.reply_subject(0);
         let sent = inbox
             .client()
-            .publish_with_reply(to.clone(), reply, request.into());
+            .publish_with_reply(to.clone(), reply, body.into());
         sent.await.ok()?;
         Some(inbox)
     });
     let Ok(Some(mut inbox)) = asked.await else {
-        return round;
+        return response;
     };
     let stopped = async {
         tokio::select! {
@@ -184,17 +189,17 @@ async fn round(
                     inbox.next(),
                 ) => {
                     // The answers end when the client has ended.
-                    round.lost = matches!(message, Ok(None));
+                    response.lost = matches!(message, Ok(None));
                     message.ok().flatten()
                 }
                 is_lost = &mut stopped => {
-                    round.lost = is_lost;
+                    response.lost = is_lost;
                     None
                 }
             },
         };
         let Some(message) = message else {
-            round.unanswered = true;
+            response.unanswered = true;
             break;
         };
         if inbox.token_of(&message).is_none() {
@@ -203,12 +208,12 @@ async fn round(
         match part(message) {
             Part::Of { subject, value } => {
                 if let Some(index) = subjects.remove(&subject) {
-                    round.answered.push((index, value));
+                    response.answered.push((index, value));
                 }
             }
             // Without progress, asking again would go on for ever.
-            Part::Cut if !round.answered.is_empty() => {
-                round.rest = subjects.into_values().collect();
+            Part::Cut if !response.answered.is_empty() => {
+                response.rest = subjects.into_values().collect();
                 break;
             }
             Part::Cut => break,
@@ -218,7 +223,7 @@ async fn round(
             }
         }
     }
-    round
+    response
 }
 
 /// What one message of the answer is.

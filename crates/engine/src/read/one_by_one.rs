@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::message::{Stored, is_stored, is_transient, unparsable};
+use crate::message::{Stored, is_stored, is_transient};
 use crate::pipeline::{Answer, Operation, Request};
+use crate::quarantine::{LostConnections, parser_breaker};
 use crate::stream_info::{ReadPath, StreamInfo};
 use crate::tuning;
 
@@ -35,8 +36,8 @@ pub(super) struct Reads<'r, R> {
     items: Vec<usize>,
     /// `None`: the bucket's own.
     path: Option<ReadPath>,
-    /// How many connections have been lost while some of the keys were being read.
-    losses: usize,
+    /// The connections that were lost while some of the keys were being read.
+    lost: LostConnections,
     /// The mean size of the values that have come: what an unanswered read is taken to weigh.
     bytes_seen: usize,
     values_seen: usize,
@@ -48,32 +49,32 @@ impl<'r, R: Reader> Reads<'r, R> {
             reader,
             items,
             path,
-            losses: 0,
+            lost: LostConnections::default(),
             bytes_seen: 0,
             values_seen: 0,
         }
     }
 
-    /// The same after so many connections were lost.
-    pub(super) fn after_losses(self, losses: usize) -> Self {
-        Self { losses, ..self }
+    /// The same reads, after the call has lost these connections.
+    pub(super) fn after(self, lost: LostConnections) -> Self {
+        Self { lost, ..self }
     }
 
-    /// If the connection is lost again and again, it may be for what is read.
+    /// If the connection is lost again and again, a message that is read may be the cause.
     fn path(&self, info: &StreamInfo) -> ReadPath {
         match self.path {
             Some(path) => path,
-            None if self.losses >= tuning::LOSSES => ReadPath::Leader,
+            None if self.lost.are_suspicious() => ReadPath::Leader,
             None => info.path(),
         }
     }
 
     /// Takes a message as the leader gives it, whose headers no client has parsed.
     fn raw(&mut self, item: usize, raw: RawMessage, info: &StreamInfo) -> Answer {
-        if self.losses >= tuning::LOSSES
-            && let Some(why) = unparsable(&raw)
+        if self.lost.are_suspicious()
+            && let Some(why) = parser_breaker(&raw)
         {
-            info.read_through_leader(&why);
+            info.quarantine.activate(&info.stream, &why);
         }
         match Stored::try_from(raw) {
             Ok(stored) => self.found(item, stored),
@@ -199,7 +200,7 @@ impl<R: Reader> Operation for Reads<'_, R> {
     }
 
     fn connection_lost(&mut self) {
-        self.losses += 1;
+        self.lost.record();
     }
 
     fn repeatable(&self, _item: usize, _sent: Instant, _opened: &StreamInfo) -> bool {

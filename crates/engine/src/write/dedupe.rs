@@ -41,7 +41,7 @@ impl Write {
 }
 
 /// The writes of these keys: the last one of each.
-pub(super) async fn distinct(
+pub(super) async fn dedupe(
     encoding: KeyEncoding,
     entries: impl ExactSizeIterator<Item = (String, Option<Bytes>)>,
 ) -> Result<Vec<Write>, Error> {

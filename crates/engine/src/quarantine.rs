@@ -1,0 +1,93 @@
+//! Messages that break the NATS client's parser, and how a bucket that holds one is read.
+//!
+//! Any client that may write to a bucket can store headers that `async-nats` cannot parse: a name with a
+//! space, a value that is not UTF-8 or has a carriage return in it. When such a message is delivered, the
+//! client drops its connection. The stream's leader answers `$JS.API.STREAM.MSG.GET` with the headers as
+//! base64 text, which nothing has to parse. So a bucket with such a message is put under quarantine: it
+//! is read through its leader, which is slower.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::RawMessage;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// After how many connections that were lost during one call its reads count as the likely cause.
+const SUSPICIOUS_LOSSES: usize = 2;
+
+/// Whether a bucket is under quarantine.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantine(AtomicBool);
+
+impl Quarantine {
+    /// Whether the bucket has to be read through its leader.
+    pub(crate) fn is_active(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Puts the bucket of this stream under quarantine, for as long as the bucket's handle lives.
+    pub(crate) fn activate(&self, stream: &str, why: &str) {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                stream,
+                why,
+                "another client has written what the NATS client cannot parse; the bucket is read \
+                 through its leader until its link is put again"
+            );
+        }
+    }
+}
+
+/// The connections that one call has lost while it waited for answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LostConnections(usize);
+
+impl LostConnections {
+    /// Counts one more.
+    pub(crate) fn record(&mut self) {
+        self.0 += 1;
+    }
+
+    /// Whether a message that the call reads is likely to be the cause.
+    pub(crate) fn are_suspicious(self) -> bool {
+        self.0 >= SUSPICIOUS_LOSSES
+    }
+}
+
+/// Why this message breaks the client's parser, if it does.
+pub(crate) fn parser_breaker(raw: &RawMessage) -> Option<String> {
+    if let Err(error) = StreamMessage::try_from(raw.clone()) {
+        return Some(error.to_string());
+    }
+    let headers = STANDARD.decode(raw.headers.as_deref()?).ok()?;
+    has_lone_return(&headers).then(|| "a carriage return in a header".to_owned())
+}
+
+fn has_lone_return(headers: &[u8]) -> bool {
+    let mut after = headers.split(|&byte| byte == b'\r').skip(1);
+    after.any(|rest| rest.first() != Some(&b'\n'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_carriage_return_stands_before_a_line_feed() {
+        assert!(!has_lone_return(b"NATS/1.0\r\nX: 1\r\n\r\n"));
+        assert!(!has_lone_return(b""));
+        assert!(has_lone_return(b"NATS/1.0\r\nX: 1\r2\r\n\r\n"));
+        assert!(has_lone_return(b"NATS/1.0\r\nX: 1\r\r\n\r\n"));
+        assert!(has_lone_return(b"NATS/1.0\r\nX: 1\r"));
+    }
+
+    #[test]
+    fn the_second_lost_connection_is_suspicious() {
+        let mut lost = LostConnections::default();
+        lost.record();
+        assert!(!lost.are_suspicious());
+        lost.record();
+        assert!(lost.are_suspicious());
+    }
+}
