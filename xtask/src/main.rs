@@ -7,6 +7,7 @@ mod build;
 mod cargo;
 mod chaos;
 mod components;
+mod doc_test_server;
 mod host;
 mod nats_server;
 mod pip;

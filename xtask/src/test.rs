@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 
 use crate::cargo::cargo;
+use crate::doc_test_server::DocTestServer;
 use crate::summary::Summary;
 use crate::{host, setup};
 
@@ -19,6 +20,8 @@ pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
     let mut summary = Summary::default();
     let mut command = cargo();
     command.args(arguments(args));
+    let doc_test_server = DocTestServer::start()?;
+    doc_test_server.announce_to(&mut command);
     cargo_test(command, &mut summary)?;
     if args.is_empty()
         && let Err(error) = host::test(&[], &mut summary)

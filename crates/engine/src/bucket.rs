@@ -60,15 +60,50 @@ impl Bucket {
     /// # Errors
     ///
     /// [`Error::NoSuchBucket`], or why the server could not be asked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-open").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// bucket.open(within()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open(&self, deadline: Deadline) -> Result<(), Error> {
         self.handle.fetch_stream_info(&deadline).await.map(drop)
     }
 
-    /// The value of each key, in the order asked; `None` for a key that has none.
+    /// The value of each key, in the order asked; `None` for a key that has none. A key that is given
+    /// twice is answered at both places. An empty value is `Some`.
+    ///
+    /// The answer may be out of date: with `allow_direct` (ADR-31) a replica answers, which may lag behind
+    /// the stream's leader. On server ≥ 2.11 one request reads up to 128 keys.
     ///
     /// # Errors
     ///
-    /// Any trouble with any key.
+    /// Any trouble with any key fails the whole call. [`Error::TooLarge`] if the keys or the values are
+    /// over [`Limits`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-get-many").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// bucket.set_many(vec![("color".into(), "red".into())], within()).await?;
+    ///
+    /// let keys = ["color", "size"].map(String::from);
+    /// let values = bucket.get_many(&keys, within()).await?;
+    /// assert_eq!(values, [Some("red".into()), None]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get_many(
         &self,
         keys: &[String],
@@ -77,59 +112,162 @@ impl Bucket {
         read::get_many(&self.handle, keys, &deadline).await
     }
 
-    /// The key's value, if it has one. What was written before is read.
+    /// The key's value, if it has one. The stream's leader answers, so every write that was acknowledged
+    /// before is seen.
     ///
     /// # Errors
     ///
-    /// Why it could not be read.
+    /// Why the key could not be read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-get").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// bucket.set_many(vec![("color".into(), "red".into())], within()).await?;
+    /// assert_eq!(bucket.get("color", within()).await?, Some("red".into()));
+    /// assert_eq!(bucket.get("size", within()).await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get(&self, key: &str, deadline: Deadline) -> Result<Option<Bytes>, Error> {
         read::read_leader(&self.handle, key, &deadline).await
     }
 
-    /// Whether the key has a value. What was written before is seen.
+    /// Whether the key has a value. The stream's leader answers, as for [`Bucket::get`].
     ///
     /// # Errors
     ///
     /// As [`Bucket::get`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-exists").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// bucket.delete_many(vec!["color".into()], within()).await?;
+    /// assert!(!bucket.exists("color", within()).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn exists(&self, key: &str, deadline: Deadline) -> Result<bool, Error> {
         read::exists(&self.handle, key, &deadline).await
     }
 
-    /// Adds `delta` to the number that is the key's value, 0 if it has none, and returns the sum.
+    /// Adds `delta` to the number that is the key's value, and returns the sum. The value is decimal text;
+    /// a key without a value counts as 0. Each increment is counted exactly once, through however many
+    /// processes.
     ///
     /// # Errors
     ///
-    /// [`Error::NotANumber`] or [`Error::Overflow`], or why the key could not be read or written.
+    /// [`Error::NotANumber`] or [`Error::Overflow`], which leave the value as it is; or why the key could
+    /// not be read or written.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-increment").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// bucket.delete_many(vec!["visits".into()], within()).await?;
+    /// assert_eq!(bucket.increment("visits", 1, within()).await?, 1);
+    /// assert_eq!(bucket.increment("visits", 2, within()).await?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn increment(&self, key: &str, delta: u64, deadline: Deadline) -> Result<u64, Error> {
         counter::increment(&self.handle, &self.counters, key, delta, &deadline).await
     }
 
-    /// A page of the keys that have a value: those that were written last after the place in the
-    /// stream that the page before ended at.
+    /// A page of the keys that have a value: those whose last message comes after the sequence `after` of
+    /// the stream. Begin with 0, and go on with [`Page::next`].
+    ///
+    /// All pages together have every key that had a value all the while. A key that is written meanwhile
+    /// may come twice.
     ///
     /// # Errors
     ///
     /// Why the bucket could not be listed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-list-keys").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// bucket.set_many(vec![("color".into(), "red".into())], within()).await?;
+    ///
+    /// let mut keys = Vec::new();
+    /// let mut next = Some(0);
+    /// while let Some(after) = next {
+    ///     let page = bucket.list_keys(after, within()).await?;
+    ///     keys.extend(page.keys);
+    ///     next = page.next;
+    /// }
+    /// assert_eq!(keys, ["color"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn list_keys(&self, after: u64, deadline: Deadline) -> Result<Page, Error> {
         list::page(&self.handle, after, &deadline).await
     }
 
-    /// Every key that has a value, each once, in no order.
+    /// Every key that has a value, each once, in any order.
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] if there are more than the link allows in one answer, or why the bucket
-    /// could not be listed.
+    /// [`Error::TooLarge`] if the bucket has more keys than [`Limits`] allow in one answer, or why the
+    /// bucket could not be listed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-keys").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// bucket.set_many(vec![("color".into(), "red".into())], within()).await?;
+    /// assert_eq!(bucket.keys(within()).await?, ["color"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn keys(&self, deadline: Deadline) -> Result<Vec<String>, Error> {
         list::keys(&self.handle, &deadline).await
     }
 
-    /// Sets each key to the last value given for it. Every write that was started has ended, or
-    /// was given up on without an answer, when this returns.
+    /// Sets each key to the last value given for it. Every write that was started has ended, one way or
+    /// the other, when this returns. A write whose acknowledgement is lost is sent again with the same
+    /// `Nats-Msg-Id`, so that the server drops the second copy.
     ///
     /// # Errors
     ///
-    /// [`Error::Partial`] if some writes were not acknowledged; nothing is rolled back.
+    /// [`Error::Partial`] if the server did not acknowledge every write: the other writes are done, and
+    /// nothing is rolled back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-set-many").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// let entries = vec![("color".into(), "red".into()), ("size".into(), "9".into())];
+    /// bucket.set_many(entries, within()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn set_many(
         &self,
         entries: Vec<(String, Bytes)>,
@@ -138,11 +276,24 @@ impl Bucket {
         write::set_many(&self.handle, entries, &deadline).await
     }
 
-    /// Deletes each key. A key that does not exist is no error.
+    /// Deletes each key, by a delete marker (ADR-8). A key that does not exist is no error.
     ///
     /// # Errors
     ///
     /// As [`Bucket::set_many`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-delete-many").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// bucket.delete_many(vec!["color".into(), "no-such-key".into()], within()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn delete_many(&self, keys: Vec<String>, deadline: Deadline) -> Result<(), Error> {
         write::delete_many(&self.handle, keys, &deadline).await
     }

@@ -16,6 +16,12 @@ pub struct Deadline {
 }
 
 impl Deadline {
+    /// A call that starts now and answers within `timeout`.
+    #[must_use]
+    pub fn after(timeout: Duration) -> Self {
+        Self::new(Instant::now(), timeout)
+    }
+
     /// A call that started at `start` and answers within `timeout`.
     #[must_use]
     pub fn new(start: Instant, timeout: Duration) -> Self {

@@ -1,8 +1,62 @@
-//! The bucket engine: batches of keys on JetStream key-value buckets.
+//! Batches of keys on NATS JetStream key-value buckets.
 //!
-//! It knows NATS and nothing of wRPC or wasmCloud. A [`Connection`] is shared by the buckets that
-//! log in alike; a [`Bucket`] carries out whole batches; an [`Error`] says what, where and what to
-//! do. Every operation ends by its [`Deadline`], with nothing left running.
+//! The engine knows NATS and nothing of wRPC, WebAssembly or a host. A front end makes a
+//! [`Connections`], and from it one [`Bucket`] for each bucket that it serves:
+//!
+//! - [`Connections`] makes connections in the background and shares them among buckets that log in alike.
+//!   A server that is down is no error until a call's time is over.
+//! - [`Bucket`] carries out whole batches: [`get_many`](Bucket::get_many), [`keys`](Bucket::keys),
+//!   [`set_many`](Bucket::set_many), [`delete_many`](Bucket::delete_many); single keys and counters too.
+//! - [`Limits`] and [`ConcurrencyLimit`] bound what one batch, and all batches of a link, may take.
+//! - Every operation ends by its [`Deadline`]. When an operation's future is dropped, nothing of it goes
+//!   on in the background.
+//! - An [`Error`] says what, where and why as data. Its [`Kind`] says what the caller can do.
+//!
+//! The examples need a nats-server with JetStream. They run against the one that the environment variable
+//! `EVENTUAL_BATCH_DOC_TEST_NATS` names, and without it they only compile.
+//!
+//! # Examples
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let Ok(server) = std::env::var("EVENTUAL_BATCH_DOC_TEST_NATS") else { return Ok(()) };
+//! use std::sync::Arc;
+//!
+//! let connections = Connections::new("my-service");
+//! let connection = connections
+//!     .get(&ConnectionSettings {
+//!         servers: vec![server],
+//!         auth: Default::default(),
+//!         tls: Default::default(),
+//!     })
+//!     .await
+//!     .expect("settings that the client accepts");
+//! let limits = Limits {
+//!     max_concurrency: 256,
+//!     max_batch_keys: 100_000,
+//!     max_batch_bytes: 64 * 1024 * 1024,
+//! };
+//! let bucket = Bucket::new(
+//!     connection,
+//!     BucketSpec {
+//!         name: "doc-engine".to_owned(),
+//!         domain: None,
+//!         create: Some(BucketTemplate::default()),
+//!     },
+//!     KeyEncoding::None,
+//!     limits,
+//!     Arc::new(ConcurrencyLimit::new(limits.max_concurrency)),
+//! );
+//!
+//! let within = || Deadline::after(Duration::from_secs(2));
+//! bucket.set_many(vec![("color".into(), "red".into())], within()).await?;
+//! let values = bucket.get_many(&["color".into(), "size".into()], within()).await?;
+//! assert_eq!(values, [Some("red".into()), None]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod bucket;
 mod concurrency;
