@@ -1,4 +1,4 @@
-//! Connections to NATS: made in the background, kept, and shared by all that log in alike.
+//! Connections to NATS: made in the background, kept, and shared by all buckets that log in alike.
 
 mod client;
 mod error_hint;
@@ -27,13 +27,13 @@ use super::error::Error;
 use super::inbox::{Inbox, InboxPool};
 use super::write_ids::WriteIds;
 
-/// The longest pause between two attempts to connect: short, so that a server that is back is
-/// found soon, and long enough not to be a load on one that refuses the login.
+/// The longest pause between two attempts to connect. It is short, so that a server that is back is found
+/// soon, and long enough not to be a load on a server that refuses the login.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// How often the server is asked whether it is there. A connection over which nothing comes any
-/// more counts as lost after two pings without an answer. With one attempt that meets the same dead
-/// node, that is eight seconds until another node of a cluster is asked.
+/// How often the server is pinged. After two pings without an answer the connection counts as lost. If the
+/// first attempt to connect again meets the same dead node, another node of the cluster is tried after
+/// some eight seconds.
 const PING_INTERVAL: Duration = Duration::from_millis(1500);
 
 /// How long one attempt to connect may take, TLS included.
@@ -49,7 +49,7 @@ pub struct Connection {
     hints: ErrorHints,
     inbox_pool: InboxPool,
     write_ids: WriteIds,
-    /// Tells the client, which would go on trying to connect for ever, that nobody waits for it.
+    /// Dropped with the connection, so that the client stops its attempts to connect.
     _wanted: Arc<()>,
     _keeper: AbortOnDropHandle<()>,
 }
@@ -89,8 +89,7 @@ impl Connection {
         })
     }
 
-    /// The client of now. After it has ended, the connection has another one as soon as that is
-    /// connected.
+    /// The current client. After it has ended, another one takes its place as soon as that is connected.
     pub(super) fn client(&self) -> Client {
         self.clients.borrow().clone()
     }
@@ -140,26 +139,25 @@ impl Connection {
         let mut status = self.status.clone();
         let settled = timeout_at(
             deadline.settle(),
-            // To look at the status by itself would deadlock: it is locked meanwhile.
+            // Borrowing the status here would deadlock, because `wait_for` holds its lock.
             status.wait_for(|status| self.is_up_by(status) || status.login_refused()),
         );
         let in_time = matches!(settled.await, Ok(Ok(_)));
         if in_time && self.is_up() {
-            return self.hears(deadline).await;
+            return self.ensure_inboxes_allowed(deadline).await;
         }
         Err(self.explain(bucket, deadline))
     }
 
-    /// Makes sure that answers can be heard. If the server did not let them be when it was last
-    /// asked, it is asked again, by connecting anew, and not more often than after a lost
-    /// connection.
-    async fn hears(&self, deadline: &Deadline) -> Result<(), Error> {
+    /// Makes sure that the server allows inboxes. If it has refused one, the connection is made anew and the
+    /// server asked again, at most once in [`RECONNECT_MAX`].
+    async fn ensure_inboxes_allowed(&self, deadline: &Deadline) -> Result<(), Error> {
         let Some(deaf) = self.status.borrow().deaf.clone() else {
             return Ok(());
         };
         let mut epoch = None;
         self.events.send_if_modified(|status| {
-            // One of many callers does it.
+            // One of the waiting callers reconnects.
             let tried = status
                 .deaf
                 .as_mut()
@@ -185,15 +183,14 @@ impl Connection {
         }
     }
 
-    /// What the server has refused since then of what this has to do with: an inbox, or a subject
-    /// that concerns it.
+    /// The permission error since then that is of an inbox, or of a subject that `concerns` the caller.
     pub(super) fn refused(&self, since: Instant, concerns: impl Fn(&str) -> bool) -> Option<Error> {
         let status = self.status.borrow();
         let refusal = status.refusals.find(since, &concerns)?;
         Some(self.denied(refusal))
     }
 
-    /// Waits until the server has refused such a request.
+    /// Waits for such a permission error.
     pub(super) async fn until_refused(
         &self,
         since: Instant,
@@ -206,17 +203,17 @@ impl Connection {
         {
             return self.denied(refusal);
         }
-        // Without its client the connection has nothing more to say.
+        // The keeper has ended, so no more events come.
         std::future::pending().await
     }
 
-    /// Counts connects.
+    /// How many times the connection has been made.
     pub(super) fn epoch(&self) -> u64 {
         self.status.borrow().epoch
     }
 
-    /// Waits until the connection of this epoch has been lost and made again: what has not been
-    /// answered by then need not be waited for.
+    /// Waits until the connection of this epoch has been lost and made again. Requests that were sent in
+    /// this epoch are no longer answered.
     pub(super) async fn until_lost(&self, epoch: u64) {
         let mut status = self.status.clone();
         let lost = status.wait_for(|status| status.epoch > epoch);

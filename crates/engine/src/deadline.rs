@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When a call began, when it must stop starting work, and when it must answer.
+/// The times of one call: when it began, when it stops sending requests, and when it must answer.
 ///
-/// Between the last two it only waits for what it has started, so that a write is seldom left
-/// without a known outcome.
+/// In the last part of its time a call only waits for the answers to what it has sent, so that few
+/// writes are left with an unknown outcome. That part is a fifth of the timeout, and at most a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     start: Instant,
@@ -46,8 +46,8 @@ impl Deadline {
         self.end
     }
 
-    /// Whether work is late of which so much has been begun: it would not all be by two thirds of the
-    /// time that there is for that.
+    /// Whether a batch is late, of which `begun` of `all` items have been sent. At this pace not all of
+    /// them would be sent in two thirds of the time for sending.
     pub(super) fn is_late(&self, begun: usize, all: usize) -> bool {
         self.is_late_at(begun, all, Instant::now())
     }
@@ -60,7 +60,7 @@ impl Deadline {
         begun < expected
     }
 
-    /// When a third of the time is over that is left for starting work.
+    /// When a third of the remaining time for sending is over.
     pub(super) fn third(&self) -> Instant {
         let now = Instant::now();
         now + self.settle.saturating_duration_since(now) / 3
@@ -68,14 +68,14 @@ impl Deadline {
 
     /// How long one request waits for its answer before it is sent again.
     ///
-    /// A third of the call's time, so that a lost answer leaves room for two more tries; within
-    /// bounds that keep a slow server from being asked the same thing over and over. The upper one
-    /// is short, because a cluster goes on asking a node that is frozen, one time in three.
+    /// A third of the call's time, so that there is time for two more attempts after a lost answer; at
+    /// least 100 ms, so that a slow server is not asked the same over and over; and at most 2 s, because a
+    /// cluster of three sends one request in three to a node that is frozen.
     pub(super) fn patience(&self) -> Duration {
         self.patience_for(0)
     }
 
-    /// The same if so many bytes of values are under way, which take their time over a slow line.
+    /// The same while so many bytes of values are in flight: a second more for each MiB, for slow networks.
     pub(super) fn patience_for(&self, bytes: usize) -> Duration {
         let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
         let most = Duration::from_secs(2) + Duration::from_secs(1).saturating_mul(mebibytes);

@@ -1,4 +1,4 @@
-//! Where the answers to a batch come in.
+//! Inboxes: the subscription that receives the answers to a batch, and the pooled inbox of a connection.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -7,27 +7,27 @@ use async_nats::{Client, Message, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::task::unconstrained;
 
-/// A subject for the answers, and the client that hears them.
+/// A subscription for answers, and the client that has it.
 #[derive(Debug)]
 pub(super) struct Inbox {
     client: Client,
     answers: Subscriber,
-    /// The last token of a reply subject comes after it.
+    /// Of the reply subjects. A token follows it.
     prefix: String,
-    /// The first of this batch's tokens, on the wire. Those before it are of earlier batches, of which
-    /// a request that was sent twice may still be answered.
+    /// This batch's first token on the wire. Lower tokens are of earlier batches. An answer to a request of
+    /// those that was sent twice may still come.
     first: usize,
-    /// The first that no batch has used.
+    /// The first token that no batch has used.
     unused: usize,
     /// The connection in which it was info.
     epoch: u64,
-    /// Of the one inbox that the connection keeps.
+    /// The pooled inbox has the ticket.
     ticket: Option<PoolTicket>,
     /// Whether the client has ended.
     ended: bool,
 }
 
-/// What the one inbox that is kept has, and no other.
+/// Held by a connection's one pooled inbox.
 type PoolTicket = Arc<()>;
 
 impl Inbox {
@@ -67,7 +67,7 @@ impl Inbox {
         &self.client
     }
 
-    /// Takes note that the client has ended.
+    /// Records that the client has ended.
     pub(super) fn end(&mut self) {
         self.ended = true;
     }
@@ -76,7 +76,7 @@ impl Inbox {
         self.ended
     }
 
-    /// Whether requests can be sent and their answers heard.
+    /// Whether requests can be sent and answers received.
     pub(super) fn is_up(&self) -> bool {
         !self.ended && self.client.connection_state() == State::Connected
     }
@@ -85,7 +85,7 @@ impl Inbox {
         format!("{}{}", self.prefix, self.first + token)
     }
 
-    /// The token of the request that the message is an answer to.
+    /// The token of the request that the message answers.
     pub(super) fn token_of(&self, message: &Message) -> Option<usize> {
         let token: usize = message
             .subject
@@ -102,14 +102,14 @@ impl Inbox {
         next
     }
 
-    /// Drops what has come while no batch had the inbox: it is no answer, whatever another client has
-    /// made it look like.
+    /// Drops messages that came while no batch used the inbox. They answer nothing; another client of the
+    /// account may have forged them.
     fn drain(&mut self) {
-        // All of it, also if that is more than tokio gives a task at a time.
+        // Without tokio's budget, which would stop this loop after some 128 messages.
         while let Some(Some(_)) = unconstrained(self.answers.next()).now_or_never() {}
     }
 
-    /// An answer that has come.
+    /// An answer that is here already.
     pub(super) fn next_now(&mut self) -> Option<Message> {
         self.next().now_or_never().flatten()
     }

@@ -1,4 +1,8 @@
-//! Listing a bucket: the last message of each key, headers only, by a consumer of its own.
+//! Listing the keys of a bucket.
+//!
+//! An ephemeral pull consumer delivers the last message of each key, headers only, page by page. Keys
+//! that are written during the listing are found by comparing with the stream's subject list, and read
+//! one by one.
 
 mod consumer;
 mod page;
@@ -23,29 +27,29 @@ use super::{read, tuning};
 pub use page::Page;
 
 pub(super) async fn keys(bucket: &BucketHandle, deadline: &Deadline) -> Result<Vec<String>, Error> {
-    let list = |info: Arc<StreamInfo>, tried: Tried| async move {
-        list(bucket, &info, tried, deadline).await
+    let list = |info: Arc<StreamInfo>, attempts: ListAttempts| async move {
+        list(bucket, &info, attempts, deadline).await
     };
-    uninterrupted(bucket, deadline, list).await
+    retry_until_complete(bucket, deadline, list).await
 }
 
-/// A page of the keys: those whose last message comes after this place in the stream.
+/// A page of the keys: those whose last message comes after this sequence of the stream.
 pub(super) async fn page(
     bucket: &BucketHandle,
     after: u64,
     deadline: &Deadline,
 ) -> Result<Page, Error> {
-    let read = |info: Arc<StreamInfo>, tried: Tried| async move {
-        if tried.needs_quarantine() {
-            return Err(unpaged(bucket).into());
+    let read = |info: Arc<StreamInfo>, attempts: ListAttempts| async move {
+        if attempts.needs_quarantine() {
+            return Err(page_error(bucket).into());
         }
-        page::read(bucket, &info, after, tried.interrupted, deadline).await
+        page::read(bucket, &info, after, attempts.interrupted, deadline).await
     };
-    uninterrupted(bucket, deadline, read).await
+    retry_until_complete(bucket, deadline, read).await
 }
 
-/// That a page cannot be read: messages are delivered whole, whatever is in them.
-fn unpaged(bucket: &BucketHandle) -> Error {
+/// The error for a bucket under quarantine: a page needs messages delivered, with their headers.
+fn page_error(bucket: &BucketHandle) -> Error {
     Error::Unavailable {
         what: format!("a page of the bucket `{}` could not be read", bucket.name()),
         reason: "the connection was lost over it again and again; if nothing else breaks it, another \
@@ -55,9 +59,9 @@ fn unpaged(bucket: &BucketHandle) -> Error {
     }
 }
 
-/// How a listing has fared so far.
+/// What has gone wrong with a listing so far.
 #[derive(Clone, Copy, Default)]
-struct Tried {
+struct ListAttempts {
     /// How many times it was interrupted.
     interrupted: usize,
     /// The connections that were lost meanwhile.
@@ -66,7 +70,7 @@ struct Tried {
     quarantined: bool,
 }
 
-impl Tried {
+impl ListAttempts {
     /// Whether a message of the bucket breaks the client's parser, or is likely to. A consumer delivers
     /// such a message again to the next listing, which loses its connection too.
     fn needs_quarantine(self) -> bool {
@@ -74,59 +78,60 @@ impl Tried {
     }
 }
 
-/// Does some listing until it goes through without interruption, or the time is over.
-async fn uninterrupted<T, F>(
+/// Runs a listing again until it is complete, or the call's time is over.
+async fn retry_until_complete<T, F>(
     bucket: &BucketHandle,
     deadline: &Deadline,
-    list: impl Fn(Arc<StreamInfo>, Tried) -> F,
+    list: impl Fn(Arc<StreamInfo>, ListAttempts) -> F,
 ) -> Result<T, Error>
 where
-    F: Future<Output = Result<T, Failure>>,
+    F: Future<Output = Result<T, ListError>>,
 {
     let mut info = bucket.stream_info(deadline).await?;
     let mut backoff = tuning::BACKOFF.0;
-    let mut tried = Tried::default();
+    let mut attempts = ListAttempts::default();
     let mut last_epoch = None;
     loop {
         bucket.ready(deadline).await?;
-        tried.quarantined = info.quarantine.is_active();
+        attempts.quarantined = info.quarantine.is_active();
         let epoch = bucket.connection().epoch();
         if last_epoch.replace(epoch).is_some_and(|last| last < epoch) {
-            tried.lost.record();
+            attempts.lost.record();
         }
         let begun = Instant::now();
         let is_asked_for = |subject: &str| consumer::asks_for(&info, subject);
         let listed = tokio::select! {
-            listed = timeout_at(deadline.end(), list(Arc::clone(&info), tried)) => listed,
-            () = bucket.connection().until_lost(epoch), if !tried.needs_quarantine() => {
-                Ok(Err(Failure::Interrupted))
+            listed = timeout_at(deadline.end(), list(Arc::clone(&info), attempts)) => listed,
+            () = bucket.connection().until_lost(epoch), if !attempts.needs_quarantine() => {
+                Ok(Err(ListError::Interrupted))
             }
-            // A request that is refused has no answer.
+            // The server never answers a request that it refuses.
             refused = bucket.connection().until_refused(begun, is_asked_for) => {
                 return Err(refused);
             }
         };
         match listed {
             Ok(Ok(listed)) => return Ok(listed),
-            Ok(Err(Failure::Final(error))) => return Err(error),
-            Ok(Err(Failure::Interrupted)) if Instant::now() < deadline.settle() => {
-                tried.interrupted += 1;
+            Ok(Err(ListError::Final(error))) => return Err(error),
+            Ok(Err(ListError::Interrupted)) if Instant::now() < deadline.settle() => {
+                attempts.interrupted += 1;
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(tuning::BACKOFF.1);
                 info = bucket.refresh_stream_info(Some(&info), deadline).await?;
             }
-            Ok(Err(Failure::Interrupted)) | Err(_) => return Err(bucket.explain(deadline)),
+            Ok(Err(ListError::Interrupted)) | Err(_) => return Err(bucket.explain(deadline)),
         }
     }
 }
 
-enum Failure {
-    /// Something is missing of the listing: it has to begin again.
+enum ListError {
+    /// The listing is incomplete, and has to begin again.
     Interrupted,
+    /// To begin again would not help.
     Final(Error),
 }
 
-impl<E: Into<Error>> From<E> for Failure {
+impl<E: Into<Error>> From<E> for ListError {
     fn from(error: E) -> Self {
         Self::Final(error.into())
     }
@@ -135,54 +140,55 @@ impl<E: Into<Error>> From<E> for Failure {
 async fn list(
     bucket: &BucketHandle,
     info: &StreamInfo,
-    tried: Tried,
+    attempts: ListAttempts,
     deadline: &Deadline,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, ListError> {
     let mut listing = Listing::new(bucket, info);
-    let by_consumer = tried.interrupted < tuning::LIST_INTERRUPTIONS && !tried.needs_quarantine();
+    let by_consumer =
+        attempts.interrupted < tuning::LIST_INTERRUPTIONS && !attempts.needs_quarantine();
     if !by_consumer || !consumer::read(&mut listing, info, deadline).await? {
-        add_unseen(&mut listing, info, tried.lost, deadline).await?;
+        add_missed_keys(&mut listing, info, attempts.lost, deadline).await?;
     }
     Ok(listing.finish())
 }
 
-/// Completes a listing that keys have slipped through, because they were written while it was under
-/// way: the stream knows its subjects, and those that were not seen are read.
-async fn add_unseen(
+/// Completes a listing. Keys that were written meanwhile may be missing; the stream's subject list has
+/// them, and each subject that the listing has not met is read.
+async fn add_missed_keys(
     listing: &mut Listing<'_>,
     info: &StreamInfo,
     lost: LostConnections,
     deadline: &Deadline,
-) -> Result<(), Failure> {
+) -> Result<(), ListError> {
     let bucket = listing.bucket;
     let stream = bucket
         .context()
         .get_stream_no_info(&info.stream)
         .await
-        .map_err(|_| Failure::Interrupted)?;
+        .map_err(|_| ListError::Interrupted)?;
     let mut subjects = stream
         .info_with_subjects(format!("{}>", info.read_prefix))
         .await
-        .map_err(|_| Failure::Interrupted)?;
-    let mut unseen = Vec::new();
+        .map_err(|_| ListError::Interrupted)?;
+    let mut missed = Vec::new();
     loop {
         let subject = subjects
             .try_next()
             .await
-            .map_err(|_| Failure::Interrupted)?;
+            .map_err(|_| ListError::Interrupted)?;
         let ended = subject.is_none();
         if let Some((subject, _)) = subject
             && let Some(key) = subject.strip_prefix(&info.read_prefix)
             && !listing.has(key)
         {
-            unseen.push(key.to_owned());
+            missed.push(key.to_owned());
         }
-        if ended || unseen.len() == tuning::LIST_UNSEEN {
-            for key in read::with_values(bucket, info, &unseen, lost, deadline).await? {
+        if ended || missed.len() == tuning::LIST_MISSED {
+            for key in read::with_values(bucket, info, &missed, lost, deadline).await? {
                 listing.add(key, true)?;
             }
-            listing.check_names(&unseen, info)?;
-            unseen.clear();
+            listing.check_names(&missed, info)?;
+            missed.clear();
         }
         if ended {
             return Ok(());
@@ -190,11 +196,10 @@ async fn add_unseen(
     }
 }
 
-/// The keys that have a value, as far as is known.
+/// The keys that have a value, as far as the listing has come.
 ///
-/// A key may come more than once: written while the listing is under way, or before it began if the
-/// consumer is at a replica that lags behind the leader. Messages come in the stream's order, so the
-/// last one counts.
+/// A key may come more than once: if it is written during the listing, or if the consumer is on a replica
+/// that lags behind the leader. Messages come in the stream's order, so the last message counts.
 struct Listing<'a> {
     bucket: &'a BucketHandle,
     prefix: &'a str,
@@ -212,26 +217,26 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Makes room for so many keys, unless they are more than the link allows.
+    /// Allocates for so many keys, up to the limit.
     fn reserve(&mut self, keys: u64) {
         let max = self.bucket.limits().max_batch_keys;
         self.keys
             .reserve(usize::try_from(keys).unwrap_or(max).min(max));
     }
 
-    /// Takes a key's last message in, as far as that is known yet.
-    fn take(&mut self, message: &Message) -> Result<(), Failure> {
+    /// Adds or removes the key of a message.
+    fn take(&mut self, message: &Message) -> Result<(), ListError> {
         match message.subject.strip_prefix(self.prefix) {
             Some(key) => self.add(key, !is_marker(message.headers.as_ref())),
             None => Ok(()),
         }
     }
 
-    fn add(&mut self, encoded: &str, has_value: bool) -> Result<(), Failure> {
+    fn add(&mut self, encoded: &str, has_value: bool) -> Result<(), ListError> {
         let key = match self.bucket.encoding().decode(encoded) {
             Ok(key) => key,
             Err(error) if has_value => return Err(error.into()),
-            // What cannot be decoded was never added.
+            // A key that cannot be decoded was never added.
             Err(_) => return Ok(()),
         };
         let bytes = key.len();
@@ -250,8 +255,8 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
-    /// The server's list of subjects has another character in place of what is no UTF-8, so that a
-    /// key that holds such bytes cannot be found under the name it has there.
+    /// Finds a key that is not UTF-8. The server's subject list has a replacement character in place of
+    /// such bytes, so the key cannot be read by the name that it has there.
     fn check_names(&self, encoded: &[String], info: &StreamInfo) -> Result<(), Error> {
         let is_lost = |key: &&String| key.contains('\u{fffd}') && !self.has(key);
         match encoded.iter().find(is_lost) {

@@ -34,7 +34,7 @@ pub(super) fn is_marker(headers: Option<&HeaderMap>) -> bool {
 pub(super) struct Stored {
     headers: Option<HeaderMap>,
     payload: Bytes,
-    /// `None` where a header tells.
+    /// `None` if a header has it.
     sequence: Option<u64>,
 }
 
@@ -58,17 +58,17 @@ impl Stored {
         (!is_marker(self.headers.as_ref())).then_some(self.payload)
     }
 
-    /// Where the message stands in the stream.
+    /// The message's sequence in the stream.
     pub(super) fn revision(&self) -> u64 {
         self.sequence.unwrap_or_else(|| {
-            // The server's headers come last. One of the same name may be part of the message.
+            // The server adds its headers last. The stored message may have one of the same name.
             let header = self.headers.as_ref();
             let header = header.and_then(|headers| headers.get_last(NATS_SEQUENCE));
             header.map_or(0, |header| header.as_str().parse().unwrap_or(0))
         })
     }
 
-    /// The id by which the server knows the write that it came with.
+    /// The `Nats-Msg-Id` that the message was written with.
     pub(super) fn write_id(&self) -> Option<&str> {
         let id = self.headers.as_ref()?.get(NATS_MESSAGE_ID)?;
         Some(id.as_str())
@@ -89,8 +89,8 @@ impl TryFrom<RawMessage> for Stored {
     }
 }
 
-/// Of headers as they stand in the bucket, those that mean something here. Other clients write what
-/// they like there, and what cannot be read is none of these.
+/// The headers that have a meaning for a bucket, out of the bytes of a stored message's headers. Other
+/// clients may have written any bytes there; a line that cannot be read is skipped.
 fn known(raw: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in raw.split(|&byte| byte == b'\n') {
@@ -113,20 +113,20 @@ fn known(raw: &[u8]) -> HeaderMap {
     headers
 }
 
-/// Whether the message is a stored one, which a direct get answers with. Its headers name its
-/// stream; the server's own answers do not. A stored message may have a status line, because another
-/// client may have written it with one.
+/// Whether a direct get was answered with a stored message. The headers of a stored message name its
+/// stream; the server's own answers do not. A status line does not tell, because another client may have
+/// stored a message that has one.
 pub(super) fn is_stored(message: &Message) -> bool {
     let headers = message.headers.as_ref();
     headers.is_some_and(|headers| headers.get(NATS_STREAM).is_some())
 }
 
-/// Whether nobody took the request: there is no such stream, or no leader or replica to answer now.
+/// Whether nobody received the request: the stream does not exist, or has no leader or replica now.
 pub(super) fn is_no_responders(message: &Message) -> bool {
     message.status == Some(StatusCode::NO_RESPONDERS) && !is_stored(message)
 }
 
-/// The server's answer to a write: where it stands, or why it was refused.
+/// The server's answer to a write: the sequence, or why the write was refused.
 #[derive(Deserialize)]
 pub(super) struct Acknowledgement<'a> {
     #[serde(default, borrow)]
@@ -138,13 +138,13 @@ pub(super) struct Acknowledgement<'a> {
 }
 
 impl Acknowledgement<'_> {
-    /// Whether it says that the write is in this stream.
+    /// Whether the write is in this stream.
     pub(super) fn is_of(&self, stream: &str) -> bool {
         self.error.is_none() && self.seq > 0 && self.stream == stream
     }
 }
 
-/// Whether the cluster is only between leaders or overloaded, so that asking again may help.
+/// Whether the cluster is between leaders or overloaded, so that sending again may help.
 pub(super) fn is_transient(error: &jetstream::Error) -> bool {
     matches!(
         error.error_code(),
@@ -152,12 +152,12 @@ pub(super) fn is_transient(error: &jetstream::Error) -> bool {
             | jetstream::ErrorCode::CLUSTER_NOT_LEADER
             | jetstream::ErrorCode::CLUSTER_INCOMPLETE
             | jetstream::ErrorCode::STREAM_TOO_MANY_REQUESTS
-            // The first copy of a write that was sent again is still being replicated.
+            // The first copy of the write is still being replicated.
             | jetstream::ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT
     )
 }
 
-/// Whether the last message of the key is another one than the write expects.
+/// Whether the key's last message has another sequence than the write expects.
 pub(super) fn is_conflict(error: &jetstream::Error) -> bool {
     matches!(
         error.error_code(),

@@ -88,8 +88,8 @@ pub(super) const KEYS_CHECKED_BYTES: usize = 32 * 1024 * 1024;
 /// fewer than the client drops messages for (65,536 by default). Half as many take a twentieth longer.
 pub(super) const LIST_PAGE: usize = 32_768;
 
-/// Keys that a listing did not meet, of which the last messages are read at a time.
-pub(super) const LIST_UNSEEN: usize = 16_384;
+/// Keys that a listing has missed and that are read together, at most.
+pub(super) const LIST_MISSED: usize = 16_384;
 
 /// How many pages of a listing may be cut short, each by a key that was written meanwhile, before
 /// what is missing is looked for another way.

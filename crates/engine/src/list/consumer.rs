@@ -1,9 +1,10 @@
 //! Reads the last message of each key by a pull consumer.
 //!
-//! The server makes a list of the last messages when the consumer is created, and goes through it.
-//! When it finds that one of them is gone, because its key was overwritten or has expired, it tells
-//! the waiting request that there are no more messages, in the midst of the list. So the end of a
-//! page is no sign of the end of the list; that every message of the list has come, is.
+//! When the consumer is created, the server makes a list of the last messages and delivers them in order.
+//! When a message of the list is gone meanwhile, because its key was overwritten or has expired, the
+//! server answers the waiting request with "no more messages" in the middle of the list. So the end of a
+//! page does not mean the end of the list: the listing is complete when every message of the list has
+//! come.
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind, Stream};
@@ -11,8 +12,8 @@ use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
-use super::pull_consumer::{Next, Pull};
-use super::{Failure, Listing};
+use super::pull_consumer::{NextMessage, PullRequest};
+use super::{ListError, Listing};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::handle::BucketHandle;
@@ -20,7 +21,7 @@ use crate::message::is_transient;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
 
-/// Whether a listing cannot do without a request to this subject.
+/// Whether a listing needs the answer to a request on this subject.
 pub(super) fn asks_for(info: &StreamInfo, subject: &str) -> bool {
     let StreamInfo {
         api_prefix, stream, ..
@@ -32,19 +33,19 @@ pub(super) fn asks_for(info: &StreamInfo, subject: &str) -> bool {
     is_about("STREAM.INFO") || is_about("CONSUMER.CREATE") || is_about("CONSUMER.MSG.NEXT")
 }
 
-/// Reads the keys into the listing. Answers whether they are all there.
+/// Reads the keys into the listing. Returns whether they are complete.
 pub(super) async fn read(
     listing: &mut Listing<'_>,
     info: &StreamInfo,
     deadline: &Deadline,
-) -> Result<bool, Failure> {
+) -> Result<bool, ListError> {
     let stream = listing
         .bucket
         .context()
         .get_stream(&info.stream)
         .await
-        .map_err(|_| Failure::Interrupted)?;
-    // Before the consumer is created: what is later than this is not in its list.
+        .map_err(|_| ListError::Interrupted)?;
+    // Read before the consumer is created, so a later message is not in the consumer's list.
     let last = stream.cached_info().state.last_sequence;
     if stream.cached_info().state.messages == 0 {
         return Ok(true);
@@ -56,8 +57,8 @@ pub(super) async fn read(
     complete
 }
 
-/// Only tidiness, for which nobody waits: the server drops the consumer by itself when it is not
-/// used.
+/// Deletes the consumer, without waiting for the answer. The server deletes an unused consumer by itself
+/// a few seconds later.
 pub(super) async fn drop_consumer(
     bucket: &BucketHandle,
     info: &StreamInfo,
@@ -80,7 +81,7 @@ pub(super) async fn create(
     stream: &Stream,
     deliver_policy: DeliverPolicy,
     filter_subject: String,
-) -> Result<PullConsumer, Failure> {
+) -> Result<PullConsumer, ListError> {
     let consumer = stream.create_consumer(pull::Config {
         filter_subject,
         deliver_policy,
@@ -94,17 +95,17 @@ pub(super) async fn create(
     consumer.await.map_err(|error| refused(&error))
 }
 
-fn refused(error: &ConsumerError) -> Failure {
+fn refused(error: &ConsumerError) -> ListError {
     match error.kind() {
         ConsumerErrorKind::JetStream(error)
             if !is_transient(&error) && error.error_code() != ErrorCode::STREAM_NOT_FOUND =>
         {
-            Failure::Final(Error::Refused {
+            ListError::Final(Error::Refused {
                 what: "to list the bucket",
                 reason: error.to_string(),
             })
         }
-        _ => Failure::Interrupted,
+        _ => ListError::Interrupted,
     }
 }
 
@@ -113,21 +114,21 @@ async fn read_pages(
     consumer: &PullConsumer,
     last: u64,
     deadline: &Deadline,
-) -> Result<bool, Failure> {
+) -> Result<bool, ListError> {
     let expected = consumer.cached_info().num_pending;
     listing.reserve(expected);
     let mut progress = Progress::default();
-    let mut cut_short = 0;
+    let mut short_pages = 0;
     while progress.of_list < expected {
         let slots = listing.bucket.concurrency().permits().acquire();
         let Ok(Ok(_slot)) = timeout_at(deadline.settle(), slots).await else {
-            return Err(Failure::Interrupted);
+            return Err(ListError::Interrupted);
         };
-        // One at a time: a server takes turns between requests, and their messages would mingle.
-        let mut page = Pull::request(listing.bucket, consumer, tuning::LIST_PAGE).await?;
+        // One request at a time: a server alternates between requests, and their messages would mix.
+        let mut page = PullRequest::request(listing.bucket, consumer, tuning::LIST_PAGE).await?;
         let mut count = 0;
         loop {
-            // Some servers up to 2.12.1 do not say that a page is empty.
+            // Some servers up to 2.12.1 do not answer a request that finds nothing.
             let may_be_empty = count == 0 && progress.delivered > 0;
             let by = || {
                 let patience = if may_be_empty {
@@ -138,21 +139,21 @@ async fn read_pages(
                 (Instant::now() + patience).min(deadline.end())
             };
             match page.next(by).await? {
-                Next::Message(message) => {
+                NextMessage::Message(message) => {
                     progress.take(message, last)?;
                     listing.take(message)?;
                 }
-                Next::End => break,
-                Next::Late if may_be_empty => break,
-                Next::Late => return Err(Failure::Interrupted),
+                NextMessage::End => break,
+                NextMessage::Late if may_be_empty => break,
+                NextMessage::Late => return Err(ListError::Interrupted),
             }
             count += 1;
         }
         if count < tuning::LIST_PAGE {
-            cut_short += 1;
+            short_pages += 1;
         }
-        let list_is_through = progress.delivered > progress.of_list;
-        if list_is_through || cut_short == tuning::LIST_CUT_SHORT {
+        let passed_the_end = progress.delivered > progress.of_list;
+        if passed_the_end || short_pages == tuning::LIST_CUT_SHORT {
             break;
         }
     }
@@ -162,16 +163,16 @@ async fn read_pages(
 #[derive(Default)]
 struct Progress {
     delivered: u64,
-    /// How many of them are of the list that was made when the consumer was created.
+    /// How many of the delivered messages are from the list that the server made at the start.
     of_list: u64,
 }
 
 impl Progress {
-    fn take(&mut self, message: &jetstream::Message, last: u64) -> Result<(), Failure> {
-        let info = message.info().map_err(|_| Failure::Interrupted)?;
+    fn take(&mut self, message: &jetstream::Message, last: u64) -> Result<(), ListError> {
+        let info = message.info().map_err(|_| ListError::Interrupted)?;
         self.delivered += 1;
         if info.consumer_sequence != self.delivered {
-            return Err(Failure::Interrupted);
+            return Err(ListError::Interrupted);
         }
         if info.stream_sequence <= last {
             self.of_list += 1;

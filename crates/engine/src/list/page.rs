@@ -1,9 +1,9 @@
-//! A page of a bucket's keys, which begins at a place in its stream.
+//! A page of a bucket's keys. It begins after a sequence of the stream.
 //!
-//! The messages after that place are looked at in their order. A key that is overwritten meanwhile
-//! moves towards the end, so it is met on this page or a later one, and none that was there all the
-//! while is missed; nobody keeps anything between two pages. A message that is not the last of its
-//! key says nothing, for the last one is still to come.
+//! The page looks at the messages after that sequence in order. A key that is overwritten meanwhile moves
+//! towards the end of the stream, so it comes on this page or a later one. No key that had a value all the
+//! while is missed, and no process keeps any state between two pages. A message that is not the last of
+//! its key is ignored, because the last one is still to come.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,8 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::pull_consumer::{Next, Pull};
-use super::{Failure, consumer};
+use super::pull_consumer::{NextMessage, PullRequest};
+use super::{ListError, consumer};
 use crate::deadline::Deadline;
 use crate::handle::BucketHandle;
 use crate::message::is_marker;
@@ -26,7 +26,7 @@ use crate::tuning;
 pub struct Page {
     /// The keys, each once.
     pub keys: Vec<String>,
-    /// Where the next page begins, unless this is the last one.
+    /// What to pass for the next page; `None` if this is the last one.
     pub next: Option<u64>,
 }
 
@@ -36,12 +36,12 @@ pub(super) async fn read(
     after: u64,
     interrupted: usize,
     deadline: &Deadline,
-) -> Result<Page, Failure> {
+) -> Result<Page, ListError> {
     let stream = bucket
         .context()
         .get_stream(&info.stream)
         .await
-        .map_err(|_| Failure::Interrupted)?;
+        .map_err(|_| ListError::Interrupted)?;
     let mut scan = Scan {
         bucket,
         prefix: &info.read_prefix,
@@ -50,7 +50,7 @@ pub(super) async fn read(
         bytes: 0,
     };
     if after < stream.cached_info().state.last_sequence {
-        // Without a filter, which a server would count the matches of: all messages are keys'.
+        // No filter: every message of the stream is a key's, and a server counts the matches of a filter.
         let policy = DeliverPolicy::ByStartSequence {
             start_sequence: after + 1,
         };
@@ -64,17 +64,17 @@ pub(super) async fn read(
     if let Some(next) = next
         && scan.reached == after
     {
-        // The consumer is at a replica that lags behind the leader; if it goes on to, the leader's
-        // message is the page.
+        // The consumer is on a replica that lags behind the leader. If the replica goes on lagging, the
+        // page is the one message that the leader has.
         if interrupted < tuning::LIST_INTERRUPTIONS {
-            return Err(Failure::Interrupted);
+            return Err(ListError::Interrupted);
         }
         let is_value = !is_marker(Some(&next.headers));
         scan.take(&next.subject, is_value, next.sequence)?;
     }
     let history = stream.cached_info().config.max_messages_per_subject > 1;
     if more && history {
-        return scan.checked(deadline).await;
+        return scan.without_newer(deadline).await;
     }
     Ok(Page {
         next: more.then_some(scan.reached),
@@ -82,12 +82,12 @@ pub(super) async fn read(
     })
 }
 
-/// The message that the leader has after this place.
+/// The first message that the leader has after this sequence.
 async fn next(
     stream: &Stream,
     info: &StreamInfo,
     reached: u64,
-) -> Result<Option<StreamMessage>, Failure> {
+) -> Result<Option<StreamMessage>, ListError> {
     let next = stream
         .raw_message_builder()
         .sequence(reached.saturating_add(1))
@@ -96,26 +96,25 @@ async fn next(
     match next.await {
         Ok(message) => Ok(Some(message)),
         Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
-        Err(_) => Err(Failure::Interrupted),
+        Err(_) => Err(ListError::Interrupted),
     }
 }
 
-/// What the messages of a page say of their keys.
+/// The keys of a page, while its messages come in.
 struct Scan<'a> {
     bucket: &'a BucketHandle,
     prefix: &'a str,
-    /// The last message looked at.
+    /// The sequence of the last message that was looked at.
     reached: u64,
-    /// For each key, as it stands in the bucket, its last message of the page and whether that is a
-    /// value.
+    /// For each key, as it stands in the bucket: the sequence of its last message on the page, and whether
+    /// that message is a value.
     last: HashMap<String, (u64, bool)>,
     bytes: usize,
 }
 
 impl Scan<'_> {
-    /// Looks at as many messages as make a page. Whatever ends it early only makes the page
-    /// shorter.
-    async fn run(&mut self, consumer: &PullConsumer, deadline: &Deadline) -> Result<(), Failure> {
+    /// Looks at the messages of one page. Whatever ends this early only makes the page shorter.
+    async fn run(&mut self, consumer: &PullConsumer, deadline: &Deadline) -> Result<(), ListError> {
         let pending = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
         let limits = self.bucket.limits();
         let most = tuning::KEYS_PAGE.min(limits.max_batch_keys).min(pending);
@@ -127,19 +126,19 @@ impl Scan<'_> {
             self.bucket.concurrency().permits().acquire(),
         );
         let Ok(Ok(_slot)) = slot.await else {
-            return Err(Failure::Interrupted);
+            return Err(ListError::Interrupted);
         };
-        let mut messages = Pull::request(self.bucket, consumer, most).await?;
+        let mut messages = PullRequest::request(self.bucket, consumer, most).await?;
         let mut delivered = 0;
         let end = deadline.third();
         loop {
             let by = || (Instant::now() + deadline.patience()).min(end);
-            let Ok(Next::Message(message)) = messages.next(by).await else {
+            let Ok(NextMessage::Message(message)) = messages.next(by).await else {
                 return Ok(());
             };
-            let info = message.info().map_err(|_| Failure::Interrupted)?;
+            let info = message.info().map_err(|_| ListError::Interrupted)?;
             delivered += 1;
-            // Without those that were lost on the way, this one would end the page too far on.
+            // A message was lost on the way. The page has to end before it.
             if info.consumer_sequence != delivered {
                 return Ok(());
             }
@@ -150,8 +149,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Takes a message in. Answers whether there is room for it on the page.
-    fn take(&mut self, subject: &str, is_value: bool, sequence: u64) -> Result<bool, Failure> {
+    /// Adds a message. Returns whether the page had room for it.
+    fn take(&mut self, subject: &str, is_value: bool, sequence: u64) -> Result<bool, ListError> {
         if let Some(key) = subject.strip_prefix(self.prefix) {
             self.bytes += key.len();
             match self.bucket.limits().check_bytes(self.bytes) {
@@ -165,12 +164,12 @@ impl Scan<'_> {
         Ok(true)
     }
 
-    /// The page with only those keys that have no later message.
+    /// The page without the keys that have a newer message after it.
     ///
-    /// Their last messages are read, for nothing else tells where they are. If a replica answers that
-    /// lags, the message on the page is the later one. As values come along, which may be large, the
-    /// page ends where there have been enough, or there is no time for more.
-    async fn checked(self, deadline: &Deadline) -> Result<Page, Failure> {
+    /// Only reading a key's last message tells its sequence. If a lagging replica answers, the message on
+    /// the page is the newer one. The values come along and may be large, so the page ends early when
+    /// enough bytes have come or the time is short.
+    async fn without_newer(self, deadline: &Deadline) -> Result<Page, ListError> {
         let values = self.last.iter().filter(|(_, (_, is_value))| *is_value);
         let mut values: Vec<_> = values
             .map(|(key, (sequence, _))| (*sequence, key.as_str()))
@@ -179,18 +178,18 @@ impl Scan<'_> {
         let end = deadline.third();
         let mut keys = Vec::with_capacity(values.len());
         let mut bytes = 0;
-        let mut some = values.chunks(tuning::KEYS_CHECKED).peekable();
-        while let Some(checked) = some.next() {
-            let asked: Vec<_> = checked.iter().map(|(_, key)| *key).collect();
+        let mut chunks = values.chunks(tuning::KEYS_CHECKED).peekable();
+        while let Some(chunk) = chunks.next() {
+            let asked: Vec<_> = chunk.iter().map(|(_, key)| *key).collect();
             let (last, size) = revisions(self.bucket, &asked, deadline).await?;
-            for ((here, key), last) in checked.iter().zip(last) {
+            for ((here, key), last) in chunk.iter().zip(last) {
                 if last <= *here {
                     keys.push(self.decode(key)?);
                 }
             }
             bytes += size;
             let is_enough = bytes >= tuning::KEYS_CHECKED_BYTES || Instant::now() > end;
-            if let (true, Some(next)) = (is_enough, some.peek()) {
+            if let (true, Some(next)) = (is_enough, chunks.peek()) {
                 let next = next[0].0 - 1;
                 return Ok(Page {
                     keys,
@@ -205,12 +204,12 @@ impl Scan<'_> {
     }
 
     /// The keys whose last message on the page is a value.
-    fn keys(self) -> Result<Vec<String>, Failure> {
+    fn keys(self) -> Result<Vec<String>, ListError> {
         let values = self.last.iter().filter(|(_, (_, is_value))| *is_value);
         values.map(|(key, _)| self.decode(key)).collect()
     }
 
-    fn decode(&self, key: &str) -> Result<String, Failure> {
+    fn decode(&self, key: &str) -> Result<String, ListError> {
         Ok(self.bucket.encoding().decode(key)?)
     }
 }

@@ -1,7 +1,7 @@
-//! What one request to a pull consumer brings.
+//! One request to a pull consumer, and the messages that answer it.
 //!
-//! The client's own stream of messages copies a context for each of them, and takes a stored message
-//! that has a status, as another client may have written it, for the end.
+//! `async-nats` has a stream for this, which copies a context for each message. It also takes a stored
+//! message with a status line, which another client may have written, for the end of the answer.
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::PullConsumer;
@@ -9,38 +9,39 @@ use async_nats::jetstream::consumer::pull::BatchConfig;
 use async_nats::{Message, StatusCode, Subject};
 use tokio::time::{Instant, timeout_at};
 
-use super::Failure;
+use super::ListError;
 use crate::handle::BucketHandle;
 use crate::inbox::Inbox;
 
-/// The messages that a consumer has and that it was asked for, at most so many.
-pub(super) struct Pull<'a> {
+/// A request for the messages that a consumer has now.
+pub(super) struct PullRequest<'a> {
     bucket: &'a BucketHandle,
     inbox: Inbox,
-    /// How many may still come.
+    /// How many messages may still come.
     left: usize,
-    /// The one that came last.
+    /// The message that came last.
     last: Option<jetstream::Message>,
 }
 
 /// What came of waiting for a message.
-pub(super) enum Next<'a> {
+pub(super) enum NextMessage<'a> {
     Message(&'a jetstream::Message),
-    /// As many have come as were asked for, or the consumer has no more.
+    /// As many messages have come as were asked for, or the consumer has no more.
     End,
-    /// Nothing has come in time.
+    /// No message has come in time.
     Late,
 }
 
-impl<'a> Pull<'a> {
+impl<'a> PullRequest<'a> {
     pub(super) async fn request(
         bucket: &'a BucketHandle,
         consumer: &PullConsumer,
         max: usize,
-    ) -> Result<Self, Failure> {
-        // Messages come by their own subjects: nothing but the subscription tells whose they are.
+    ) -> Result<Self, ListError> {
+        // Messages come with the subjects they are stored by, so only the subscription tells which request
+        // they answer.
         let inbox = bucket.connection().open_fresh_inbox().await;
-        let inbox = inbox.ok_or(Failure::Interrupted)?;
+        let inbox = inbox.ok_or(ListError::Interrupted)?;
         let request = BatchConfig {
             batch: max,
             no_wait: true,
@@ -48,7 +49,7 @@ impl<'a> Pull<'a> {
         };
         let reply = Subject::from(inbox.reply_subject(0));
         let asked = consumer.request_batch(request, reply).await;
-        asked.map_err(|_| Failure::Interrupted)?;
+        asked.map_err(|_| ListError::Interrupted)?;
         Ok(Self {
             bucket,
             inbox,
@@ -62,29 +63,32 @@ impl<'a> Pull<'a> {
     /// # Errors
     ///
     /// The connection was lost, or the server says that the request cannot be answered.
-    pub(super) async fn next(&mut self, by: impl FnOnce() -> Instant) -> Result<Next<'_>, Failure> {
+    pub(super) async fn next(
+        &mut self,
+        by: impl FnOnce() -> Instant,
+    ) -> Result<NextMessage<'_>, ListError> {
         if self.left == 0 {
-            return Ok(Next::End);
+            return Ok(NextMessage::End);
         }
-        // Most are there when the one before them has been taken; no timer is set for these.
+        // Most messages are here already, and need no timer.
         let message = match self.inbox.next_now() {
             Some(message) => message,
             None => match timeout_at(by(), self.inbox.next()).await {
-                Ok(message) => message.ok_or(Failure::Interrupted)?,
-                Err(_) => return Ok(Next::Late),
+                Ok(message) => message.ok_or(ListError::Interrupted)?,
+                Err(_) => return Ok(NextMessage::Late),
             },
         };
-        // A stored message comes by its own subject, and may have any status.
+        // A stored message has its own subject, and may have any status.
         if self.inbox.token_of(&message).is_none() {
             self.left -= 1;
-            return Ok(Next::Message(self.take(message)));
+            return Ok(NextMessage::Message(self.take(message)));
         }
         match message.status {
             Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => {
                 self.left = 0;
-                Ok(Next::End)
+                Ok(NextMessage::End)
             }
-            _ => Err(Failure::Interrupted),
+            _ => Err(ListError::Interrupted),
         }
     }
 

@@ -1,9 +1,7 @@
-//! The last messages of some keys: single keys by their leader, which has every write that was
-//! acknowledged.
+//! Reading single keys from the stream's leader, which has every write that was acknowledged.
 //!
-//! A direct get may be answered by a replica that lags, or by a mirror: a server lets a mirror of the
-//! bucket in its domain answer too. So who must read what was written asks the leader, whatever the
-//! number of replicas was when the bucket was last looked at.
+//! A replica that lags may answer a direct get, and so may a mirror of the bucket in the same domain. So a
+//! call that must read what was written asks the leader, whatever the stream info says of replicas.
 
 use bytes::Bytes;
 
@@ -29,7 +27,7 @@ pub(crate) async fn read_leader(
     Ok(value)
 }
 
-/// Whether the key has a value. The value comes along: the server has no request for less.
+/// Whether the key has a value. The server has no request for less than the whole value.
 pub(crate) async fn exists(
     bucket: &BucketHandle,
     key: &str,
@@ -72,8 +70,8 @@ impl Reader for One<'_> {
     }
 }
 
-/// Where the last message of each key stands, as it stands in the bucket, 0 for a key without one;
-/// and how many bytes of values came along.
+/// The sequence of each key's last message, 0 for a key without one, and how many bytes of values came
+/// along. `encoded` are keys as they stand in the bucket.
 pub(crate) async fn revisions(
     bucket: &BucketHandle,
     encoded: &[&str],

@@ -180,7 +180,7 @@ async fn request(
     tokio::pin!(stopped);
     loop {
         let message = match inbox.next_now() {
-            // Most are there when the one before them has been taken; no timer is set for these.
+            // Most messages are here already, and need no timer.
             Some(message) => Some(message),
             None => tokio::select! {
                 biased;

@@ -1,4 +1,4 @@
-//! What a batch writes: the last that was given of each key.
+//! Deduplication: a batch writes each key once, with the last value given for it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use crate::keys::KeyEncoding;
 /// A key that is set or deleted.
 pub(super) struct Write {
     pub(super) key: String,
-    /// The key as it stands in the bucket, if that is something else.
+    /// The key as it stands in the bucket, if the encoding changes it.
     pub(super) encoded: Option<String>,
     /// `None` deletes.
     pub(super) value: Option<Bytes>,
@@ -40,7 +40,7 @@ impl Write {
     }
 }
 
-/// The writes of these keys: the last one of each.
+/// One write for each distinct key, the last one given.
 pub(super) async fn dedupe(
     encoding: KeyEncoding,
     entries: impl ExactSizeIterator<Item = (String, Option<Bytes>)>,
