@@ -19,7 +19,7 @@ pub(super) struct Inbox {
     first: usize,
     /// The first token that no batch has used.
     unused: usize,
-    /// The connection in which it was info.
+    /// The epoch of the connection that the inbox was opened in.
     epoch: u64,
     /// The pooled inbox has the ticket.
     ticket: Option<PoolTicket>,
