@@ -12,10 +12,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::build::{build, provider};
 use crate::cargo::{cargo_in, target_dir};
+use crate::cargo_test::cargo_test;
 use crate::components::{Components, run};
 use crate::setup;
 use crate::summary::Summary;
-use crate::test::cargo_test;
 
 const WORKSPACE: &str = "e2e";
 

@@ -2,9 +2,11 @@
 //!
 //! They need rustup and Python's pip, and fetch what else they need, pinned and checked.
 
+mod architecture;
 mod bench;
 mod build;
 mod cargo;
+mod cargo_test;
 mod chaos;
 mod components;
 mod doc_test_server;
@@ -30,6 +32,7 @@ Commands:
   chaos [ARGS]    rounds of random faults on a cluster of three servers, for about twenty minutes;
                   `chaos --help` says more
   soak [ARGS]     an hour of mixed load on such a cluster, with a fault every minute
+  architecture    check the rules of ARCHITECTURE.md that a command can prove
   components      build the adapter, and the examples composed with it
   setup           fetch the nats-servers that the tests and the demo run, each pinned and checked
   help            print this text
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         "bench" => bench::command(&rest),
         "chaos" | "soak" => chaos::command(&command, &rest),
         "e2e" => host::command(&rest),
+        "architecture" if rest.is_empty() => architecture::command().map(|()| ExitCode::SUCCESS),
         "components" if rest.is_empty() => components::command().map(|()| ExitCode::SUCCESS),
         "setup" if rest.is_empty() => setup::command().map(|()| ExitCode::SUCCESS),
         "help" | "-h" | "--help" => {

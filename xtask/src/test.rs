@@ -1,12 +1,11 @@
 //! `cargo xtask test`: all tests, and one closing line that sums them up.
 
-use std::io::{self, Read, Write};
-use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::cargo::cargo;
+use crate::cargo_test::cargo_test;
 use crate::doc_test_server::DocTestServer;
 use crate::summary::Summary;
 use crate::{host, setup};
@@ -33,29 +32,6 @@ pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
     Ok(summary.close())
 }
 
-/// Runs this `cargo test`, shows what it prints and adds its results to the summary.
-pub(crate) fn cargo_test(mut command: Command, summary: &mut Summary) -> Result<()> {
-    let begun = Instant::now();
-    let failed_before = summary.failed;
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo test")?;
-    if let Some(output) = child.stdout.take() {
-        follow(output, io::stdout(), |line| summary.add_line(line))
-            .context("cannot pass on what the tests print")?;
-    }
-    let status = child.wait().context("cannot wait for cargo test")?;
-    println!("\ntests took {:.0} s", begun.elapsed().as_secs_f64());
-    if !status.success() && summary.failed == failed_before {
-        // A build that failed or a test binary that died says no count of its own, and the
-        // closing line must not look like success.
-        println!("cargo test ended with {status} but no test says that it failed: counted as one");
-        summary.failed += 1;
-    }
-    Ok(())
-}
-
 /// The arguments of cargo: ours, unless the person's own say otherwise, and then theirs.
 fn arguments(args: &[String]) -> Vec<String> {
     let for_cargo = || args.iter().take_while(|arg| *arg != "--");
@@ -76,33 +52,6 @@ fn arguments(args: &[String]) -> Vec<String> {
     }
     all.extend_from_slice(args);
     all
-}
-
-/// Copies `from` to `to` as it comes, half lines too, and shows each whole line to `see`.
-fn follow(mut from: impl Read, mut to: impl Write, mut see: impl FnMut(&str)) -> io::Result<()> {
-    let mut chunk = [0; 8192];
-    let mut line = Vec::new();
-    loop {
-        let read = match from.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        let bytes = chunk.get(..read).unwrap_or_default();
-        to.write_all(bytes)?;
-        to.flush()?;
-        for &byte in bytes {
-            if byte == b'\n' {
-                see(String::from_utf8_lossy(&line).trim_end());
-                line.clear();
-            } else {
-                line.push(byte);
-            }
-        }
-    }
-    see(String::from_utf8_lossy(&line).trim_end());
-    Ok(())
 }
 
 #[cfg(test)]
@@ -128,30 +77,5 @@ mod tests {
             arguments_of("-- -p"),
             "test --workspace --locked --no-fail-fast -- -p"
         );
-    }
-
-    /// Gives one byte at a time, as a slow test does.
-    struct Slow<'a>(&'a [u8]);
-
-    impl Read for Slow<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let (Some((first, rest)), Some(place)) = (self.0.split_first(), buffer.first_mut())
-            else {
-                return Ok(0);
-            };
-            *place = *first;
-            self.0 = rest;
-            Ok(1)
-        }
-    }
-
-    #[test]
-    fn copies_every_byte_and_shows_whole_lines() -> io::Result<()> {
-        let text = b"one\r\ntwo \xff\n\nlast";
-        let (mut copy, mut lines) = (Vec::new(), Vec::new());
-        follow(Slow(text), &mut copy, |line| lines.push(line.to_owned()))?;
-        assert_eq!(copy, text);
-        assert_eq!(lines, ["one", "two \u{fffd}", "", "last"]);
-        Ok(())
     }
 }
