@@ -12,34 +12,49 @@ use crate::cargo::cargo;
 /// The name of the provider's package and binary.
 pub(crate) const PROVIDER: &str = "eventual-batch-nats-provider";
 
+/// The name of the program that composes components with the adapter.
+pub(crate) const COMPOSE: &str = "eventual-batch-compose";
+
 /// What cargo said of a build, in its messages of one line each: it knows best where its files
 /// are, whatever its configuration.
 pub(crate) struct Built(String);
 
-/// Runs this `cargo build`; what it has to say goes to the terminal as it comes.
+/// Runs this `cargo build` or `cargo test --no-run`; what it has to say goes to the terminal as it comes.
 pub(crate) fn build(mut command: Command, what: &str) -> Result<Built> {
     let output = command
         .args(["--locked", "--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
-        .context("cannot start cargo build")?;
+        .context("cannot start cargo")?;
     if !output.status.success() {
         bail!("{what} could not be built; cargo says why above");
     }
     Ok(Built(String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
-/// Builds the provider as the tests build it, so that both use one build.
-pub(crate) fn provider() -> Result<PathBuf> {
+/// The workspace's programs, from the build that `cargo test` makes.
+///
+/// A `cargo build` of the programs alone gives some dependencies other features, and compiles a
+/// third of all dependencies once more.
+pub(crate) fn programs_of_the_tests() -> Result<Built> {
     let mut command = cargo();
-    command.args(["build", "--workspace", "--bin", PROVIDER]);
-    build(command, "the provider")?.executable(PROVIDER)
+    command.args(["test", "--workspace", "--no-run"]);
+    build(command, "the tests")
+}
+
+/// The workspace's programs alone, for a person who runs no tests.
+pub(crate) fn programs() -> Result<Built> {
+    let mut command = cargo();
+    command.args(["build", "--workspace"]);
+    command.args(["--bin", PROVIDER, "--bin", COMPOSE]);
+    build(command, "the provider or what composes components")
 }
 
 impl Built {
-    /// The executable of a target.
+    /// The executable of a target, and not that of the tests inside it.
     pub(crate) fn executable(&self, target: &str) -> Result<PathBuf> {
         self.of(target)
+            .filter(|message| message["profile"]["test"] != true)
             .find_map(|message| message["executable"].as_str().map(PathBuf::from))
             .with_context(|| format!("cargo built no executable {target}"))
     }
@@ -68,7 +83,8 @@ mod tests {
     const MESSAGES: &str = r#"{"reason":"compiler-artifact","target":{"name":"demo"},"executable":null,"filenames":["/t/demo.d"]}
 not json
 {"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}
-{"reason":"compiler-artifact","target":{"name":"demo"},"executable":"/t/examples/demo"}
+{"reason":"compiler-artifact","target":{"name":"demo"},"profile":{"test":true},"executable":"/t/deps/demo-1"}
+{"reason":"compiler-artifact","target":{"name":"demo"},"profile":{"test":false},"executable":"/t/examples/demo"}
 {"reason":"compiler-artifact","target":{"name":"part"},"executable":null,"filenames":["/t/part.d","/t/part.wasm"]}
 {"reason":"build-finished","success":true}"#;
 

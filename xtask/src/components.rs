@@ -6,13 +6,12 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::build::{Built, build};
+use crate::build::{Built, COMPOSE, build, programs};
 use crate::cargo::{cargo, cargo_in, in_workspace, target_dir, workspace_root};
 use crate::setup;
 
 const TARGET: &str = "wasm32-wasip2";
 const ADAPTER: &str = "eventual_batch_adapter";
-const COMPOSE: &str = "eventual-batch-compose";
 
 /// The components, each at `<name>.wasm`, and [`ADAPTER`] beside them.
 pub(crate) struct Components {
@@ -22,7 +21,7 @@ pub(crate) struct Components {
 
 /// Builds all of them and says where they are.
 pub(crate) fn command() -> Result<()> {
-    let components = Components::begin()?;
+    let components = Components::begin(&programs()?)?;
     components.http_batch()?;
     components.python_batch()?;
     println!("components: {}", components.dir.display());
@@ -30,8 +29,8 @@ pub(crate) fn command() -> Result<()> {
 }
 
 impl Components {
-    /// Builds the adapter, and the command that composes.
-    pub(crate) fn begin() -> Result<Self> {
+    /// Builds the adapter. One of the programs composes components with it.
+    pub(crate) fn begin(programs: &Built) -> Result<Self> {
         add_target()?;
         let dir = target_dir().join("components");
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -39,9 +38,7 @@ impl Components {
         command.args(["build", "--package", "eventual-batch-adapter"]);
         command.args(["--profile", "component", "--target", TARGET]);
         let adapter = build(command, "the adapter")?.wasm(ADAPTER)?;
-        let mut command = cargo();
-        command.args(["build", "--workspace", "--bin", COMPOSE]);
-        let compose = build(command, COMPOSE)?.executable(COMPOSE)?;
+        let compose = programs.executable(COMPOSE)?;
         let components = Self { dir, compose };
         copy(&adapter, &components.path(ADAPTER))?;
         Ok(components)

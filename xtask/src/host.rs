@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::build::{build, provider};
+use crate::build::{Built, PROVIDER, build, programs, programs_of_the_tests};
 use crate::cargo::{cargo_in, target_dir};
 use crate::cargo_test::cargo_test;
 use crate::components::{Components, run};
@@ -31,11 +31,12 @@ pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
 pub(crate) fn test(args: &[String], summary: &mut Summary) -> Result<()> {
     let begun = Instant::now();
     println!("\nbuilding the components and the host (the first time takes ten minutes or so)");
-    let components = Components::begin()?;
+    let programs = programs_of_the_tests()?;
+    let components = Components::begin(&programs)?;
     components.http_batch()?;
     components.python_batch()?;
     components.of_tests()?;
-    let archive = pack(&components)?;
+    let archive = pack(&programs, &components)?;
     println!("built in {:.0} s", begun.elapsed().as_secs_f64());
     let mut command = cargo();
     environment(&mut command, &components, &archive);
@@ -54,9 +55,10 @@ pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
     let begun = Instant::now();
     println!("building a wasmCloud host, the provider and a component");
     println!("(the first time takes ten minutes or so and 10 GB of disk)");
-    let components = Components::begin()?;
+    let programs = programs()?;
+    let components = Components::begin(&programs)?;
     components.http_batch()?;
-    let archive = pack(&components)?;
+    let archive = pack(&programs, &components)?;
     let mut command = cargo();
     command.args(["build", "--bin", "demo"]);
     let demo = build(command, "the demo")?.executable("demo")?;
@@ -84,8 +86,8 @@ fn cargo() -> Command {
 }
 
 /// Packs the provider into the archive that a host starts.
-fn pack(components: &Components) -> Result<PathBuf> {
-    let provider = provider()?;
+fn pack(programs: &Built, components: &Components) -> Result<PathBuf> {
+    let provider = programs.executable(PROVIDER)?;
     let archive = components.dir().join("provider.par.gz");
     let mut command = cargo();
     command.args(["build", "--bin", "pack"]);
