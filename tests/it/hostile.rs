@@ -210,7 +210,7 @@ async fn arbitrary_headers_are_answered(version: &str) -> Result<()> {
     well(&mut stack).await
 }
 
-/// With the permissions that the README names, on a lattice whose hosts need no login here.
+/// With the permissions that docs/security.md names, on a lattice whose hosts need no login here.
 async fn only_who_may_publish_to_the_provider_can_forge_a_caller(version: &str) -> Result<()> {
     const LATTICE: &str = r#"
         accounts {

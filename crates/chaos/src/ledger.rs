@@ -51,8 +51,8 @@ pub enum Verdict {
     /// It holds what was last answered `ok`, or what was answered with an error after that.
     Agrees,
     /// What was last answered `ok` was carried out, and after it a write that had been answered
-    /// with an error *before*. The README says that this can happen: a frozen node may go on with
-    /// what was sent to it.
+    /// with an error *before*. docs/guarantees.md says that this can happen: a frozen node may go
+    /// on with what was sent to it.
     Overtaken,
     /// Something is lost, old, doubled or made up.
     Wrong(String),
