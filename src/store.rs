@@ -42,7 +42,7 @@ async fn get(call: Call, params: Params<(String, String)>) -> Answer<Option<Byte
 async fn set(call: Call, params: Params<(String, String, Bytes)>) -> Answer<()> {
     answer(call, params, |call, (name, key, value)| async move {
         call.run(&name, Some(1), |bucket, deadline| async move {
-            Ok(bucket.set_many(vec![(key, value)], deadline).await?)
+            Ok(bucket.set(key, value, deadline).await?)
         })
         .await
     })
@@ -52,7 +52,7 @@ async fn set(call: Call, params: Params<(String, String, Bytes)>) -> Answer<()> 
 async fn delete(call: Call, params: Params<(String, String)>) -> Answer<()> {
     answer(call, params, |call, (name, key)| async move {
         call.run(&name, Some(1), |bucket, deadline| async move {
-            Ok(bucket.delete_many(vec![key], deadline).await?)
+            Ok(bucket.delete(key, deadline).await?)
         })
         .await
     })

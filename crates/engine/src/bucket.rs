@@ -276,6 +276,24 @@ impl Bucket {
         write::set_many(&self.handle, entries, &deadline).await
     }
 
+    /// Sets one key.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be set.
+    pub async fn set(&self, key: String, value: Bytes, deadline: Deadline) -> Result<(), Error> {
+        write::set(&self.handle, key, value, &deadline).await
+    }
+
+    /// Deletes one key. A key that does not exist is no error.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be deleted.
+    pub async fn delete(&self, key: String, deadline: Deadline) -> Result<(), Error> {
+        write::delete(&self.handle, key, &deadline).await
+    }
+
     /// Deletes each key, by a delete marker (ADR-8). A key that does not exist is no error.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod error_hint;
 mod permission_error;
 mod settings;
 mod status;
+mod tls;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -16,15 +17,17 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use settings::{Auth, ConnectionSettings, Secret, Tls};
+pub use settings::{Auth, ConnectionSetting, ConnectionSettings, Secret, SettingError, Tls};
 
 use self::client::Login;
 use self::error_hint::ErrorHints;
 use self::permission_error::PermissionError;
 pub(super) use self::status::Status;
 use super::deadline::Deadline;
-use super::error::Error;
+use super::error::{Error, NoAnswerReason};
 use super::inbox::{Inbox, InboxPool};
+use super::outage::Outage;
+use super::text::CallerText;
 use super::write_ids::WriteIds;
 
 /// The longest pause between two attempts to connect. It is short, so that a server that is back is found
@@ -59,11 +62,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// The configuration key that cannot be used, and why.
-    async fn start(
-        client_name: &str,
-        settings: &ConnectionSettings,
-    ) -> Result<Self, (&'static str, String)> {
+    /// The setting that cannot be used, and why.
+    async fn start(client_name: &str, settings: &ConnectionSettings) -> Result<Self, SettingError> {
         let (events, status) = watch::channel(Status::default());
         let events = Arc::new(events);
         let wanted = Arc::new(());
@@ -133,7 +133,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`Error::AccessDenied`] at once if the server refuses the login, [`Error::Unavailable`] if
+    /// [`Error::LoginRefused`] at once if the server refuses the login, [`Error::NoAnswer`] if
     /// there is no connection when the call must stop starting work.
     pub(super) async fn ready(&self, bucket: &str, deadline: &Deadline) -> Result<(), Error> {
         let mut status = self.status.clone();
@@ -223,9 +223,9 @@ impl Connection {
     }
 
     fn denied(&self, refusal: &PermissionError) -> Error {
-        Error::AccessDenied {
+        Error::PermissionDenied {
             server: self.servers.clone(),
-            reason: refusal.words().to_owned(),
+            words: CallerText::words(refusal.words()),
         }
     }
 
@@ -239,44 +239,47 @@ impl Connection {
             return refused;
         }
         let status = self.status.borrow();
-        if status.login_refused() {
-            return Error::AccessDenied {
-                server: self.servers.clone(),
-                reason: self
-                    .hints
-                    .on(status.last_error.as_deref().unwrap_or_default()),
-            };
+        let server = self.servers.clone();
+        if status.login_refused()
+            && let Some(words) = &status.last_error
+        {
+            let error = self.hints.explain(words.clone());
+            return Error::LoginRefused { server, error };
         }
-        Error::Unavailable {
-            what: format!("NATS at {} did not answer in time", self.servers),
-            reason: self.down_reason(&status).unwrap_or_else(|| {
-                let complaint = status.complaint.as_ref();
-                match complaint.filter(|(when, _)| *when >= deadline.start()) {
-                    Some((_, words)) => format!("it complained: {words}"),
-                    None => "the connection is up, the server slow or without a leader".to_owned(),
-                }
-            }),
-        }
+        let complaint = status.complaint.as_ref();
+        let complaint = complaint.filter(|(when, _)| *when >= deadline.start());
+        let reason = match (self.outage_by(&status), complaint) {
+            (Some(outage), _) => NoAnswerReason::NotConnected(outage),
+            (None, Some((_, words))) => NoAnswerReason::Complaint(words.clone()),
+            // A server without JetStream does not answer for its streams, so it looks like a slow one.
+            (None, None) if !self.client().server_info().jetstream => NoAnswerReason::NoJetStream,
+            (None, None) => NoAnswerReason::Unknown,
+        };
+        Error::NoAnswer { server, reason }
+    }
+
+    /// The servers' URLs, without credentials.
+    #[must_use]
+    pub fn servers(&self) -> &str {
+        &self.servers
     }
 
     /// Why the connection is down, if it is.
     #[must_use]
-    pub fn down(&self) -> Option<String> {
+    pub fn outage(&self) -> Option<Outage> {
         if self.is_up() {
             return None;
         }
-        let reason = self.down_reason(&self.status.borrow());
-        let reason = reason.unwrap_or_else(|| "not connected".to_owned());
-        Some(format!("NATS at {}: {reason}", self.servers))
+        Some(self.outage_by(&self.status.borrow()).unwrap_or_default())
     }
 
-    fn down_reason(&self, status: &Status) -> Option<String> {
+    fn outage_by(&self, status: &Status) -> Option<Outage> {
         if status.connected {
             return None;
         }
-        Some(match &status.last_error {
-            Some(error) => format!("not connected: {}", self.hints.on(error)),
-            None => "not connected".to_owned(),
+        let error = status.last_error.clone();
+        Some(Outage {
+            error: error.map(|words| self.hints.explain(words)),
         })
     }
 }
@@ -303,11 +306,11 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// The configuration key that cannot be used, and why. A server that is down is no error here.
+    /// The setting that cannot be used, and why. A server that is down is no error here.
     pub async fn get(
         &self,
         settings: &ConnectionSettings,
-    ) -> Result<Arc<Connection>, (&'static str, String)> {
+    ) -> Result<Arc<Connection>, SettingError> {
         let mut shared = self.shared.lock().await;
         shared.retain(|_, connection| connection.strong_count() > 0);
         if let Some(connection) = shared.get(settings).and_then(Weak::upgrade) {

@@ -17,10 +17,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::deadline::Deadline;
 use super::error::Error;
 use super::handle::BucketHandle;
-use super::keys::shorten;
 use super::message::Stored;
 use super::read;
 use super::stream_info::ReadPath;
+use super::text::CallerText;
 use super::tuning;
 use super::write::{self, Replaced};
 
@@ -114,7 +114,7 @@ impl Turn<'_> {
             if known.is_some() {
                 return Ok(ControlFlow::Continue(()));
             }
-            let key = shorten(self.key);
+            let key = CallerText::key(self.key);
             let mut added = sums.iter();
             for over in batch.extract_if(.., |_| added.next() == Some(&None)) {
                 let key = key.clone();
@@ -152,7 +152,7 @@ impl Turn<'_> {
         }
         .map(|number| Last { number, revision })
         .ok_or_else(|| Error::NotANumber {
-            key: shorten(self.key),
+            key: CallerText::key(self.key),
         })
     }
 
@@ -180,9 +180,8 @@ impl Turn<'_> {
 
     /// The error if others were quicker, time and again.
     fn outrun(&self) -> Error {
-        Error::Unavailable {
-            what: format!("key {:?} was not incremented", shorten(self.key)),
-            reason: "other writers changed it whenever it had been read".to_owned(),
+        Error::Contended {
+            key: CallerText::key(self.key),
         }
     }
 }
@@ -195,12 +194,8 @@ fn fail(batch: Vec<Waiting>, error: &Error) {
 
 /// The error of an increment of which nobody can say whether it was carried out.
 fn unclear(key: &str) -> Error {
-    Error::Unavailable {
-        what: format!(
-            "an increment of key {:?} was sent and not acknowledged, so it may or may not be counted",
-            shorten(key)
-        ),
-        reason: "the server did not answer in time".to_owned(),
+    Error::UnclearIncrement {
+        key: CallerText::key(key),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::concurrency::ConcurrencyLimit;
 use super::connection::Connection;
 use super::deadline::Deadline;
-use super::error::Error;
+use super::error::{Error, Kind};
 use super::keys::KeyEncoding;
 use super::limits::Limits;
 use super::stream_info::{self, BucketSpec, StreamInfo};
@@ -129,7 +129,7 @@ impl BucketHandle {
         match &outcome {
             Ok(info) => self.warn_of_differences(stale.map(Arc::as_ref), info),
             // Says something of this call's time, and nothing of the bucket.
-            Err(Error::Unavailable { .. }) => return outcome,
+            Err(error) if error.kind() == Kind::Unavailable => return outcome,
             Err(_) => {}
         }
         *self.cached.write().unwrap_or_else(PoisonError::into_inner) =
@@ -150,15 +150,14 @@ impl BucketHandle {
         self.refresh_stream_info(cached.as_ref(), deadline).await
     }
 
-    /// A bucket that exists is used as it is; whoever set other values on the link should know,
-    /// once.
+    /// A bucket that exists is used as it is. Whoever asked for other settings is told once.
     fn warn_of_differences(&self, before: Option<&StreamInfo>, now: &StreamInfo) {
         let known = before.map_or("", |info| info.differences.as_str());
         if !now.differences.is_empty() && now.differences != known {
             tracing::warn!(
                 bucket = self.spec.name,
                 differences = now.differences,
-                "the bucket exists with other settings than the link names; it is used as it is"
+                "the bucket exists with other settings than it would be created with; it is used as it is"
             );
         }
     }

@@ -6,6 +6,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::text::CallerText;
+
 /// The longest key in bytes, as it stands in the subject (with `base64`, after encoding).
 ///
 /// A subject travels in the protocol line of a message, which a server cuts off at
@@ -45,47 +47,42 @@ pub enum KeyProblem {
 impl fmt::Display for KeyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => write!(f, "is empty")?,
-            Self::EdgeDot => write!(f, "starts or ends with a dot")?,
-            Self::DoubleDot => write!(f, "has two dots in a row")?,
+            Self::Empty => write!(f, "is empty"),
+            Self::EdgeDot => write!(f, "starts or ends with a dot"),
+            Self::DoubleDot => write!(f, "has two dots in a row"),
             Self::Character(c) => write!(
                 f,
                 "has the character {c:?}; a key may hold A-Z a-z 0-9 - / _ = and ."
-            )?,
-            Self::TooLong(bytes) => {
-                return write!(
-                    f,
-                    "is {bytes} bytes long in the bucket, more than {MAX_KEY_BYTES}"
-                );
-            }
+            ),
+            Self::TooLong(bytes) => write!(
+                f,
+                "is {bytes} bytes long in the bucket, more than {MAX_KEY_BYTES}"
+            ),
         }
-        write!(
-            f,
-            " (with `key_encoding` = `base64` on the link, any string is a key)"
-        )
     }
 }
 
-/// A string that is no key. The text names the key, so it is not to be logged above debug.
+/// A string that is no key. Its text is for the caller: it names the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("key {key:?} {problem}")]
+#[error("key {:?} {problem}", key.for_caller())]
 pub struct InvalidKey {
-    /// The key, shortened if it is long.
-    pub key: String,
+    /// The key.
+    pub key: CallerText,
     /// What is wrong with it.
     pub problem: KeyProblem,
 }
 
-/// What stands in the bucket as a key and is none of [`KeyEncoding::Base64`]. The text names the key,
-/// so it is not to be logged above debug.
+/// A key in the bucket that [`KeyEncoding::Base64`] cannot have written. Its text is for the caller: it
+/// names the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the bucket holds the key {encoded:?}, which is not URL-safe base64 without padding of a string; \
-     it was written without `key_encoding` = `base64`"
+    "the bucket holds the key {:?}, which is not URL-safe base64 without padding of a string; it was \
+     written without that encoding",
+    encoded.for_caller()
 )]
 pub struct UndecodableKey {
-    /// The key as it stands in the bucket, shortened if it is long.
-    pub encoded: String,
+    /// The key as it stands in the bucket.
+    pub encoded: CallerText,
 }
 
 impl KeyEncoding {
@@ -104,7 +101,7 @@ impl KeyEncoding {
         match problem(&encoded) {
             None => Ok(encoded),
             Some(problem) => Err(InvalidKey {
-                key: shorten(key),
+                key: CallerText::key(key),
                 problem,
             }),
         }
@@ -124,7 +121,7 @@ impl KeyEncoding {
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
                 .ok_or_else(|| UndecodableKey {
-                    encoded: shorten(encoded),
+                    encoded: CallerText::key(encoded),
                 }),
         }
     }
@@ -145,15 +142,6 @@ fn problem(key: &str) -> Option<KeyProblem> {
         return Some(KeyProblem::EdgeDot);
     }
     key.contains("..").then_some(KeyProblem::DoubleDot)
-}
-
-/// `key` as it may stand in an error: whole, unless it is so long that it would drown the rest.
-pub(super) fn shorten(key: &str) -> String {
-    const SHOWN: usize = 64;
-    match key.char_indices().nth(SHOWN) {
-        None => key.to_owned(),
-        Some((end, _)) => format!("{}…", &key[..end]),
-    }
 }
 
 #[cfg(test)]

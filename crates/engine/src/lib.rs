@@ -70,20 +70,26 @@ mod keys;
 mod limits;
 mod list;
 mod message;
+mod outage;
 mod pipeline;
 mod quarantine;
 mod read;
 mod stream_info;
+mod text;
 mod tuning;
 mod write;
 mod write_ids;
 
 pub use bucket::Bucket;
 pub use concurrency::ConcurrencyLimit;
-pub use connection::{Auth, Connection, ConnectionSettings, Connections, Secret, Tls};
+pub use connection::{
+    Auth, Connection, ConnectionSetting, ConnectionSettings, Connections, Secret, SettingError, Tls,
+};
 pub use deadline::Deadline;
-pub use error::{Error, Kind};
+pub use error::{BatchLimit, Error, Excess, Kind, NoAnswerReason, ValueLimit};
 pub use keys::{InvalidKey, KeyEncoding, KeyProblem, MAX_KEY_BYTES, UndecodableKey};
 pub use limits::Limits;
 pub use list::Page;
+pub use outage::{ConnectionError, ErrorHint, LoginKind, Outage};
 pub use stream_info::{BucketSpec, BucketTemplate};
+pub use text::{CallerText, LogText};

@@ -1,11 +1,11 @@
-//! What one link may ask for.
+//! How large a batch may be.
 
-use super::error::Error;
+use super::error::{BatchLimit, Error, Excess};
 
-/// What one link may ask for.
+/// How large one batch may be, and how many key operations may be in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Key operations in flight at once, over all calls of the link.
+    /// Key operations in flight at once, over all calls.
     pub max_concurrency: usize,
     /// Keys in a batch, or in the answer of `keys`.
     pub max_batch_keys: usize,
@@ -21,18 +21,26 @@ impl Limits {
         max_batch_bytes: usize::MAX,
     };
 
-    pub(super) fn check_keys(&self, keys: usize) -> Result<(), Error> {
+    /// Succeeds if a batch may have so many keys.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`]
+    pub fn check_keys(&self, keys: usize) -> Result<(), Error> {
         if keys > self.max_batch_keys {
             return Err(self.too_many_keys(keys));
         }
         Ok(())
     }
 
-    pub(super) fn check_bytes(&self, bytes: usize) -> Result<(), Error> {
+    /// Succeeds if the keys and values of a batch may have so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`]
+    pub fn check_bytes(&self, bytes: usize) -> Result<(), Error> {
         if bytes > self.max_batch_bytes {
-            return Err(
-                self.too_many_bytes(&format!("its keys and values have {bytes} bytes or more"))
-            );
+            return Err(self.too_many_bytes(Excess::Bytes(bytes)));
         }
         Ok(())
     }
@@ -41,19 +49,19 @@ impl Limits {
     #[must_use]
     pub fn too_many_keys(&self, keys: usize) -> Error {
         Error::TooLarge {
-            limit: "max_batch_keys",
+            limit: BatchLimit::Keys,
             max: self.max_batch_keys,
-            what: format!("it has {keys} keys or more"),
+            excess: Excess::Keys(keys),
         }
     }
 
-    /// The error for a batch that is too large in bytes; `what` says how it shows.
+    /// The error for a batch that is too large in bytes.
     #[must_use]
-    pub fn too_many_bytes(&self, what: &str) -> Error {
+    pub fn too_many_bytes(&self, excess: Excess) -> Error {
         Error::TooLarge {
-            limit: "max_batch_bytes",
+            limit: BatchLimit::Bytes,
             max: self.max_batch_bytes,
-            what: what.to_owned(),
+            excess,
         }
     }
 }

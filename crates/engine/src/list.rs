@@ -18,10 +18,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::deadline::Deadline;
 use super::error::Error;
 use super::handle::BucketHandle;
-use super::keys::shorten;
 use super::message::is_marker;
 use super::quarantine::LostConnections;
 use super::stream_info::StreamInfo;
+use super::text::{CallerText, LogText};
 use super::{read, tuning};
 
 pub use page::Page;
@@ -50,12 +50,8 @@ pub(super) async fn page(
 
 /// The error for a bucket under quarantine: a page needs messages delivered, with their headers.
 fn page_error(bucket: &BucketHandle) -> Error {
-    Error::Unavailable {
-        what: format!("a page of the bucket `{}` could not be read", bucket.name()),
-        reason: "the connection was lost over it again and again; if nothing else breaks it, another \
-                 client has written a key or headers that the NATS client cannot parse: `keys` lists \
-                 such a bucket"
-            .to_owned(),
+    Error::PageLost {
+        bucket: bucket.name().to_owned(),
     }
 }
 
@@ -262,11 +258,11 @@ impl<'a> Listing<'a> {
         match encoded.iter().find(is_lost) {
             None => Ok(()),
             Some(key) => {
-                info.quarantine.activate(&info.stream, "a key is not UTF-8");
-                Err(Error::Unreadable(format!(
-                    "the bucket holds a key that is not UTF-8, something like {:?}; purge it",
-                    shorten(key)
-                )))
+                let why = LogText::fixed("a key is not UTF-8");
+                info.quarantine.activate(&info.stream, &why);
+                Err(Error::NotUtf8 {
+                    key: CallerText::key(key),
+                })
             }
         }
     }

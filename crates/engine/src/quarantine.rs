@@ -13,6 +13,8 @@ use async_nats::jetstream::stream::RawMessage;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::text::LogText;
+
 /// After how many connections that were lost during one call its reads count as the likely cause.
 const SUSPICIOUS_LOSSES: usize = 2;
 
@@ -27,13 +29,13 @@ impl Quarantine {
     }
 
     /// Puts the bucket of this stream under quarantine, for as long as the bucket's handle lives.
-    pub(crate) fn activate(&self, stream: &str, why: &str) {
+    pub(crate) fn activate(&self, stream: &str, why: &LogText) {
         if !self.0.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 stream,
-                why,
-                "another client has written what the NATS client cannot parse; the bucket is read \
-                 through its leader until its link is put again"
+                %why,
+                "another client has written what the NATS client cannot parse; from now on this handle \
+                 of the bucket reads through the stream's leader"
             );
         }
     }
@@ -56,12 +58,12 @@ impl LostConnections {
 }
 
 /// Why this message breaks the client's parser, if it does.
-pub(crate) fn parser_breaker(raw: &RawMessage) -> Option<String> {
-    if let Err(error) = StreamMessage::try_from(raw.clone()) {
-        return Some(error.to_string());
+pub(crate) fn parser_breaker(raw: &RawMessage) -> Option<LogText> {
+    if StreamMessage::try_from(raw.clone()).is_err() {
+        return Some(LogText::fixed("headers that break the NATS protocol"));
     }
     let headers = STANDARD.decode(raw.headers.as_deref()?).ok()?;
-    has_lone_return(&headers).then(|| "a carriage return in a header".to_owned())
+    has_lone_return(&headers).then_some(LogText::fixed("a carriage return in a header"))
 }
 
 fn has_lone_return(headers: &[u8]) -> bool {

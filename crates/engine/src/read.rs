@@ -193,7 +193,7 @@ impl<'a> ReadBatch<'a> {
                 KeyState::Value(value) => Some(value.clone()),
                 KeyState::Missing => None,
                 KeyState::Unknown => {
-                    return Err(Error::Unreadable("a key was left unread".to_owned()));
+                    return Err(Error::LeftUnread);
                 }
             });
         }

@@ -16,6 +16,7 @@ use super::deadline::Deadline;
 use super::error::Error;
 use super::message::is_transient;
 use super::quarantine::Quarantine;
+use super::text::LogText;
 use super::tuning;
 
 /// Which bucket, and what to do if it is missing.
@@ -156,7 +157,7 @@ async fn find_or_create(context: &Context, spec: &BucketSpec) -> Result<stream::
         _ if is_transient(&error) => Err(Failure::Transient),
         _ => Err(Failure::Final(Error::Refused {
             what: "to open the bucket",
-            reason: error.to_string(),
+            reason: LogText::of_jetstream(&error),
         })),
     }
 }

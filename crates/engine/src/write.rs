@@ -12,12 +12,12 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::deadline::Deadline;
-use super::error::Error;
+use super::error::{Error, Kind, ValueLimit};
 use super::handle::BucketHandle;
-use super::keys::shorten;
 use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_conflict, is_transient};
 use super::pipeline::{self, Operation, Request};
 use super::stream_info::StreamInfo;
+use super::text::{CallerText, LogText};
 use super::tuning;
 use dedupe::{Write, dedupe};
 
@@ -46,6 +46,34 @@ pub(super) async fn set_many(
     let mut writes = Writes::new(bucket, "set", items);
     writes.check_sizes(bucket, deadline).await?;
     writes.run(bucket, deadline).await
+}
+
+/// Sets one key. The error is the cause itself: with one key there is nothing to count.
+pub(super) async fn set(
+    bucket: &BucketHandle,
+    key: String,
+    value: Bytes,
+    deadline: &Deadline,
+) -> Result<(), Error> {
+    let set = set_many(bucket, vec![(key, value)], deadline).await;
+    set.map_err(cause_of_one)
+}
+
+/// Deletes one key, as [`set`] sets one.
+pub(super) async fn delete(
+    bucket: &BucketHandle,
+    key: String,
+    deadline: &Deadline,
+) -> Result<(), Error> {
+    let deleted = delete_many(bucket, vec![key], deadline).await;
+    deleted.map_err(cause_of_one)
+}
+
+fn cause_of_one(error: Error) -> Error {
+    match error {
+        Error::Partial { cause, .. } => *cause,
+        error => error,
+    }
 }
 
 /// What became of a write that expects a revision.
@@ -118,7 +146,7 @@ struct Writes {
 #[derive(Default)]
 struct Failures {
     count: usize,
-    named: Vec<String>,
+    named: Vec<CallerText>,
     cause: Option<Error>,
 }
 
@@ -149,7 +177,7 @@ impl Writes {
         let size = largest.size();
         let too_large = |limit, max| {
             Err(Error::ValueTooLarge {
-                key: shorten(&largest.key),
+                key: CallerText::key(&largest.key),
                 size,
                 limit,
                 max,
@@ -161,11 +189,11 @@ impl Writes {
             info = bucket.refresh_stream_info(Some(&info), deadline).await?;
         }
         if let Some(max) = info.max_message.filter(|&max| size > max) {
-            return too_large("the bucket's max_value_size", max);
+            return too_large(ValueLimit::BucketMaxValueSize, max);
         }
         self.max_payload = bucket.connection().client().max_payload();
         if size > self.max_payload {
-            return too_large("the server's max_payload", self.max_payload);
+            return too_large(ValueLimit::ServerMaxPayload, self.max_payload);
         }
         Ok(())
     }
@@ -192,7 +220,7 @@ impl Writes {
                 failed: self.failures.count,
                 total: self.items.len(),
                 verb: self.verb,
-                keys: self.failures.named.join(", "),
+                keys: self.failures.named,
                 cause: Box::new(cause),
             }),
         }
@@ -258,14 +286,14 @@ impl Operation for Writes {
     fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> pipeline::Answer {
         let answer: Acknowledgement<'_> = match serde_json::from_slice(&message.payload) {
             Ok(answer) => answer,
-            Err(error) => return not_acknowledged(&error),
+            Err(error) => return not_acknowledged(&LogText::of_json(&error)),
         };
         if answer.is_of(&info.write_stream) {
             self.revision = Some(answer.seq);
             return pipeline::Answer::Done;
         }
         match answer.error {
-            None => not_acknowledged(&format_args!("it is of stream {:?}", answer.stream)),
+            None => not_acknowledged(&LogText::fixed("it is of another stream")),
             Some(error) if is_transient(&error) => {
                 // While a node has not noticed that it no longer leads, a cluster hands a write to
                 // it and to the new leader: one refuses it, the other carries it out.
@@ -277,41 +305,34 @@ impl Operation for Writes {
                 let size = self.weight(item);
                 if let Some(max) = info.max_message.filter(|&max| size > max) {
                     return pipeline::Answer::Failed(Error::ValueTooLarge {
-                        key: shorten(&self.items[item].key),
+                        key: CallerText::key(&self.items[item].key),
                         size,
-                        limit: "the bucket's max_value_size",
+                        limit: ValueLimit::BucketMaxValueSize,
                         max,
                     });
                 }
                 pipeline::Answer::Outdated(Error::Refused {
                     what: "a write",
-                    reason: format!(
-                        "{error}; the bucket's max_value_size counts a message's headers, of which \
-                         a delete has some 40 bytes"
-                    ),
+                    reason: LogText::joined(&[
+                        &LogText::of_jetstream(&error),
+                        &"; the bucket's max_value_size counts a message's headers, of which a delete \
+                          has some 40 bytes",
+                    ]),
                 })
             }
             Some(error) => pipeline::Answer::Failed(Error::Refused {
                 what: "a write",
-                reason: error.to_string(),
+                reason: LogText::of_jetstream(&error),
             }),
         }
     }
 
     fn unanswered(&self, why: Error) -> Error {
         match why {
-            Error::Unavailable { what, reason } => Error::Unavailable {
-                what: format!(
-                    "a write was sent and not acknowledged, so it may or may not be in the bucket: \
-                     {what}"
-                ),
-                reason,
-            },
-            // Of an inbox: what was written could not be acknowledged.
-            Error::AccessDenied { server, reason } => Error::AccessDenied {
-                server,
-                reason: format!("{reason}; a write that was sent may or may not be in the bucket"),
-            },
+            // A permission that is denied may be that of an inbox, to which the acknowledgement goes.
+            why if matches!(why.kind(), Kind::Unavailable | Kind::AccessDenied) => {
+                Error::UnclearWrite(Box::new(why))
+            }
             why => why,
         }
     }
@@ -327,17 +348,17 @@ impl Operation for Writes {
     fn failed(&mut self, item: usize, error: Error) -> ControlFlow<Error> {
         self.failures.count += 1;
         if self.failures.named.len() < tuning::NAMED_KEYS {
-            let key = shorten(&self.items[item].key);
-            self.failures.named.push(format!("{key:?}"));
+            let key = CallerText::key(&self.items[item].key);
+            self.failures.named.push(key);
         }
         self.failures.cause.get_or_insert(error);
         ControlFlow::Continue(())
     }
 }
 
-fn not_acknowledged(why: &dyn std::fmt::Display) -> pipeline::Answer {
+fn not_acknowledged(why: &LogText) -> pipeline::Answer {
     pipeline::Answer::Failed(Error::Refused {
         what: "a write",
-        reason: format!("the answer is no acknowledgement: {why}"),
+        reason: why.after("the answer is no acknowledgement: "),
     })
 }

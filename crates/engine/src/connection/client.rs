@@ -12,9 +12,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::settings::ConnectionSettings;
-use super::status::{Status, is_permissions_violation};
+use super::settings::{ConnectionSetting, ConnectionSettings, SettingError};
+use super::status::Status;
 use super::{CONNECT_TIMEOUT, PING_INTERVAL, RECONNECT_MAX};
+use crate::text::{LogText, is_permissions_violation};
 
 /// What a client is made of.
 pub(super) struct Login {
@@ -31,10 +32,8 @@ impl Login {
     ///
     /// # Errors
     ///
-    /// The configuration key that cannot be used, and why.
-    pub(super) async fn connect(
-        &self,
-    ) -> Result<(Client, CancellationToken), (&'static str, String)> {
+    /// The setting that cannot be used, and why.
+    pub(super) async fn connect(&self) -> Result<(Client, CancellationToken), SettingError> {
         let ended = CancellationToken::new();
         let client = self
             .settings
@@ -74,7 +73,7 @@ impl Login {
             })
             .connect(self.settings.servers.as_slice())
             .await
-            .map_err(|error| ("cluster_uri", error.to_string()))?;
+            .map_err(|error| ConnectionSetting::Servers.problem(error.to_string()))?;
         Ok((client, ended))
     }
 
@@ -108,8 +107,9 @@ impl Login {
                     }
                     ended = next;
                 }
-                Err((_, reason)) => {
-                    self.status.send_modify(|status| status.fail(reason));
+                Err(error) => {
+                    let words = LogText::of_connection(&error.to_string());
+                    self.status.send_modify(|status| status.fail(words));
                     sleep(RECONNECT_MAX).await;
                 }
             }

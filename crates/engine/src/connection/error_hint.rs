@@ -1,5 +1,4 @@
-//! What to look at when a connection cannot be made. The words of servers and of TLS say what is
-//! wrong, and not which of the link's settings it has to do with.
+//! What an error of a connection may have to do with, by the words of the server or of TLS.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,12 +8,13 @@ use serde::Deserialize;
 
 use super::settings::{Auth, ConnectionSettings};
 use super::status::is_login_refusal;
+use crate::outage::{ConnectionError, ErrorHint, LoginKind};
+use crate::text::LogText;
 
-/// What of a link's settings an error may have to do with.
+/// What of a connection's settings an error may have to do with.
 #[derive(Clone, Debug)]
 pub(super) struct ErrorHints {
-    /// Which keys hold the login.
-    login: &'static str,
+    login: Option<LoginKind>,
     /// When the login's JWT ends.
     expires: Option<SystemTime>,
     has_ca: bool,
@@ -25,12 +25,12 @@ pub(super) struct ErrorHints {
 impl ErrorHints {
     pub(super) fn new(settings: &ConnectionSettings) -> Self {
         let (login, jwt) = match &settings.auth {
-            Auth::None => ("", None),
-            Auth::Jwt { jwt, .. } => ("`client_jwt` and `client_seed`", Some(jwt)),
-            Auth::Credentials(text) => ("`credentials`", Some(text)),
-            Auth::User { .. } => ("`username` and `password`", None),
-            Auth::Token(_) => ("`token`", None),
-            Auth::NkeySeed(_) => ("`nkey_seed`", None),
+            Auth::None => (None, None),
+            Auth::Jwt { jwt, .. } => (Some(LoginKind::Jwt), Some(jwt)),
+            Auth::Credentials(text) => (Some(LoginKind::Credentials), Some(text)),
+            Auth::User { .. } => (Some(LoginKind::User), None),
+            Auth::Token(_) => (Some(LoginKind::Token), None),
+            Auth::NkeySeed(_) => (Some(LoginKind::NkeySeed), None),
         };
         Self {
             login,
@@ -41,57 +41,50 @@ impl ErrorHints {
         }
     }
 
-    /// The error, and what to look at if that is known.
-    pub(super) fn on(&self, error: &str) -> String {
-        match self.about(error) {
-            Some(advice) => format!("{error} ({advice})"),
-            None => error.to_owned(),
-        }
+    /// The error, with what it may have to do with.
+    pub(super) fn explain(&self, words: LogText) -> ConnectionError {
+        let hint = self.hint(words.as_str());
+        ConnectionError { words, hint }
     }
 
-    fn about(&self, error: &str) -> Option<String> {
+    fn hint(&self, error: &str) -> Option<ErrorHint> {
         let has = |words: &[&str]| words.iter().any(|word| error.contains(word));
-        let advice = if is_login_refusal(error) {
-            return Some(self.about_login());
+        Some(if is_login_refusal(error) {
+            self.login_hint()
         } else if has(&["not valid for name"]) {
-            "the server's certificate is for another name: check the host in `cluster_uri`"
+            ErrorHint::OtherHost
         } else if has(&["certificate expired"]) {
-            "the server's certificate has to be renewed"
+            ErrorHint::ServerCertificateExpired
         } else if has(&["UnknownIssuer", "BadSignature"]) && self.has_ca {
-            "no authority in `tls_ca` has signed the server's certificate"
+            ErrorHint::UnknownAuthority
         } else if has(&["UnknownIssuer", "BadSignature"]) {
-            "no authority that this system trusts has signed the server's certificate: set `tls_ca`"
+            ErrorHint::UnknownToSystem
         } else if has(&["alert: CertificateRequired"]) && !self.has_certificate {
-            "the server wants a client's certificate: set `tls_cert` and `tls_key`"
+            ErrorHint::NoClientCertificate
         } else if has(&[
             "alert: Certificate",
             "alert: BadCertificate",
             "alert: UnknownCA",
         ]) {
-            "the server refuses the client's certificate: check `tls_cert`"
+            ErrorHint::ClientCertificateRefused
         } else if has(&["InvalidContentType"]) && self.tls_first {
-            "the server does not begin with TLS: check `tls_first`"
+            ErrorHint::ServerDoesNotBeginWithTls
         } else if has(&["InvalidContentType"]) {
-            "the server has no TLS, which the link asks for"
+            ErrorHint::ServerHasNoTls
         } else if has(&["expected INFO"]) && !self.tls_first {
-            "a server that begins with TLS needs `tls_first`"
+            ErrorHint::ServerBeginsWithTls
         } else {
             return None;
-        };
-        Some(advice.to_owned())
+        })
     }
 
-    fn about_login(&self) -> String {
-        if self.login.is_empty() {
-            return "the link has no login".to_owned();
-        }
-        let check = format!("check {}", self.login);
-        match self.expires {
-            Some(expires) if expires <= SystemTime::now() => {
-                let expires = humantime::format_rfc3339_seconds(expires);
-                format!("{check}: its JWT expired at {expires}")
+    fn login_hint(&self) -> ErrorHint {
+        match (self.login, self.expires) {
+            (None, _) => ErrorHint::NoLogin,
+            (Some(login), Some(expires)) if expires <= SystemTime::now() => {
+                ErrorHint::ExpiredLogin(login, expires)
             }
-            _ => check,
+            (Some(login), _) => ErrorHint::Login(login),
         }
     }
 }

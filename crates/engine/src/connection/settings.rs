@@ -1,15 +1,14 @@
-//! How to reach NATS and log in: what two links must have in common to share a connection.
+//! How to reach NATS and log in. Buckets whose settings are equal share a connection.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use async_nats::rustls::pki_types::pem::PemObject as _;
-use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use async_nats::rustls::{ClientConfig, RootCertStore};
 use async_nats::{AuthError, ConnectOptions};
 use nkeys::KeyPair;
 use zeroize::Zeroizing;
+
+use super::tls;
 
 /// A text that never appears in `Debug` and is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -97,6 +96,58 @@ pub struct ConnectionSettings {
     pub tls: Tls,
 }
 
+/// One of the [`ConnectionSettings`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionSetting {
+    /// The servers' URLs.
+    Servers,
+    /// The seed beside a JWT.
+    JwtSeed,
+    /// The text of a `.creds` file.
+    Credentials,
+    /// The seed of an nkey.
+    NkeySeed,
+    /// The certificate authorities.
+    TlsAuthorities,
+    /// The client's certificate chain.
+    TlsCertificate,
+    /// The client's private key.
+    TlsKey,
+}
+
+impl ConnectionSetting {
+    pub(super) fn problem(self, problem: impl Into<String>) -> SettingError {
+        SettingError {
+            setting: self,
+            problem: problem.into(),
+        }
+    }
+}
+
+impl fmt::Display for ConnectionSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Servers => "the list of servers",
+            Self::JwtSeed => "the seed of the JWT's key",
+            Self::Credentials => "the credentials",
+            Self::NkeySeed => "the nkey's seed",
+            Self::TlsAuthorities => "the list of certificate authorities",
+            Self::TlsCertificate => "the client's certificate",
+            Self::TlsKey => "the client's private key",
+        })
+    }
+}
+
+/// A setting that cannot be used. It does not show the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} {problem}")]
+pub struct SettingError {
+    /// Which setting.
+    pub setting: ConnectionSetting,
+    /// What is wrong with it, as the rest of a sentence about the setting.
+    pub problem: String,
+}
+
 impl ConnectionSettings {
     /// The servers' URLs, to name them in a log or an error.
     #[must_use]
@@ -104,16 +155,27 @@ impl ConnectionSettings {
         self.servers.join(",")
     }
 
-    /// Connection options with the login and TLS filled in.
+    /// Succeeds if a client can be made with these settings. It does not connect.
     ///
     /// # Errors
     ///
-    /// The configuration key that cannot be used, and why; never its value.
-    pub fn options(&self) -> Result<ConnectOptions, (&'static str, String)> {
+    /// The setting that cannot be used, and why.
+    pub fn check(&self) -> Result<(), SettingError> {
+        self.login(ConnectOptions::new())?;
+        tls::config(&self.tls)?;
+        Ok(())
+    }
+
+    /// Connection options with the login and TLS filled in.
+    pub(super) fn options(&self) -> Result<ConnectOptions, SettingError> {
         let options = self.login(ConnectOptions::new())?;
-        let options = match self.tls_config()? {
+        let options = match tls::config(&self.tls)? {
             Some(config) => options.tls_client_config(config).require_tls(true),
-            None => options,
+            // In case that the server asks for TLS.
+            None => match tls::default_config() {
+                Some(config) => options.tls_client_config(config),
+                None => options,
+            },
         };
         Ok(if self.tls.first {
             options.tls_first()
@@ -122,14 +184,15 @@ impl ConnectionSettings {
         })
     }
 
-    fn login(&self, options: ConnectOptions) -> Result<ConnectOptions, (&'static str, String)> {
-        let no_seed = |_| "is not the seed of an nkey (it starts with `SU`)".to_owned();
+    fn login(&self, options: ConnectOptions) -> Result<ConnectOptions, SettingError> {
+        let key_of = |setting: ConnectionSetting, seed: &Secret| {
+            KeyPair::from_seed(seed.expose())
+                .map_err(|_| setting.problem("is not the seed of an nkey (it starts with `SU`)"))
+        };
         Ok(match &self.auth {
             Auth::None => options,
             Auth::Jwt { jwt, seed } => {
-                let key = KeyPair::from_seed(seed.expose())
-                    .map_err(|error| ("client_seed", no_seed(error)))?;
-                let key = Arc::new(key);
+                let key = Arc::new(key_of(ConnectionSetting::JwtSeed, seed)?);
                 options.jwt(jwt.expose().to_owned(), move |nonce| {
                     let key = Arc::clone(&key);
                     async move { key.sign(&nonce).map_err(AuthError::new) }
@@ -139,52 +202,17 @@ impl ConnectionSettings {
             // way here.
             Auth::Credentials(text) => options
                 .credentials(&Zeroizing::new(format!("{}\n", text.expose())))
-                .map_err(|_| ("credentials", "is not the text of a .creds file".to_owned()))?,
+                .map_err(|_| {
+                    ConnectionSetting::Credentials.problem("is not the text of a .creds file")
+                })?,
             Auth::User { username, password } => {
                 options.user_and_password(username.clone(), password.expose().to_owned())
             }
             Auth::Token(token) => options.token(token.expose().to_owned()),
             Auth::NkeySeed(seed) => {
-                KeyPair::from_seed(seed.expose()).map_err(|error| ("nkey_seed", no_seed(error)))?;
+                key_of(ConnectionSetting::NkeySeed, seed)?;
                 options.nkey(seed.expose().to_owned())
             }
         })
     }
-
-    fn tls_config(&self) -> Result<Option<ClientConfig>, (&'static str, String)> {
-        if self.tls.ca.is_none() && self.tls.client.is_none() {
-            return Ok(None);
-        }
-        let mut roots = RootCertStore::empty();
-        if let Some(ca) = &self.tls.ca {
-            for certificate in certificates(ca).map_err(|reason| ("tls_ca", reason))? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| ("tls_ca", error.to_string()))?;
-            }
-        } else {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        let builder = ClientConfig::builder().with_root_certificates(roots);
-        let Some((certificate, key)) = &self.tls.client else {
-            return Ok(Some(builder.with_no_client_auth()));
-        };
-        let chain = certificates(certificate).map_err(|reason| ("tls_cert", reason))?;
-        let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
-            .map_err(|_| ("tls_key", "holds no private key in PEM form".to_owned()))?;
-        builder
-            .with_client_auth_cert(chain, key)
-            .map(Some)
-            .map_err(|error| ("tls_cert", format!("does not go with `tls_key`: {error}")))
-    }
-}
-
-fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("is not a certificate in PEM form: {error}"))?;
-    if certificates.is_empty() {
-        return Err("holds no certificate in PEM form".to_owned());
-    }
-    Ok(certificates)
 }

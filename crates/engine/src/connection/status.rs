@@ -6,6 +6,7 @@ use async_nats::{Event, Server};
 use tokio::time::Instant;
 
 use super::permission_error::{PermissionError, PermissionErrors};
+use crate::text::{LogText, is_permissions_violation};
 
 /// A connection that is lost sooner than this after it was made counts as an attempt that failed:
 /// what it was lost for may come again.
@@ -23,10 +24,10 @@ pub(crate) struct Status {
     made: Option<Instant>,
     /// How many connections in a row were short-lived.
     pub(super) short_lived: usize,
-    pub(super) last_error: Option<String>,
+    pub(super) last_error: Option<LogText>,
     /// What the server has said last of what it would not do, and when. It may have closed the
     /// connection after it.
-    pub(super) complaint: Option<(Instant, String)>,
+    pub(super) complaint: Option<(Instant, LogText)>,
     /// What the server has refused lately.
     pub(super) refusals: PermissionErrors,
     /// That the server has refused to let answers be heard, and when that was last tried. The
@@ -54,13 +55,15 @@ impl Status {
                     }
                     self.refusals.push(refusal);
                 } else {
-                    self.complaint = Some((Instant::now(), text.clone()));
-                    self.last_error = Some(text);
+                    let words = LogText::of_connection(&text);
+                    self.complaint = Some((Instant::now(), words.clone()));
+                    self.last_error = Some(words);
                 }
             }
             // Fewer words than `explain` may have found already: it need not come first.
             Event::ClientError(error) => {
-                self.last_error.get_or_insert_with(|| error.to_string());
+                let words = || LogText::of_connection(&error.to_string());
+                self.last_error.get_or_insert_with(words);
             }
             Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) => {}
         }
@@ -79,13 +82,13 @@ impl Status {
     pub(super) fn end(&mut self) {
         self.ended = true;
         self.disconnect();
-        self.fail(
-            "the NATS client has ended, probably over a message that it cannot parse".to_owned(),
-        );
+        self.fail(LogText::fixed(
+            "the NATS client has ended, probably over a message that it cannot parse",
+        ));
     }
 
     /// Takes note of what keeps the connection from being made.
-    pub(super) fn fail(&mut self, reason: String) {
+    pub(super) fn fail(&mut self, reason: LogText) {
         self.last_error = Some(reason);
     }
 
@@ -101,12 +104,12 @@ impl Status {
             .find(|error| is_login_refusal(error))
             .or_else(|| errors().next());
         if let Some(reason) = reason {
-            self.last_error = Some(reason.clone());
+            self.last_error = Some(LogText::of_connection(reason));
         }
     }
 
     pub(super) fn login_refused(&self) -> bool {
-        let refusal = |error: &String| is_login_refusal(error);
+        let refusal = |error: &LogText| is_login_refusal(error.as_str());
         !self.connected && self.last_error.as_ref().is_some_and(refusal)
     }
 }
@@ -114,8 +117,4 @@ impl Status {
 pub(super) fn is_login_refusal(error: &str) -> bool {
     let error = error.to_ascii_lowercase();
     error.contains("authorization") || error.contains("authentication")
-}
-
-pub(super) fn is_permissions_violation(error: &str) -> bool {
-    error.to_ascii_lowercase().contains("permissions violation")
 }

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::handle::BucketHandle;
 use crate::message::is_transient;
 use crate::stream_info::StreamInfo;
+use crate::text::LogText;
 use crate::tuning;
 
 /// Whether a listing needs the answer to a request on this subject.
@@ -102,7 +103,7 @@ fn refused(error: &ConsumerError) -> ListError {
         {
             ListError::Final(Error::Refused {
                 what: "to list the bucket",
-                reason: error.to_string(),
+                reason: LogText::of_jetstream(&error),
             })
         }
         _ => ListError::Interrupted,

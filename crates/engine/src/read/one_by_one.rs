@@ -14,6 +14,7 @@ use crate::message::{Stored, is_stored, is_transient};
 use crate::pipeline::{Answer, Operation, Request};
 use crate::quarantine::{LostConnections, parser_breaker};
 use crate::stream_info::{ReadPath, StreamInfo};
+use crate::text::LogText;
 use crate::tuning;
 
 /// Keys that are read, and what becomes of what they hold.
@@ -78,7 +79,7 @@ impl<'r, R: Reader> Reads<'r, R> {
         }
         match Stored::try_from(raw) {
             Ok(stored) => self.found(item, stored),
-            Err(error) => unreadable(&error),
+            Err(_) => unreadable(&LogText::fixed("it is not base64")),
         }
     }
 
@@ -174,7 +175,7 @@ impl<R: Reader> Operation for Reads<'_, R> {
             Some(status) => {
                 return Answer::Failed(Error::Refused {
                     what: "a read",
-                    reason: format!("{status} {}", message.description.unwrap_or_default()),
+                    reason: LogText::of_status(status, message.description.as_deref()),
                 });
             }
             None => {}
@@ -191,11 +192,11 @@ impl<R: Reader> Operation for Reads<'_, R> {
                 _ if is_transient(&error) => Answer::Again,
                 _ => Answer::Failed(Error::Refused {
                     what: "a read",
-                    reason: error.to_string(),
+                    reason: LogText::of_jetstream(&error),
                 }),
             },
-            Ok(_) => unreadable(&"it is empty"),
-            Err(error) => unreadable(&error),
+            Ok(_) => unreadable(&LogText::fixed("it is empty")),
+            Err(error) => unreadable(&LogText::of_json(&error)),
         }
     }
 
@@ -217,9 +218,9 @@ impl<R: Reader> Operation for Reads<'_, R> {
     }
 }
 
-fn unreadable(why: &dyn std::fmt::Display) -> Answer {
+fn unreadable(why: &LogText) -> Answer {
     Answer::Failed(Error::Refused {
         what: "a read",
-        reason: format!("its answer cannot be read: {why}"),
+        reason: why.after("its answer cannot be read: "),
     })
 }

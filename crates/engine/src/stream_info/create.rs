@@ -7,6 +7,7 @@ use async_nats::jetstream::{Context, ErrorCode};
 use super::{BucketSpec, BucketTemplate, Failure, stream_of};
 use crate::error::Error;
 use crate::message::is_transient;
+use crate::text::LogText;
 
 /// Creates the stream of a bucket, as ADR-8 has it.
 ///
@@ -48,12 +49,11 @@ pub(super) async fn create(
     }
     Err(Failure::Final(Error::Refused {
         what: "to create the bucket",
-        reason: error.to_string(),
+        reason: LogText::of_jetstream(&error),
     }))
 }
 
-/// In what the bucket differs from the settings that the link would create it with; empty if in
-/// nothing.
+/// In what the bucket differs from the template; empty if in nothing.
 pub(super) fn differences(template: &BucketTemplate, found: &stream::Config) -> String {
     let mut differences = Vec::new();
     let mut compare = |key: &str, wanted: Option<String>, found: String| {

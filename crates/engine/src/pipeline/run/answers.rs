@@ -112,11 +112,7 @@ impl<X: Operation> Run<'_, X> {
         pause: Duration,
     ) -> Result<(), Error> {
         if past.may_be_done() && !self.pipeline.repeatable(item, past.first_sent, &self.info) {
-            let why = Error::Unavailable {
-                what: "the server did not answer in time".to_owned(),
-                reason: "to send it again could carry it out twice".to_owned(),
-            };
-            return self.fail(item, self.pipeline.unanswered(why));
+            return self.fail(item, self.pipeline.unanswered(Error::NotRepeated));
         }
         self.queue.delay(Delayed {
             due: Instant::now() + pause,

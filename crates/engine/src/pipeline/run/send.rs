@@ -13,6 +13,7 @@ use super::Run;
 use crate::error::Error;
 use crate::pipeline::in_flight::{Answers, Attempts, InFlightGroup};
 use crate::pipeline::{Operation, Request};
+use crate::text::LogText;
 use crate::tuning;
 
 /// Why a request was not sent.
@@ -202,8 +203,8 @@ impl<X: Operation> Run<'_, X> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.kind() == PublishErrorKind::Send => Err(Unsent::Ended),
             Ok(Err(error)) => Err(Unsent::Refused(Error::Refused {
-                reason: error.to_string(),
                 what: "a request",
+                reason: LogText::of_publish(&error),
             })),
             Err(_) => Err(Unsent::Late),
         }
