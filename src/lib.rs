@@ -7,6 +7,8 @@
 mod atomics;
 mod batch;
 mod eventual_batch;
+mod hints;
 pub mod provider;
 mod store;
+mod translate;
 pub mod wrpc;

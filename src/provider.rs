@@ -14,6 +14,7 @@ use wasmcloud_provider_sdk::{
     ProviderConfigUpdate, get_connection,
 };
 
+use crate::hints::{interface_hint, outage_text};
 use crate::wrpc::{Lattice, Serving};
 use eventual_batch_engine::Secret;
 use eventual_batch_links::{ConfigError, Links, RawSettings};
@@ -68,6 +69,10 @@ impl EventualBatchProvider {
 impl Provider for EventualBatchProvider {
     async fn receive_link_config_as_target(&self, link: LinkConfig<'_>) -> anyhow::Result<()> {
         let (source, name) = (link.source_id, link.link_name);
+        let (namespace, package, interfaces) = link.wit_metadata;
+        if let Some(hint) = interface_hint(namespace, package, interfaces) {
+            tracing::warn!(source, link = name, "{hint}");
+        }
         let put = match values(link.config, link.secrets) {
             Ok(values) => self.links.put(source, name, values).await,
             Err(error) => {
@@ -92,7 +97,7 @@ impl Provider for EventualBatchProvider {
 
     async fn on_config_update(&self, update: impl ProviderConfigUpdate) -> anyhow::Result<()> {
         self.links
-            .update_provider(update.get_values().clone())
+            .update_defaults(update.get_values().clone())
             .await;
         Ok(())
     }
@@ -100,7 +105,7 @@ impl Provider for EventualBatchProvider {
     /// Never an error: the SDK ends its command loop on one.
     async fn health_request(&self, _: &HealthCheckRequest) -> anyhow::Result<HealthCheckResponse> {
         const SHOWN: usize = 5;
-        let mut troubles = self.links.troubles();
+        let mut troubles: Vec<_> = self.links.outages().iter().map(outage_text).collect();
         if troubles.len() > SHOWN {
             let more = troubles.len() - SHOWN;
             troubles.truncate(SHOWN);

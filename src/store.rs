@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::hints::call_text;
 pub(crate) use crate::wrpc::bindings::exports::wrpc::keyvalue0_2_0_draft::store::Error;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_2_0_draft::store::KeyResponse;
 use crate::wrpc::{Endpoint, Lattice, endpoint};
@@ -89,7 +90,7 @@ impl From<CallError> for Error {
             Kind::NoSuchBucket => Self::NoSuchStore,
             Kind::AccessDenied => Self::AccessDenied,
             Kind::InvalidArgument | Kind::TooLarge | Kind::Unavailable | Kind::Other => {
-                Self::Other(error.to_string())
+                Self::Other(call_text(&error))
             }
         }
     }

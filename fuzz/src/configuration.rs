@@ -86,5 +86,5 @@ fn assert_usable(settings: &LinkSettings) {
     assert!((50..=3_600_000).contains(&settings.timeout.as_millis()));
     assert!(!settings.connection.servers.is_empty());
     assert!(!settings.connection.display_servers().contains('@'));
-    assert!(settings.connection.options().is_ok());
+    assert!(settings.connection.check().is_ok());
 }

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use eventual_batch_engine::Kind;
-use eventual_batch_links::{Call, CallError, Caller, Links};
+use eventual_batch_engine::{Excess, Kind};
+use eventual_batch_links::{Call, CallError, CallOrigin, Links};
 use lattice_nats::HeaderMap;
 use wasmcloud_provider_sdk::provider::invocation_context;
 
@@ -26,7 +26,7 @@ pub(super) fn call(
         let context = headers.map(invocation_context).unwrap_or_default();
         // Without the header the SDK's context names a component all the same.
         let named = headers.is_some_and(|headers| headers.get(SOURCE_ID).is_some());
-        Caller {
+        CallOrigin {
             link: context.link_name().to_owned(),
             id: context.component.filter(|_| named),
         }
@@ -45,9 +45,7 @@ pub(super) fn max_parameter_bytes(call: &Call) -> u64 {
 /// The error for parameters of more than [`max_parameter_bytes`].
 pub(super) fn too_many_bytes(call: &Call) -> CallError {
     match call.limits() {
-        Ok(limits) => limits
-            .too_many_bytes("its parameters are over twice as large")
-            .into(),
+        Ok(limits) => limits.too_many_bytes(Excess::OverTwice).into(),
         Err(error) => error.into(),
     }
 }

@@ -280,16 +280,42 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// Why it could not be set.
+    /// Why the key could not be set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-set").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// bucket.set("color".into(), "red".into(), within()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn set(&self, key: String, value: Bytes, deadline: Deadline) -> Result<(), Error> {
         write::set(&self.handle, key, value, &deadline).await
     }
 
-    /// Deletes one key. A key that does not exist is no error.
+    /// Deletes one key, by a delete marker (ADR-8). A key that does not exist is no error.
     ///
     /// # Errors
     ///
-    /// Why it could not be deleted.
+    /// Why the key could not be deleted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let Some(bucket) = test_bucket("doc-delete").await else { return Ok(()) };
+    /// let within = || Deadline::after(Duration::from_secs(2));
+    /// bucket.delete("color".into(), within()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn delete(&self, key: String, deadline: Deadline) -> Result<(), Error> {
         write::delete(&self.handle, key, &deadline).await
     }

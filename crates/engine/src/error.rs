@@ -203,7 +203,10 @@ pub enum Error {
     #[error("a key was left unread")]
     LeftUnread,
     /// Some keys of a batch were not written.
-    #[error("{failed} of {total} keys could not be {verb} (first: {}): {cause}", list(keys))]
+    #[error(
+        "{failed} of {total} keys could not be {verb} (first: {}): {cause}",
+        list(keys)
+    )]
     Partial {
         /// How many keys failed.
         failed: usize,

@@ -31,8 +31,7 @@
 //!         auth: Default::default(),
 //!         tls: Default::default(),
 //!     })
-//!     .await
-//!     .expect("settings that the client accepts");
+//!     .await?;
 //! let limits = Limits {
 //!     max_concurrency: 256,
 //!     max_batch_keys: 100_000,

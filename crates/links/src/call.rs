@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use eventual_batch_engine::{Bucket, Deadline, Error, Kind, Limits};
+use eventual_batch_engine::{Bucket, Deadline, Error, Kind, Limits, LogText};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 
 use crate::grants::{Grant, LinkError, Links, shorten};
 
-/// Why a call is answered with an error. The text may name keys, so it is not to be logged above debug.
+/// Why a call is answered with an error. Its text is for the caller: it may name keys.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The caller reaches no bucket by that link and name.
@@ -40,9 +40,10 @@ impl CallError {
         }
     }
 
-    fn server_trouble(&self) -> Option<String> {
+    /// What the log may say of a failure of the server or the connection.
+    fn log_text(&self) -> Option<LogText> {
         match self {
-            Self::Engine(error) => error.server_trouble(),
+            Self::Engine(error) => error.log_text(),
             Self::Link(_) | Self::Rejected { .. } => None,
         }
     }
@@ -50,7 +51,7 @@ impl CallError {
 
 /// Who makes a call, over which of its links.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub struct CallOrigin {
     /// The component's or embedder's name for itself; `None` if the call does not say.
     pub id: Option<String>,
     /// The link's name.
@@ -61,7 +62,7 @@ pub struct Caller {
 #[derive(Debug)]
 pub struct Call {
     links: Arc<Links>,
-    caller: Caller,
+    origin: CallOrigin,
     begun: Instant,
     span: Span,
 }
@@ -72,7 +73,7 @@ impl Call {
     pub fn new(
         links: &Arc<Links>,
         operation: &'static str,
-        identify: impl FnOnce() -> Caller,
+        identify: impl FnOnce() -> CallOrigin,
     ) -> Self {
         let span = info_span!(
             "call",
@@ -83,12 +84,12 @@ impl Call {
             keys = field::Empty,
             outcome = field::Empty,
         );
-        let caller = span.in_scope(identify);
-        span.record("source", caller.id.as_deref().map(shorten));
-        span.record("link", shorten(&caller.link));
+        let origin = span.in_scope(identify);
+        span.record("source", origin.id.as_deref().map(shorten));
+        span.record("link", shorten(&origin.link));
         Self {
             links: Arc::clone(links),
-            caller,
+            origin,
             begun: Instant::now(),
             span,
         }
@@ -104,8 +105,8 @@ impl Call {
     }
 
     fn resolve(&self, name: &str) -> Result<Grant, LinkError> {
-        let caller = self.caller.id.as_deref().ok_or(LinkError::NoSource)?;
-        self.links.resolve(caller, &self.caller.link, name)
+        let caller = self.origin.id.as_deref().ok_or(LinkError::NoCaller)?;
+        self.links.resolve(caller, &self.origin.link, name)
     }
 
     /// Resolves the bucket, does the work within the link's time, and logs how it went. `keys` is the
@@ -146,15 +147,16 @@ impl Call {
         self.span.in_scope(|| self.log(Some(error)));
     }
 
-    /// An error's text may name keys, which only the debug level shows.
+    /// The whole error is logged at debug only, because it may name keys. Above that, the log has what
+    /// [`LogText`] lets through.
     fn log(&self, error: Option<&CallError>) {
         let outcome = error.map_or("ok", |error| error.kind().name());
         self.span.record("outcome", outcome);
         match error {
             None => debug!("answered"),
             Some(error) => {
-                match error.server_trouble() {
-                    Some(trouble) => warn!(outcome, trouble, "call failed"),
+                match error.log_text() {
+                    Some(trouble) => warn!(outcome, trouble = trouble.as_str(), "call failed"),
                     None => info!(outcome, "call refused"),
                 }
                 debug!(%error, "answered with an error");

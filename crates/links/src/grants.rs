@@ -1,4 +1,4 @@
-//! Which bucket a call reaches: the links of this provider, by caller and name.
+//! Which bucket a call reaches: the links by caller and name.
 //!
 //! A caller reaches the buckets that its own links grant, and nothing else, whatever it puts in a
 //! name or a key.
@@ -6,6 +6,7 @@
 mod link;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,24 +16,22 @@ use tracing::{error, info};
 pub use link::Link;
 
 use crate::settings::{ConfigError, LinkSettings, RawSettings};
-use eventual_batch_engine::{Bucket, Connections};
+use eventual_batch_engine::{Bucket, Connections, Outage};
 
 /// The link name of a call that names none.
 pub const DEFAULT_LINK: &str = "default";
 
-/// Whose configuration the defaults are.
-const PROVIDER: &str = "the provider";
+/// Whose the defaults are, in warnings.
+const DEFAULTS: &str = "the defaults";
 
 /// Why a call reaches no bucket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// The call names no caller.
-    #[error("the call has no `source-id` header, so it belongs to no link")]
-    NoSource,
+    #[error("the call names no caller, so it belongs to no link")]
+    NoCaller,
     /// There is no such link.
-    #[error(
-        "there is no link named {link:?} from {caller:?} to this provider; add one with `wash link put`"
-    )]
+    #[error("there is no link named {link:?} from {caller:?}")]
     NotLinked {
         /// The calling component.
         caller: String,
@@ -47,13 +46,10 @@ pub enum LinkError {
         /// The link's name.
         link: String,
         /// What is wrong with its configuration.
-        reason: String,
+        reason: ConfigError,
     },
     /// The name is none that the link grants.
-    #[error(
-        "link {link:?} grants no bucket named {name:?}; use `default` for the link's bucket, or add \
-         the name to the link's `buckets`"
-    )]
+    #[error("link {link:?} grants no bucket named {name:?}")]
     NotGranted {
         /// The link's name.
         link: String,
@@ -79,35 +75,65 @@ enum State {
 
 #[derive(Debug)]
 struct Entry {
-    /// What the link was put with, to read it again when the provider's configuration changes.
-    values: RawSettings,
+    /// What the link was put with, to read it again when the defaults change. `None` if that could not
+    /// be read at all: such a link stays refused until it is put again.
+    values: Option<RawSettings>,
     state: State,
+}
+
+/// A link that does not work now, because its connection is down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkOutage {
+    /// The caller.
+    pub caller: String,
+    /// The link's name.
+    pub link: String,
+    /// The servers of its bucket, without credentials.
+    pub servers: String,
+    /// Why the connection is down.
+    pub outage: Outage,
+}
+
+impl fmt::Display for LinkOutage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            caller,
+            link,
+            servers,
+            outage,
+        } = self;
+        write!(
+            f,
+            "link {link:?} from {caller:?}: NATS at {servers}: {outage}"
+        )
+    }
 }
 
 /// One caller's links by name.
 type OfCaller = HashMap<String, Entry>;
 
-/// All links of this provider.
+/// All links of a front end.
 #[derive(Debug)]
 pub struct Links {
     connections: Connections,
     default_timeout: Duration,
     by_caller: RwLock<HashMap<String, OfCaller>>,
-    /// The provider's own configuration; held while links change, so that they change one by one.
-    provider: Mutex<RawSettings>,
+    /// The settings of links that do not set their own. Locked while links change, so that they change
+    /// one by one.
+    defaults: Mutex<RawSettings>,
 }
 
 impl Links {
     /// No links yet. Servers list the connections as `client_name`; `default_timeout` is for links that
     /// set no `timeout`.
     #[must_use]
-    pub fn new(client_name: &str, provider: RawSettings, default_timeout: Duration) -> Self {
-        provider.warn_of_unknown_keys(PROVIDER);
+    pub fn new(client_name: &str, defaults: RawSettings, default_timeout: Duration) -> Self {
+        defaults.warn_of_unknown_keys(DEFAULTS);
         Self {
             connections: Connections::new(client_name),
             default_timeout,
             by_caller: RwLock::default(),
-            provider: Mutex::new(provider),
+            defaults: Mutex::new(defaults),
         }
     }
 
@@ -125,21 +151,25 @@ impl Links {
         values: RawSettings,
     ) -> Result<(), ConfigError> {
         values.warn_of_unknown_keys(&format!("link {name:?} from {caller:?}"));
-        let provider = self.provider.lock().await;
-        let made = self.make(caller, name, &values, &provider).await;
+        let defaults = self.defaults.lock().await;
+        let made = self.make(caller, name, &values, &defaults).await;
         let (state, outcome) = match made {
             Ok(link) => (State::Ready(Arc::new(link)), Ok(())),
             Err(error) => (State::Refused(error.clone()), Err(error)),
         };
-        self.insert(caller, name, Entry { values, state });
+        let entry = Entry {
+            values: Some(values),
+            state,
+        };
+        self.insert(caller, name, entry);
         outcome
     }
 
-    /// Keeps a link as refused whose values cannot even be read.
+    /// Keeps a link as refused whose values cannot even be read. It stays so until it is put again.
     pub async fn refuse(&self, caller: &str, name: &str, error: ConfigError) {
-        let _one_by_one = self.provider.lock().await;
+        let _one_by_one = self.defaults.lock().await;
         let entry = Entry {
-            values: RawSettings::default(),
+            values: None,
             state: State::Refused(error),
         };
         self.insert(caller, name, entry);
@@ -154,7 +184,7 @@ impl Links {
 
     /// Removes one link. Calls under way on it are finished.
     pub async fn remove(&self, caller: &str, name: &str) {
-        let _one_by_one = self.provider.lock().await;
+        let _one_by_one = self.defaults.lock().await;
         let mut by_caller = self.write();
         if let Some(links) = by_caller.get_mut(caller) {
             links.remove(name);
@@ -164,19 +194,19 @@ impl Links {
         }
     }
 
-    /// Takes a new configuration of the provider, and reads every link again with it. A link that
-    /// it would break stays as it was.
-    pub async fn update_provider(&self, config: HashMap<String, String>) {
-        let mut provider = self.provider.lock().await;
-        let updated = provider.with_config(config);
-        updated.warn_of_unknown_keys(PROVIDER);
+    /// Takes other defaults, with the same secrets, and reads every link again with them. A link that
+    /// they would break stays as it was.
+    pub async fn update_defaults(&self, config: HashMap<String, String>) {
+        let mut defaults = self.defaults.lock().await;
+        let updated = defaults.with_config(config);
+        updated.warn_of_unknown_keys(DEFAULTS);
         let links: Vec<(String, String, RawSettings)> = self
             .read()
             .iter()
             .flat_map(|(caller, links)| {
-                links
-                    .iter()
-                    .map(|(name, entry)| (caller.clone(), name.clone(), entry.values.clone()))
+                links.iter().filter_map(|(name, entry)| {
+                    Some((caller.clone(), name.clone(), entry.values.clone()?))
+                })
             })
             .collect();
         for (caller, name, values) in links {
@@ -194,12 +224,12 @@ impl Links {
                     source = caller,
                     link = name,
                     %error,
-                    "the provider's new configuration does not go with this link, which stays as it was"
+                    "the new defaults do not go with this link, which stays as it was"
                 ),
             }
         }
-        *provider = updated;
-        info!("took a new configuration of the provider");
+        *defaults = updated;
+        info!("took new defaults of the links");
     }
 
     /// The bucket that a call by `caller` over the link `link` means by `name`.
@@ -229,7 +259,7 @@ impl Links {
                 link: other,
             });
         }
-        match own.granted(name) {
+        match own.additional_bucket(name) {
             Some(bucket) => Ok(Grant {
                 bucket: Arc::clone(bucket),
                 link: own,
@@ -241,26 +271,31 @@ impl Links {
         }
     }
 
-    /// What keeps links from working now: one sentence for each.
+    /// The links whose connection is down now.
+    ///
+    /// A refused link is not one of them: that is a mistake of whoever put it, which the log and every
+    /// answer say.
     #[must_use]
-    pub fn troubles(&self) -> Vec<String> {
+    pub fn outages(&self) -> Vec<LinkOutage> {
         let by_caller = self.read();
-        let mut troubles: Vec<String> = by_caller
-            .iter()
-            .flat_map(|(caller, links)| {
-                links.iter().map(move |(name, entry)| (caller, name, entry))
-            })
+        let links = by_caller.iter().flat_map(|(caller, links)| {
+            links.iter().map(move |(name, entry)| (caller, name, entry))
+        });
+        let mut outages: Vec<LinkOutage> = links
             .filter_map(|(caller, name, entry)| match &entry.state {
-                State::Ready(link) => link
-                    .connection()
-                    .down()
-                    .map(|reason| format!("link {name:?} from {caller:?}: {reason}")),
-                // The operator's mistake is in the log and in every answer. The provider is well.
                 State::Refused(_) => None,
+                State::Ready(link) => Some(LinkOutage {
+                    caller: caller.clone(),
+                    link: name.clone(),
+                    servers: link.connection().servers().to_owned(),
+                    outage: link.connection().outage()?,
+                }),
             })
             .collect();
-        troubles.sort_unstable();
-        troubles
+        outages.sort_unstable_by(|one, other| {
+            (&one.caller, &one.link).cmp(&(&other.caller, &other.link))
+        });
+        outages
     }
 
     async fn make(
@@ -268,11 +303,11 @@ impl Links {
         caller: &str,
         name: &str,
         values: &RawSettings,
-        provider: &RawSettings,
+        defaults: &RawSettings,
     ) -> Result<Link, ConfigError> {
-        let settings = LinkSettings::read(values, provider, self.default_timeout)?;
+        let settings = LinkSettings::read(values, defaults, self.default_timeout)?;
         let connection = self.connections.get(&settings.connection).await;
-        let connection = connection.map_err(|(key, reason)| ConfigError::unusable(key, reason))?;
+        let connection = connection.map_err(ConfigError::of_connection)?;
         info!(
             source = caller,
             link = name,
@@ -312,7 +347,7 @@ fn ready(caller: &str, name: &str, entry: &Entry) -> Result<Arc<Link>, LinkError
         State::Refused(error) => Err(LinkError::Refused {
             caller: caller.to_owned(),
             link: name.to_owned(),
-            reason: error.to_string(),
+            reason: error.clone(),
         }),
     }
 }

@@ -6,8 +6,10 @@
 
 mod call;
 mod grants;
+mod hints;
 mod settings;
 
-pub use call::{Call, CallError, Caller};
-pub use grants::{DEFAULT_LINK, Grant, Link, LinkError, Links};
+pub use call::{Call, CallError, CallOrigin};
+pub use grants::{DEFAULT_LINK, Grant, Link, LinkError, LinkOutage, Links};
+pub use hints::{connection_hint, setting_hint};
 pub use settings::{ConfigError, LinkSettings, RawSettings};

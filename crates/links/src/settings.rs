@@ -1,7 +1,7 @@
-//! Link configuration: from the strings of a link and of the provider to settings.
+//! Link configuration: from the strings of a link and of the front end's defaults to settings.
 //!
-//! A link's own values come first, then the provider's. The provider's login and TLS are taken or
-//! left as a whole: a link that logs in by token does not also get the provider's password.
+//! A link's own values come first, then the defaults. The login and the TLS settings of the defaults
+//! are taken or left as a whole: a link that logs in by token does not also get the default password.
 
 mod error;
 mod raw;
@@ -16,8 +16,8 @@ use async_nats::jetstream::stream::StorageType;
 use tracing::warn;
 
 pub use error::ConfigError;
+use raw::Lookup;
 pub use raw::RawSettings;
-use raw::Source;
 
 use eventual_batch_engine::{
     Auth, BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, Tls,
@@ -94,33 +94,33 @@ impl LinkSettings {
     /// The first value that cannot be used.
     pub fn read(
         link: &RawSettings,
-        provider: &RawSettings,
+        defaults: &RawSettings,
         default_timeout: Duration,
     ) -> Result<Self, ConfigError> {
-        let source = Source::new(link, provider, &[LOGIN, TLS]);
-        let name = source
+        let lookup = Lookup::new(link, defaults, &[LOGIN, TLS]);
+        let name = lookup
             .text("bucket")?
             .ok_or_else(|| ConfigError::missing("bucket", "the name of a key-value bucket"))?;
-        let domain = source
+        let domain = lookup
             .text("js_domain")?
             .map(|domain| checked("js_domain", domain))
             .transpose()?;
-        let create = template(&source)?;
+        let create = template(&lookup)?;
         let spec = |name: &str| BucketSpec {
             name: name.to_owned(),
             domain: domain.clone(),
             create: create.clone(),
         };
         let bucket = spec(&checked("bucket", name)?);
-        let buckets = granted(source.text("buckets")?, &bucket.name)?
+        let buckets = parse_buckets(lookup.text("buckets")?, &bucket.name)?
             .into_iter()
             .map(|(alias, name)| (alias.to_owned(), spec(name)))
             .collect();
         Ok(Self {
-            connection: connection(&source)?,
+            connection: connection(&lookup)?,
             bucket,
             buckets,
-            key_encoding: match source.text("key_encoding")? {
+            key_encoding: match lookup.text("key_encoding")? {
                 None | Some("none") => KeyEncoding::None,
                 Some("base64") => KeyEncoding::Base64,
                 Some(other) => {
@@ -132,17 +132,17 @@ impl LinkSettings {
                 }
             },
             limits: Limits {
-                max_concurrency: source
+                max_concurrency: lookup
                     .number("max_concurrency", 1, 16_384)?
                     .unwrap_or(DEFAULT_MAX_CONCURRENCY),
-                max_batch_keys: source
+                max_batch_keys: lookup
                     .number("max_batch_keys", 1, 10_000_000)?
                     .unwrap_or(DEFAULT_MAX_BATCH_KEYS),
-                max_batch_bytes: source
+                max_batch_bytes: lookup
                     .number("max_batch_bytes", 1, 4 * 1024 * 1024 * 1024)?
                     .unwrap_or(DEFAULT_MAX_BATCH_BYTES),
             },
-            timeout: source
+            timeout: lookup
                 .duration(
                     "timeout",
                     Duration::from_millis(50),
@@ -153,10 +153,10 @@ impl LinkSettings {
     }
 }
 
-fn template(source: &Source<'_>) -> Result<Option<BucketTemplate>, ConfigError> {
+fn template(lookup: &Lookup<'_>) -> Result<Option<BucketTemplate>, ConfigError> {
     let template = BucketTemplate {
-        replicas: source.number("bucket_replicas", 1, 5)?,
-        storage: match source.text("bucket_storage")? {
+        replicas: lookup.number("bucket_replicas", 1, 5)?,
+        storage: match lookup.text("bucket_storage")? {
             None => None,
             Some("file") => Some(StorageType::File),
             Some("memory") => Some(StorageType::Memory),
@@ -168,21 +168,21 @@ fn template(source: &Source<'_>) -> Result<Option<BucketTemplate>, ConfigError> 
                 ));
             }
         },
-        history: source.number("bucket_history", 1, 64)?,
-        ttl: source.duration(
+        history: lookup.number("bucket_history", 1, 64)?,
+        ttl: lookup.duration(
             "bucket_ttl",
             Duration::from_millis(100),
             Duration::from_secs(100 * 365 * 24 * 3600),
         )?,
-        max_bytes: source.number("bucket_max_bytes", 1, i64::MAX)?,
-        max_value_size: source.number("bucket_max_value_size", 1, i32::MAX)?,
+        max_bytes: lookup.number("bucket_max_bytes", 1, i64::MAX)?,
+        max_value_size: lookup.number("bucket_max_value_size", 1, i32::MAX)?,
     };
-    let create = source.flag("enable_bucket_auto_create")?.unwrap_or(false);
+    let create = lookup.flag("enable_bucket_auto_create")?.unwrap_or(false);
     Ok(create.then_some(template))
 }
 
-fn connection(source: &Source<'_>) -> Result<ConnectionSettings, ConfigError> {
-    let list = source.text("cluster_uri")?.unwrap_or(DEFAULT_CLUSTER_URI);
+fn connection(lookup: &Lookup<'_>) -> Result<ConnectionSettings, ConfigError> {
+    let list = lookup.text("cluster_uri")?.unwrap_or(DEFAULT_CLUSTER_URI);
     let (servers, login) = servers::parse(list)?;
     if login.is_some() {
         warn!(
@@ -192,26 +192,24 @@ fn connection(source: &Source<'_>) -> Result<ConnectionSettings, ConfigError> {
     }
     let settings = ConnectionSettings {
         servers,
-        auth: auth(source, login)?,
-        tls: tls(source)?,
+        auth: auth(lookup, login)?,
+        tls: tls(lookup)?,
     };
-    // Whatever the client could not use is found here, where the link can be refused for it.
-    settings
-        .options()
-        .map_err(|(key, reason)| ConfigError::unusable(key, reason))?;
+    // What the client cannot use is found here, where the link can be refused for it.
+    settings.check().map_err(ConfigError::of_connection)?;
     Ok(settings)
 }
 
 /// The one way to log in, of the login keys and the one that the servers' URLs may hold.
-fn auth(source: &Source<'_>, in_urls: Option<Auth>) -> Result<Auth, ConfigError> {
+fn auth(lookup: &Lookup<'_>, in_urls: Option<Auth>) -> Result<Auth, ConfigError> {
     // Out of a file, these come with a line end.
-    let trimmed = |key| Ok(source.secret(key)?.map(|secret| secret.trimmed()));
+    let trimmed = |key| Ok(lookup.secret(key)?.map(|secret| secret.trimmed()));
     let jwt = trimmed("client_jwt")?;
     let seed = trimmed("client_seed")?;
-    let credentials = source.secret("credentials")?;
-    let username = source.secret("username")?;
-    let password = source.secret("password")?;
-    let token = source.secret("token")?;
+    let credentials = lookup.secret("credentials")?;
+    let username = lookup.secret("username")?;
+    let password = lookup.secret("password")?;
+    let token = lookup.secret("token")?;
     let nkey_seed = trimmed("nkey_seed")?;
 
     let mut ways = Vec::from_iter(in_urls);
@@ -239,8 +237,8 @@ fn auth(source: &Source<'_>, in_urls: Option<Auth>) -> Result<Auth, ConfigError>
     Ok(ways.pop().unwrap_or_default())
 }
 
-fn tls(source: &Source<'_>) -> Result<Tls, ConfigError> {
-    let ca = match (source.text("tls_ca")?, source.text("tls_ca_file")?) {
+fn tls(lookup: &Lookup<'_>) -> Result<Tls, ConfigError> {
+    let ca = match (lookup.text("tls_ca")?, lookup.text("tls_ca_file")?) {
         (Some(_), Some(_)) => {
             return Err(ConfigError::unusable(
                 "tls_ca_file",
@@ -257,7 +255,7 @@ fn tls(source: &Source<'_>) -> Result<Tls, ConfigError> {
         })?),
         (None, None) => None,
     };
-    let client = match (source.text("tls_cert")?, source.secret("tls_key")?) {
+    let client = match (lookup.text("tls_cert")?, lookup.secret("tls_key")?) {
         (Some(certificate), Some(key)) => Some((certificate.to_owned(), key)),
         (None, None) => None,
         (Some(_), None) => return Err(ConfigError::pair("tls_cert", "tls_key")),
@@ -266,7 +264,7 @@ fn tls(source: &Source<'_>) -> Result<Tls, ConfigError> {
     Ok(Tls {
         ca,
         client,
-        first: source.flag("tls_first")?.unwrap_or(false),
+        first: lookup.flag("tls_first")?.unwrap_or(false),
     })
 }
 
@@ -281,7 +279,10 @@ fn pem_file(path: &str) -> io::Result<String> {
 }
 
 /// The entries of `buckets`: `alias=bucket`, or `bucket` under its own name.
-fn granted<'a>(list: Option<&'a str>, own: &str) -> Result<Vec<(&'a str, &'a str)>, ConfigError> {
+fn parse_buckets<'a>(
+    list: Option<&'a str>,
+    own: &str,
+) -> Result<Vec<(&'a str, &'a str)>, ConfigError> {
     let Some(list) = list else {
         return Ok(Vec::new());
     };

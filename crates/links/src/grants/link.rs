@@ -1,4 +1,4 @@
-//! One link: its bucket, the further ones it grants, and how long a call may take.
+//! One link: its bucket, the additional ones it grants, and how long a call may take.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ pub struct Link {
     name: String,
     connection: Arc<Connection>,
     bucket: Arc<Bucket>,
-    granted: HashMap<String, Arc<Bucket>>,
+    additional: HashMap<String, Arc<Bucket>>,
     timeout: Duration,
 }
 
 impl Link {
     pub(super) fn new(name: &str, settings: LinkSettings, connection: Arc<Connection>) -> Self {
-        let slots = Arc::new(ConcurrencyLimit::new(settings.limits.max_concurrency));
+        let concurrency = Arc::new(ConcurrencyLimit::new(settings.limits.max_concurrency));
         let bucket = |spec| {
             Arc::new(Bucket::new(
                 Arc::clone(&connection),
                 spec,
                 settings.key_encoding,
                 settings.limits,
-                Arc::clone(&slots),
+                Arc::clone(&concurrency),
             ))
         };
         Self {
             name: name.to_owned(),
             bucket: bucket(settings.bucket),
-            granted: settings
+            additional: settings
                 .buckets
                 .into_iter()
                 .map(|(alias, spec)| (alias, bucket(spec)))
@@ -68,8 +68,8 @@ impl Link {
         name.is_empty() || name == DEFAULT_LINK || name == self.name || name == self.bucket.name()
     }
 
-    /// The further bucket that the link grants under `name`.
-    pub(super) fn granted(&self, name: &str) -> Option<&Arc<Bucket>> {
-        self.granted.get(name)
+    /// The additional bucket that the link grants under `name`.
+    pub(super) fn additional_bucket(&self, name: &str) -> Option<&Arc<Bucket>> {
+        self.additional.get(name)
     }
 }

@@ -2,6 +2,10 @@
 
 use std::fmt::Display;
 
+use eventual_batch_engine::SettingError;
+
+use crate::hints::key_of;
+
 /// Names the key and, unless it is a secret, the value, and says what is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -67,6 +71,11 @@ impl ConfigError {
             key: key.to_owned(),
             reason,
         }
+    }
+
+    /// The same for a setting of the connection.
+    pub(crate) fn of_connection(error: SettingError) -> Self {
+        Self::unusable(key_of(error.setting), error.problem)
     }
 
     pub(super) fn pair(given: &'static str, missing: &'static str) -> Self {

@@ -1,4 +1,4 @@
-//! Where values come from: a link's secrets and configuration, then the provider's.
+//! Where values come from: a link's secrets and configuration first, then the defaults.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use tracing::warn;
 use super::{ConfigError, LOGIN, OTHERS, SECRETS, TLS, parse_in_range};
 use eventual_batch_engine::Secret;
 
-/// The strings that a link, or the provider, was given.
+/// The strings that a link was given, or that a front end has as defaults.
 #[derive(Clone, Default, PartialEq)]
 pub struct RawSettings {
     config: HashMap<String, String>,
@@ -43,7 +43,7 @@ impl RawSettings {
     /// Warns of keys that mean nothing: a misspelt one would otherwise be a silent default. `whose`
     /// says whose values these are.
     pub fn warn_of_unknown_keys(&self, whose: &str) {
-        // Read by the SDK, of the provider's configuration.
+        // For telemetry. A host hands them to a process beside its configuration.
         let is_of_sdk = |key: &str| key.to_ascii_uppercase().starts_with("OTEL_");
         let known = [LOGIN, TLS, OTHERS].concat();
         for key in self.config.keys().chain(self.secrets.keys()) {
@@ -66,30 +66,30 @@ impl RawSettings {
     }
 }
 
-/// Looks values up in the link's first, then in the provider's.
-pub(super) struct Source<'a> {
+/// Looks values up: in the link's first, then in the defaults.
+pub(super) struct Lookup<'a> {
     link: &'a RawSettings,
-    provider: &'a RawSettings,
-    /// Groups of keys of which the link has one, so that none of the provider's counts.
-    taken_by_link: Vec<&'static [&'static str]>,
+    defaults: &'a RawSettings,
+    /// Groups of keys of which the link sets one. No default of such a group counts.
+    set_by_link: Vec<&'static [&'static str]>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> Lookup<'a> {
     pub(super) fn new(
         link: &'a RawSettings,
-        provider: &'a RawSettings,
+        defaults: &'a RawSettings,
         groups: &[&'static [&'static str]],
     ) -> Self {
         let has_one = |group: &&[&str]| group.iter().any(|key| link.has(key));
         Self {
             link,
-            provider,
-            taken_by_link: groups.iter().copied().filter(has_one).collect(),
+            defaults,
+            set_by_link: groups.iter().copied().filter(has_one).collect(),
         }
     }
 
     pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, ConfigError> {
-        match self.layers(key).find_map(|layer| layer.config.get(key)) {
+        match self.places(key).find_map(|place| place.config.get(key)) {
             Some(value) if value.trim().is_empty() => Err(ConfigError::bad(
                 key,
                 value,
@@ -100,9 +100,9 @@ impl<'a> Source<'a> {
     }
 
     pub(super) fn secret(&self, key: &str) -> Result<Option<Secret>, ConfigError> {
-        let found = self.layers(key).find_map(|layer| {
-            layer.secrets.get(key).cloned().or_else(|| {
-                let value = layer.config.get(key)?;
+        let found = self.places(key).find_map(|place| {
+            place.secrets.get(key).cloned().or_else(|| {
+                let value = place.config.get(key)?;
                 if SECRETS.contains(&key) {
                     warn!(
                         key,
@@ -169,10 +169,10 @@ impl<'a> Source<'a> {
             .transpose()
     }
 
-    fn layers(&self, key: &str) -> impl Iterator<Item = &'a RawSettings> {
-        let link_only = self.taken_by_link.iter().any(|group| group.contains(&key));
-        let provider = (!link_only).then_some(self.provider);
-        std::iter::once(self.link).chain(provider)
+    fn places(&self, key: &str) -> impl Iterator<Item = &'a RawSettings> {
+        let link_only = self.set_by_link.iter().any(|group| group.contains(&key));
+        let defaults = (!link_only).then_some(self.defaults);
+        std::iter::once(self.link).chain(defaults)
     }
 }
 

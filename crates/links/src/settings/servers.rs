@@ -16,15 +16,9 @@ pub(super) fn parse(list: &str) -> Result<(Vec<String>, Option<Auth>), ConfigErr
     let mut servers = Vec::new();
     let mut logins = Vec::new();
     for url in list.split(',') {
-        // What was given is not shown: it may hold a password.
-        let unusable = |reason: &str| ConfigError::unusable(KEY, reason.to_owned());
-        let address: ServerAddr = url.trim().parse().map_err(|_| {
-            unusable("is not accepted: expected URLs like `nats://host:4222`, comma-separated")
-        })?;
+        let address: ServerAddr = url.trim().parse().map_err(|_| refused(list))?;
         if !matches!(address.scheme(), "nats" | "tls") {
-            return Err(unusable(
-                "is not accepted: expected URLs of the scheme `nats` or `tls`",
-            ));
+            return Err(refused(list));
         }
         let (scheme, host, port) = (address.scheme(), address.host(), address.port());
         servers.push(if host.contains(':') {
@@ -43,6 +37,30 @@ pub(super) fn parse(list: &str) -> Result<(Vec<String>, Option<Auth>), ConfigErr
         ));
     }
     Ok((servers, login))
+}
+
+/// That the list is not accepted. It is shown, unless a login may stand in it.
+fn refused(list: &str) -> ConfigError {
+    let accepted = "URLs of the scheme `nats` or `tls`, like `nats://host:4222`, comma-separated";
+    if list.split(',').all(is_without_login) {
+        ConfigError::bad(KEY, list, accepted)
+    } else {
+        ConfigError::unusable(KEY, format!("is not accepted: expected {accepted}"))
+    }
+}
+
+/// Whether no password or token can stand in a URL: it is a scheme, a host and a port, if that.
+///
+/// What follows a colon may be a password whose `@` was forgotten, so only a number is let through.
+fn is_without_login(url: &str) -> bool {
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || " .-_:/[]".contains(c);
+    let is_port = |part: &str| {
+        part.trim_end_matches('/')
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+    };
+    rest.chars().all(is_plain) && rest.split(':').skip(1).all(is_port)
 }
 
 fn login(address: &ServerAddr) -> Option<Auth> {

@@ -156,6 +156,26 @@ fn a_bad_server_url_is_refused_and_not_shown() {
 }
 
 #[test]
+fn a_bad_server_url_is_shown_if_no_login_can_stand_in_it() {
+    for uri in ["http://nats:4222", "a b", "nats://a:4222,ws://b:80"] {
+        let text = refusal(&[("cluster_uri", uri)]);
+        assert!(text.contains(&format!("{uri:?}")), "{text}");
+        assert!(text.contains("`nats` or `tls`"), "{text}");
+    }
+    for uri in [
+        "http://user:hunter2@nats",
+        "http://hunter2@nats",
+        "nats://a:4222,http://user:hunter2@nats",
+        "http://user:hunter2",
+        "http://nats?token=hunter2",
+        "nats://user:hunter2%40nats:x",
+    ] {
+        let text = refusal(&[("cluster_uri", uri)]);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
 fn a_password_in_a_url_is_not_shown() {
     let settings = read(&[
         ("bucket", "b"),

@@ -1,0 +1,98 @@
+//! What a caller or an operator of a wasmCloud 1.x lattice can do about an error.
+//!
+//! The errors of the engine and of the links are plain sentences. This file adds what only this front end
+//! knows: headers, `wash` commands, and the keys of a link's configuration.
+
+use eventual_batch_links::{CallError, LinkError, LinkOutage, connection_hint, setting_hint};
+
+/// The whole text of an error, as its caller gets it.
+pub(crate) fn call_text(error: &CallError) -> String {
+    let hint = match error {
+        CallError::Link(error) => link_hint(error),
+        CallError::Engine(error) => setting_hint(error).map(str::to_owned),
+        CallError::Rejected { .. } => None,
+    };
+    with_hint(error, hint)
+}
+
+/// The whole text of a link that is down, as the health check and `wash` show it.
+pub(crate) fn outage_text(link: &LinkOutage) -> String {
+    let hint = link.outage.error.as_ref().and_then(connection_hint);
+    with_hint(link, hint)
+}
+
+fn link_hint(error: &LinkError) -> Option<String> {
+    Some(match error {
+        LinkError::NoCaller => "a host names it in the header `source-id`".to_owned(),
+        LinkError::NotLinked { .. } => "add one to this provider with `wash link put`".to_owned(),
+        LinkError::NotGranted { name, .. } => format!(
+            "use `default` for the link's bucket, or add the name to the link's `buckets`, or put a \
+             link named {name:?}"
+        ),
+        LinkError::Refused { .. } => return None,
+    })
+}
+
+fn with_hint(error: &impl ToString, hint: Option<impl AsRef<str>>) -> String {
+    let mut text = error.to_string();
+    if let Some(hint) = hint {
+        text.push_str("; ");
+        text.push_str(hint.as_ref());
+    }
+    text
+}
+
+/// What to tell of a link for an interface that a host cannot carry; `None` if the link is fine.
+///
+/// The interfaces of `wasi:keyvalue@0.1.0` hand out resources, which do not cross a lattice. A component
+/// that was not composed with the adapter asks its host for such a link, and every call then fails in
+/// the host.
+pub(crate) fn interface_hint(
+    namespace: &str,
+    package: &str,
+    interfaces: &[String],
+) -> Option<String> {
+    const OF_ADAPTER: [&str; 5] = [
+        "eventual-batch",
+        "eventual",
+        "atomic",
+        "types",
+        "wasi-keyvalue-error",
+    ];
+    if (namespace, package) != ("wasi", "keyvalue") {
+        return None;
+    }
+    let interface = OF_ADAPTER
+        .into_iter()
+        .find(|known| interfaces.iter().any(|name| name == known))?;
+    Some(format!(
+        "a wasmCloud 1.x host cannot carry `wasi:keyvalue/{interface}`: calls of this component fail. \
+         Compose the adapter into the component, and put a link for `wrpc keyvalue eventual-batch` \
+         (`wash link put COMPONENT PROVIDER wrpc keyvalue --interface eventual-batch`)"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_for_an_interface_of_the_adapter_is_told_of() {
+        let hint = |namespace: &str, package: &str, interfaces: &[&str]| {
+            let interfaces: Vec<_> = interfaces.iter().map(ToString::to_string).collect();
+            interface_hint(namespace, package, &interfaces)
+        };
+        for interfaces in [&["eventual-batch"][..], &["types", "eventual"], &["atomic"]] {
+            assert!(
+                hint("wasi", "keyvalue", interfaces).is_some(),
+                "{interfaces:?}"
+            );
+        }
+        assert_eq!(hint("wrpc", "keyvalue", &["eventual-batch"]), None);
+        assert_eq!(
+            hint("wasi", "keyvalue", &["batch", "store", "atomics"]),
+            None
+        );
+        assert_eq!(hint("wasi", "blobstore", &["types"]), None);
+    }
+}

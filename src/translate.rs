@@ -1,0 +1,194 @@
+//! Values as they cross the lattice: text where they are UTF-8, else base64.
+//!
+//! A batch is translated bit by bit, so that other calls get their turn meanwhile.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use tokio::task::yield_now;
+
+use crate::wrpc::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
+use eventual_batch_engine::{Kind, Limits};
+use eventual_batch_links::CallError;
+
+/// How much is translated at a time: some 0.1 ms of work.
+const BYTES_AT_A_TIME: usize = 256 * 1024;
+
+/// What a value costs besides its bytes, in bytes.
+const BYTES_OF_VALUE: usize = 512;
+
+/// The answer of a get-many.
+pub(crate) async fn encode(values: Vec<Option<Bytes>>) -> Vec<Option<Value>> {
+    let mut turns = Turns::default();
+    let mut encoded = Vec::with_capacity(values.len());
+    for value in values {
+        turns.take(value.as_ref().map_or(0, Bytes::len)).await;
+        encoded.push(value.map(encode_one));
+    }
+    encoded
+}
+
+/// The keys and values of a set-many, if they keep to the limits. The limits are looked at first, so that
+/// nothing is done for a batch that is too large.
+pub(crate) async fn decode(
+    entries: Vec<(String, Value)>,
+    limits: &Limits,
+) -> Result<Vec<(String, Bytes)>, CallError> {
+    limits.check_keys(entries.len())?;
+    limits.check_bytes(
+        entries
+            .iter()
+            .map(|(key, value)| key.len() + decoded_len(value))
+            .sum(),
+    )?;
+    let mut turns = Turns::default();
+    let mut decoded = Vec::with_capacity(entries.len());
+    for (key, value) in entries {
+        turns.take(decoded_len(&value)).await;
+        let value = decode_one(&key, value)?;
+        decoded.push((key, value));
+    }
+    Ok(decoded)
+}
+
+/// Lets other calls in after so much work.
+#[derive(Default)]
+struct Turns {
+    done: usize,
+}
+
+impl Turns {
+    async fn take(&mut self, bytes: usize) {
+        self.done += bytes + BYTES_OF_VALUE;
+        if self.done > BYTES_AT_A_TIME {
+            self.done = 0;
+            yield_now().await;
+        }
+    }
+}
+
+fn encode_one(value: Bytes) -> Value {
+    match String::from_utf8(value.into()) {
+        Ok(text) => Value::Utf8(text),
+        Err(error) => Value::Base64(STANDARD.encode(error.as_bytes())),
+    }
+}
+
+/// How many bytes the value has. Base64 that does not decode may have any number.
+fn decoded_len(value: &Value) -> usize {
+    match value {
+        Value::Utf8(text) => text.len(),
+        Value::Base64(text) => {
+            let padding = text
+                .bytes()
+                .rev()
+                .take(2)
+                .take_while(|&b| b == b'=')
+                .count();
+            (text.len() / 4 * 3).saturating_sub(padding)
+        }
+    }
+}
+
+fn decode_one(key: &str, value: Value) -> Result<Bytes, CallError> {
+    match value {
+        Value::Utf8(text) => Ok(text.into()),
+        Value::Base64(text) => match STANDARD.decode(text) {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(error) => Err(CallError::Rejected {
+                kind: Kind::InvalidArgument,
+                reason: format!(
+                    "the value of key {key:?} is not standard base64 with padding: {error}"
+                ),
+            }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        max_concurrency: 1,
+        max_batch_keys: 10_000,
+        max_batch_bytes: 64 * 1024 * 1024,
+    };
+
+    #[test]
+    fn values_are_text_where_they_can_be_and_come_back_as_they_were() {
+        for (bytes, is_text) in [
+            (&b""[..], true),
+            (b"plain", true),
+            ("ключ".as_bytes(), true),
+            (b"\0", true),
+            (b"\xff", false),
+            (b"\xff\xfe", false),
+            (b"ok\x80", false),
+            (b"ok\x80\xff", false),
+        ] {
+            let encoded = encode_one(Bytes::from_static(bytes));
+            assert_eq!(matches!(encoded, Value::Utf8(_)), is_text, "{bytes:?}");
+            assert_eq!(decoded_len(&encoded), bytes.len(), "{bytes:?}");
+            assert_eq!(decode_one("k", encoded).unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn base64_that_does_not_decode_names_its_key() {
+        for text in ["a", "a-_=", "YQ", "YQ===", "=", "=="] {
+            let value = Value::Base64(text.to_owned());
+            assert!(decoded_len(&value) <= text.len());
+            let error = decode_one("the-key", value).unwrap_err();
+            assert_eq!(error.kind(), Kind::InvalidArgument);
+            assert!(error.to_string().contains("the-key"), "{error}");
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_batch_over_a_limit_is_not_translated() {
+        let bad = || ("k".to_owned(), Value::Base64("====".repeat(100)));
+        let few = Limits {
+            max_batch_keys: 1,
+            ..LIMITS
+        };
+        let small = Limits {
+            max_batch_bytes: 100,
+            ..LIMITS
+        };
+        for limits in [few, small] {
+            let error = decode(vec![bad(), bad()], &limits).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::TooLarge, "{error}");
+        }
+        let error = decode(vec![bad(), bad()], &LIMITS).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidArgument, "{error}");
+    }
+
+    /// Many small values, and a few large ones.
+    #[tokio::test(flavor = "current_thread")]
+    async fn other_tasks_have_their_turns_while_a_batch_is_translated() {
+        for (values, size) in [(10_000, 10), (20, 300_000)] {
+            let turns = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&turns);
+            let other = tokio::spawn(async move {
+                loop {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    yield_now().await;
+                }
+            });
+            let bytes = Bytes::from(vec![0xff; size]);
+            let encoded = encode(vec![Some(bytes); values]).await;
+            let after_encoding = turns.load(Ordering::Relaxed);
+            let entry = |value: Option<Value>| ("k".to_owned(), value.unwrap());
+            let entries = encoded.into_iter().map(entry).collect();
+            decode(entries, &LIMITS).await.unwrap();
+            let after_decoding = turns.load(Ordering::Relaxed);
+            other.abort();
+            assert!(after_encoding >= 15, "{after_encoding}");
+            assert!(after_decoding - after_encoding >= 15, "{after_decoding}");
+        }
+    }
+}
