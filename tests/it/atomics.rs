@@ -1,9 +1,12 @@
 //! Counters: exact however many count at once, wherever they run, and whatever is lost on the way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::interface::refused;
 use crate::support::proxy::Proxy;
+use crate::support::waiting;
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use serde_json::json;
@@ -306,6 +309,7 @@ async fn lost_acknowledgements(caller: &Caller, bucket: &kv::Store, proxy: &Prox
 }
 
 async fn across_restarts_nothing_is_counted_twice(version: &str) -> Result<()> {
+    const CALLERS: usize = 8;
     let mut stack = crate::support::stack(version)
         .separate_lattice()
         .start()
@@ -314,14 +318,19 @@ async fn across_restarts_nothing_is_counted_twice(version: &str) -> Result<()> {
     stack.provider.put_link(&link(&stack.nats.url())).await?;
     let caller = stack.caller(COMPONENT).with_timeout(LONG);
     let stop = tokio_util::sync::CancellationToken::new();
-    let callers: Vec<_> = (0..8)
+    let counted = Arc::new(AtomicUsize::new(0));
+    let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
             let (caller, stop) = (caller.clone(), stop.clone());
+            let counted = Arc::clone(&counted);
             tokio::spawn(async move {
                 let (mut sums, mut errors) = (Vec::new(), 0);
                 while !stop.is_cancelled() {
                     match caller.atomics().increment("default", "hits", 1).await? {
-                        Ok(sum) => sums.push(sum),
+                        Ok(sum) => {
+                            sums.push(sum);
+                            counted.fetch_add(1, Ordering::SeqCst);
+                        }
                         Err(BatchError::Other(text)) => {
                             ensure!(text.contains("trying again may help"), "{text}");
                             errors += 1;
@@ -334,7 +343,7 @@ async fn across_restarts_nothing_is_counted_twice(version: &str) -> Result<()> {
         })
         .collect();
     for round in 0..4 {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        waiting::grown("increments", &counted, 10 * CALLERS).await?;
         if round % 2 == 0 {
             stack.nats.stop().await?;
         } else {
@@ -342,7 +351,7 @@ async fn across_restarts_nothing_is_counted_twice(version: &str) -> Result<()> {
         }
         stack.nats.start().await?;
     }
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    waiting::grown("increments", &counted, 10 * CALLERS).await?;
     stop.cancel();
     let (mut sums, mut errors) = (Vec::new(), 0);
     for caller in callers {

@@ -11,6 +11,7 @@ const SEED: u64 = 20;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_of_each_kind_loses_nothing() -> Result<()> {
     testkit::init_tracing();
+    let _machine = crate::support::machine::shared().await;
     let rng = fastrand::Rng::with_seed(SEED);
     let provider = crate::support::PROVIDER.as_ref();
     let times = Times::ON_A_BUSY_MACHINE;

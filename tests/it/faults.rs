@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::waiting;
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::future::try_join_all;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -85,9 +86,16 @@ async fn calls_begun_while_nats_is_down_are_answered_when_it_is_back_in_time(
         .await??;
 
     stack.nats.stop().await?;
+    let before = messages_to_the_lattice(&stack).await?;
     let calls = async { tokio::try_join!(all_at_once(&known), all_at_once(&unknown)) };
     let restart = async {
-        sleep(Duration::from_millis(500)).await;
+        // The provider answers each call that reaches it with a message or two, and then begins to
+        // work on it.
+        waiting::eventually("calls to begin", async || {
+            let messages = messages_to_the_lattice(&stack).await? - before;
+            Ok((messages >= 2 * OPERATIONS).then_some(()))
+        })
+        .await?;
         stack.nats.start().await
     };
     let (answered, restarted) = tokio::join!(timeout(LONG, calls), restart);
@@ -98,6 +106,15 @@ async fn calls_begun_while_nats_is_down_are_answered_when_it_is_back_in_time(
     assert_eq!(keys, ["a", "b", "new"]);
     Ok(())
 }
+
+/// How many messages the provider has sent to the lattice.
+async fn messages_to_the_lattice(stack: &Stack) -> Result<u64> {
+    let name = env!("CARGO_PKG_NAME");
+    Ok(stack.lattice().connection_named(name).await?.in_msgs)
+}
+
+/// How many calls [`all_at_once`] makes.
+const OPERATIONS: u64 = 5;
 
 /// Every operation, begun together.
 async fn all_at_once(caller: &Caller) -> Result<()> {
@@ -130,8 +147,10 @@ async fn batches_across_restarts_are_whole_and_written_once(version: &str) -> Re
     caller.open_bucket("default").await??;
 
     let stop = Arc::new(AtomicBool::new(false));
+    let finished = Arc::new(AtomicUsize::new(0));
     let writers = (0..WRITERS).map(|writer| {
         let (caller, stop) = (caller.clone(), Arc::clone(&stop));
+        let finished = Arc::clone(&finished);
         tokio::spawn(async move {
             let mut batches = 0;
             while !stop.load(Ordering::Relaxed) {
@@ -146,13 +165,14 @@ async fn batches_across_restarts_are_whole_and_written_once(version: &str) -> Re
                 }
                 caller.delete_many("default", &keys[..KEYS / 2]).await??;
                 batches += 1;
+                finished.fetch_add(1, Ordering::SeqCst);
             }
             Ok(batches)
         })
     });
     let writers: Vec<_> = writers.collect();
     for hard in [false, true, false] {
-        sleep(Duration::from_millis(300)).await;
+        waiting::grown("the writers' batches", &finished, WRITERS).await?;
         if hard {
             stack.nats.kill();
         } else {
@@ -160,7 +180,7 @@ async fn batches_across_restarts_are_whole_and_written_once(version: &str) -> Re
         }
         stack.nats.start().await?;
     }
-    sleep(Duration::from_millis(300)).await;
+    waiting::grown("the writers' batches", &finished, WRITERS).await?;
     stop.store(true, Ordering::Relaxed);
 
     let mut expected = HashMap::new();

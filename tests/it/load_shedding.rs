@@ -1,5 +1,4 @@
-//! Invocations without number: they are bounded, and others are served. By itself, because it takes
-//! all of a small machine.
+//! Invocations without number: they are bounded, and others are served.
 
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::time::{Instant, sleep};
 on_version!(
     any_server,
     testkit::NEWEST,
+    alone,
     [invocations_that_are_never_finished_hold_up_nobody]
 );
 

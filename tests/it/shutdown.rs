@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::support::machine::shared;
+use crate::support::waiting;
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +23,7 @@ const KEYS: usize = 2000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_in_flight_are_answered_when_the_host_shuts_the_provider_down() -> Result<()> {
+    let _machine = shared().await;
     let mut stack = filled().await?;
     let finished = Arc::new(AtomicUsize::new(0));
     let calls = start_calls(&stack, &finished);
@@ -32,6 +35,7 @@ async fn calls_in_flight_are_answered_when_the_host_shuts_the_provider_down() ->
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_in_flight_are_answered_at_sigterm() -> Result<()> {
+    let _machine = shared().await;
     let mut stack = filled().await?;
     let finished = Arc::new(AtomicUsize::new(0));
     let calls = start_calls(&stack, &finished);
@@ -44,6 +48,7 @@ async fn calls_in_flight_are_answered_at_sigterm() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_sent_just_before_shutdown_are_answered_or_not_begun() -> Result<()> {
+    let _machine = shared().await;
     let mut stack = filled().await?;
     let calls = start_calls(&stack, &Arc::default());
     let status = stack.provider.shutdown().await?;
@@ -52,11 +57,12 @@ async fn calls_sent_just_before_shutdown_are_answered_or_not_begun() -> Result<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_provider_ends_at_once() -> Result<()> {
+    let _machine = shared().await;
     let mut stack = filled().await?;
     terminate(&stack.provider)?;
     let status = stack.provider.wait(Duration::from_secs(10)).await?;
     assert!(status.success(), "{status}");
-    crate::support::waiting::eventually("the end of its connections", async || {
+    waiting::eventually("the end of its connections", async || {
         let left = stack.nats.connections_named(env!("CARGO_PKG_NAME")).await?;
         Ok((left == 0).then_some(()))
     })
@@ -67,6 +73,7 @@ async fn an_idle_provider_ends_at_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instance_that_is_shut_down_under_load_loses_no_call() -> Result<()> {
     const CALLERS: usize = 12;
+    let _machine = shared().await;
     let mut stack = filled().await?;
     let second = Provider::builder(stack.nats.url())
         .binary(crate::support::PROVIDER)
@@ -80,9 +87,11 @@ async fn an_instance_that_is_shut_down_under_load_loses_no_call() -> Result<()> 
     until_it_answers(&second, &caller).await?;
 
     let stop = Arc::new(AtomicBool::new(false));
+    let finished = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = (0..CALLERS)
         .map(|number| {
             let (caller, stop) = (caller.clone(), Arc::clone(&stop));
+            let finished = Arc::clone(&finished);
             tokio::spawn(async move {
                 let mut rounds = 0_u32;
                 while !stop.load(Ordering::Relaxed) {
@@ -91,32 +100,34 @@ async fn an_instance_that_is_shut_down_under_load_loses_no_call() -> Result<()> 
                     let got = caller.get_many("default", &[&key, "key-1"]).await??;
                     ensure!(got == [Some(key.into_bytes()), Some(b"key-1".to_vec())]);
                     rounds += 1;
+                    finished.fetch_add(1, Ordering::SeqCst);
                 }
                 Ok(rounds)
             })
         })
         .collect();
-    sleep(Duration::from_millis(500)).await;
+    waiting::grown("rounds of calls", &finished, 10 * CALLERS).await?;
     let status = stack.provider.shutdown().await?;
     assert!(status.success(), "{status}");
     let taken_over = answered(&second);
-    sleep(Duration::from_millis(500)).await;
+    waiting::grown("rounds of calls", &finished, 10 * CALLERS).await?;
+    waiting::eventually("answers of the other instance", async || {
+        Ok((answered(&second) > taken_over).then_some(()))
+    })
+    .await?;
     stop.store(true, Ordering::Relaxed);
     let mut rounds = 0;
     for caller in callers {
         rounds += timeout(LONG, caller).await.context("a caller hangs")???;
     }
     assert!(rounds > 0);
-    assert!(
-        answered(&second) > taken_over,
-        "the other instance did not go on"
-    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_usable_host_data_it_ends_with_a_message_and_no_secret() -> Result<()> {
     const SECRET: &str = "correct-horse-battery-staple";
+    let _machine = shared().await;
     let host_data = serde_json::to_string(&HostData {
         secrets: [(
             "password".to_owned(),
@@ -155,6 +166,7 @@ async fn without_usable_host_data_it_ends_with_a_message_and_no_secret() -> Resu
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_its_lattice_it_ends_with_a_message() -> Result<()> {
+    let _machine = shared().await;
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0")?
         .local_addr()?

@@ -1,5 +1,7 @@
 //! `cargo xtask architecture`: the rules of ARCHITECTURE.md that a command can prove.
 
+mod circles;
+mod files;
 mod imports;
 mod names;
 mod tokens;
@@ -63,7 +65,7 @@ fn crates(root: &Path) -> Result<Vec<PathBuf>> {
 fn statics() -> Result<Vec<String>> {
     let mut breaches = Vec::new();
     for library in LIBRARIES {
-        for file in imports::rust_files(&workspace_root().join(library).join("src"))? {
+        for file in files::rust_files(&workspace_root().join(library).join("src"))? {
             let text = fs::read_to_string(&file)?;
             let tokens = tokens::tokens(&text);
             if tokens

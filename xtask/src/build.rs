@@ -42,12 +42,14 @@ pub(crate) fn programs_of_the_tests() -> Result<Built> {
     build(command, "the tests")
 }
 
-/// The workspace's programs alone, for a person who runs no tests.
-pub(crate) fn programs() -> Result<Built> {
+/// Some of the workspace's programs alone, for a person who runs no tests.
+pub(crate) fn programs(names: &[&str]) -> Result<Built> {
     let mut command = cargo();
     command.args(["build", "--workspace"]);
-    command.args(["--bin", PROVIDER, "--bin", COMPOSE]);
-    build(command, "the provider or what composes components")
+    for name in names {
+        command.args(["--bin", name]);
+    }
+    build(command, &names.join(" or "))
 }
 
 impl Built {

@@ -21,7 +21,7 @@ pub(crate) struct Components {
 
 /// Builds all of them and says where they are.
 pub(crate) fn command() -> Result<()> {
-    let components = Components::begin(&programs()?)?;
+    let components = Components::begin(&programs(&[COMPOSE])?)?;
     components.http_batch()?;
     components.python_batch()?;
     println!("components: {}", components.dir.display());

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::build::{Built, PROVIDER, build, programs, programs_of_the_tests};
+use crate::build::{Built, COMPOSE, PROVIDER, build, programs, programs_of_the_tests};
 use crate::cargo::{cargo_in, target_dir};
 use crate::cargo_test::cargo_test;
 use crate::components::{Components, run};
@@ -55,7 +55,7 @@ pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
     let begun = Instant::now();
     println!("building a wasmCloud host, the provider and a component");
     println!("(the first time takes ten minutes or so and 10 GB of disk)");
-    let programs = programs()?;
+    let programs = programs(&[PROVIDER, COMPOSE])?;
     let components = Components::begin(&programs)?;
     components.http_batch()?;
     let archive = pack(&programs, &components)?;

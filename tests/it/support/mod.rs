@@ -6,6 +6,7 @@ pub mod hostile;
 pub mod interface;
 pub mod jwt;
 pub mod load;
+pub mod machine;
 pub mod proxy;
 pub mod raw;
 pub mod tls;
@@ -35,12 +36,18 @@ pub async fn patiently_linked(
     Ok(caller.with_timeout(std::time::Duration::from_secs(60)))
 }
 
+/// Runs each `async fn(version: &str) -> anyhow::Result<()>` on this server: beside others, or
+/// `alone` on the machine.
 macro_rules! on_version {
     ($module:ident, $version:expr, [$($test:ident),* $(,)?]) => {
+        on_version!($module, $version, shared, [$($test),*]);
+    };
+    ($module:ident, $version:expr, $machine:ident, [$($test:ident),* $(,)?]) => {
         mod $module {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $test() -> anyhow::Result<()> {
+                    let _machine = crate::support::machine::$machine().await;
                     super::$test($version).await
                 }
             )*

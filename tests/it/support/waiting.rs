@@ -1,5 +1,6 @@
 //! Waiting for what comes in its own time.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -9,23 +10,33 @@ use tokio::time::{Instant, sleep};
 /// What the provider names its connections to the buckets' NATS.
 const CONNECTION: &str = "eventual-batch-nats-provider";
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Far more than anything that is waited for takes, on a busy machine too.
+const LIMIT: Duration = Duration::from_secs(60);
 
-/// Asks again and again until there is something; fails after 20 s.
+/// Asks again and again until there is something; fails after [`LIMIT`].
 pub async fn eventually<T>(
     what: &str,
     mut ask: impl AsyncFnMut() -> Result<Option<T>>,
 ) -> Result<T> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LIMIT;
     loop {
         if let Some(found) = ask().await? {
             return Ok(found);
         }
         if Instant::now() >= deadline {
-            bail!("waited 20 s in vain for {what}");
+            bail!("waited {LIMIT:?} in vain for {what}");
         }
         sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Waits until the count has grown by `more`.
+pub async fn grown(what: &str, count: &AtomicUsize, more: usize) -> Result<()> {
+    let target = count.load(Ordering::SeqCst) + more;
+    eventually(what, async || {
+        Ok((count.load(Ordering::SeqCst) >= target).then_some(()))
+    })
+    .await
 }
 
 /// The first line of the provider's log that holds all of `parts`.

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use super::circles::circles_among;
+use super::files::rust_files;
 use super::tokens::tokens;
 
 /// A module's path in its crate. The crate's root is empty.
@@ -207,53 +209,6 @@ fn simple_path<'a, 't>(first: &[&str], tokens: &'a [&'t str]) -> (Vec<String>, &
         rest = after;
     }
     (path, rest)
-}
-
-/// One circle for each import that leads back to a module on the way to it.
-fn circles_among(edges: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
-    fn visit<'a>(
-        node: &'a str,
-        edges: &'a BTreeMap<String, BTreeSet<String>>,
-        way: &mut Vec<&'a str>,
-        done: &mut BTreeSet<&'a str>,
-        found: &mut Vec<Vec<String>>,
-    ) {
-        if let Some(begin) = way.iter().position(|&other| other == node) {
-            let circle = way[begin..].iter().chain([&node]);
-            found.push(circle.map(|&name| name.to_owned()).collect());
-            return;
-        }
-        if done.contains(node) {
-            return;
-        }
-        way.push(node);
-        for next in edges.get(node).into_iter().flatten() {
-            visit(next, edges, way, done, found);
-        }
-        way.pop();
-        done.insert(node);
-    }
-    let (mut done, mut found) = (BTreeSet::new(), Vec::new());
-    for node in edges.keys() {
-        visit(node, edges, &mut Vec::new(), &mut done, &mut found);
-    }
-    found
-}
-
-/// All `.rs` files below a directory.
-pub(super) fn rust_files(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
-    let context = || format!("cannot read {}", dir.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).with_context(context)? {
-        let path = entry.with_context(context)?.path();
-        if path.is_dir() {
-            files.extend(rust_files(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::imports::rust_files;
+use super::files::rust_files;
 use super::tokens::tokens;
 use crate::cargo::workspace_root;
 
