@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
-use testkit::Caller;
+use testkit::LatticeCaller;
 
 use crate::measure::{Side, take_turns};
 use crate::raw::{Ids, Raw};
-use crate::stage::{Stage, caller};
+use crate::setup::{BenchSetup, caller};
 
 const SHAPES: [(usize, usize); 6] = [
     (1, 128),
@@ -22,14 +22,14 @@ const SHAPES: [(usize, usize); 6] = [
 /// After how long a peer's call counts as lost.
 const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The slots of a link with more than the default, which is for large batches of writes.
-const WIDE_SLOTS: &str = "1024";
+/// How many operations a link has in flight that allows more than the default. That is for large batches of writes.
+const WIDE_CONCURRENCY: &str = "1024";
 
 /// Prints a row for each operation and shape whose name has `rows` in it.
-pub(crate) async fn print(stage: &Stage, rows: &str, time: Duration) -> Result<()> {
+pub(crate) async fn print(setup: &BenchSetup, rows: &str, time: Duration) -> Result<()> {
     println!(
         "\n| batch | limit | with ids | empty call | here | / (limit + call) | peer | here / peer \
-         | {WIDE_SLOTS} slots | / (limit + call) | / peer |"
+         | {WIDE_CONCURRENCY} in flight | / (limit + call) | / peer |"
     );
     println!("| --- |{}", " ---: |".repeat(10));
     for operation in ["get-many", "set-many", "delete-many"] {
@@ -42,21 +42,21 @@ pub(crate) async fn print(stage: &Stage, rows: &str, time: Duration) -> Result<(
             // which the server keeps for two minutes.
             let bucket = format!("{operation}-{count}-{size}");
             let wide = format!("{bucket}-wide");
-            stage.bucket(&bucket).await?;
-            stage.wide_link(&wide, &bucket, WIDE_SLOTS).await?;
-            let raw = Raw::new(stage.nats.client().await?, &bucket);
+            setup.bucket(&bucket).await?;
+            setup.wide_link(&wide, &bucket, WIDE_CONCURRENCY).await?;
+            let raw = Raw::new(setup.nats.client().await?, &bucket);
             let keys: Vec<String> = (0..count).map(|n| format!("key.{n}")).collect();
             let value = Bytes::from(vec![b'x'; size]);
             raw.set(&keys, &value, Ids::Without).await?;
-            let batch = Batch {
+            let batch = MeasuredBatch {
                 operation,
                 keys: &keys,
                 value: &value,
                 link: &bucket,
                 wide_link: &wide,
             };
-            batch.print_row(&name, stage, &raw, time).await?;
-            let jetstream = stage.nats.jetstream().await?;
+            batch.print_row(&name, setup, &raw, time).await?;
+            let jetstream = setup.nats.jetstream().await?;
             jetstream.delete_key_value(&bucket).await?;
         }
     }
@@ -64,7 +64,7 @@ pub(crate) async fn print(stage: &Stage, rows: &str, time: Duration) -> Result<(
 }
 
 #[derive(Clone, Copy)]
-struct Batch<'a> {
+struct MeasuredBatch<'a> {
     operation: &'static str,
     keys: &'a [String],
     value: &'a Bytes,
@@ -72,13 +72,19 @@ struct Batch<'a> {
     wide_link: &'a str,
 }
 
-impl Batch<'_> {
-    async fn print_row(self, name: &str, stage: &Stage, raw: &Raw, time: Duration) -> Result<()> {
+impl MeasuredBatch<'_> {
+    async fn print_row(
+        self,
+        name: &str,
+        setup: &BenchSetup,
+        raw: &Raw,
+        time: Duration,
+    ) -> Result<()> {
         let floor_bucket = self.value.len().to_string();
-        let floor = stage.floor();
-        let ours = caller(&stage.ours, self.link);
-        let wide = caller(&stage.ours, self.wide_link);
-        let peer = stage.peer.as_ref().map(|peer| {
+        let floor = setup.floor();
+        let ours = caller(&setup.ours, self.link);
+        let wide = caller(&setup.ours, self.wide_link);
+        let peer = setup.peer.as_ref().map(|peer| {
             let caller = caller(peer, self.link);
             caller.with_timeout(PEER_TIMEOUT)
         });
@@ -141,7 +147,7 @@ impl Batch<'_> {
 
     /// The transport crate's server and client lose a call now and then when they are busy; other
     /// providers than ours use that server.
-    async fn call_until_heard(self, caller: &Caller, bucket: &str) -> Result<()> {
+    async fn call_until_heard(self, caller: &LatticeCaller, bucket: &str) -> Result<()> {
         for _ in 0..3 {
             if self.call(caller, bucket).await.is_ok() {
                 return Ok(());
@@ -150,7 +156,7 @@ impl Batch<'_> {
         self.call(caller, bucket).await
     }
 
-    async fn call(self, caller: &Caller, bucket: &str) -> Result<()> {
+    async fn call(self, caller: &LatticeCaller, bucket: &str) -> Result<()> {
         let batch = caller.batch();
         match self.operation {
             "get-many" => {

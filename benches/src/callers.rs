@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use futures::future::try_join_all;
-use testkit::Caller;
+use testkit::LatticeCaller;
 
 use crate::measure::percentile;
 use crate::raw::{Ids, Raw};
-use crate::stage::{COMPONENT, Stage, TIMEOUT, caller};
+use crate::setup::{BenchSetup, COMPONENT, TIMEOUT, caller};
 
 const BATCH: usize = 100;
 const SIZE: usize = 256;
@@ -19,11 +19,11 @@ const LARGE: usize = 20_000;
 const SMALL: usize = 5;
 
 /// Prints the throughput of 1, 16 and 64 callers, on one link and on 16.
-pub(crate) async fn print_throughput(stage: &Stage, time: Duration) -> Result<()> {
+pub(crate) async fn print_throughput(setup: &BenchSetup, time: Duration) -> Result<()> {
     println!("\n| callers | links | get-many, keys/s | set-many, keys/s |");
     println!("| ---: | ---: | ---: | ---: |");
     for n in 0..LINKS {
-        stage.bucket(&format!("many-{n}")).await?;
+        setup.bucket(&format!("many-{n}")).await?;
     }
     let keys: Arc<Vec<String>> = Arc::new((0..BATCH).map(|n| format!("key.{n}")).collect());
     let value = value();
@@ -34,7 +34,7 @@ pub(crate) async fn print_throughput(stage: &Stage, time: Duration) -> Result<()
                 let begun = Instant::now();
                 let calls = try_join_all((0..callers).map(|n| {
                     let link = format!("many-{}", n % links);
-                    let caller = caller(&stage.ours, &link);
+                    let caller = caller(&setup.ours, &link);
                     let (keys, value) = (Arc::clone(&keys), value.clone());
                     async move {
                         let mut calls = 0;
@@ -59,24 +59,24 @@ pub(crate) async fn print_throughput(stage: &Stage, time: Duration) -> Result<()
 }
 
 /// Prints how long a small batch takes on an idle link, and while large ones are under way on it.
-pub(crate) async fn print_fairness(stage: &Stage, time: Duration) -> Result<()> {
+pub(crate) async fn print_fairness(setup: &BenchSetup, time: Duration) -> Result<()> {
     let bucket = "fair";
-    stage.bucket(bucket).await?;
-    let raw = Raw::new(stage.nats.client().await?, bucket);
+    setup.bucket(bucket).await?;
+    let raw = Raw::new(setup.nats.client().await?, bucket);
     let small: Vec<String> = (0..SMALL).map(|n| format!("small.{n}")).collect();
     let value = value();
     raw.set(&large_keys(), &value, Ids::Without).await?;
     raw.set(&small, &value, Ids::Without).await?;
     println!("\n| {SMALL} keys | p50 | p99 |");
     println!("| --- | ---: | ---: |");
-    let idle = small_batches(stage, bucket, &small, time).await?;
+    let idle = small_batches(setup, bucket, &small, time).await?;
     print_line("on an idle link", &idle);
     for operation in ["get-many", "set-many"] {
-        let provider = [stage.ours.lattice(), stage.ours.key()];
-        let mut load = stage
+        let provider = [setup.ours.lattice(), setup.ours.key()];
+        let mut load = setup
             .child(&["load", provider[0], provider[1], bucket, operation])
             .await?;
-        let busy = small_batches(stage, bucket, &small, time).await?;
+        let busy = small_batches(setup, bucket, &small, time).await?;
         ensure!(load.try_wait()?.is_none(), "the large batches have ended");
         print_line(&format!("beside a {operation} of {LARGE}"), &busy);
     }
@@ -92,7 +92,7 @@ pub(crate) async fn load(
     link: &str,
     operation: &str,
 ) -> Result<()> {
-    let caller = Caller::connect(nats, lattice, provider).await?;
+    let caller = LatticeCaller::connect(nats, lattice, provider).await?;
     let caller = caller
         .with_source(COMPONENT)
         .with_link(link)
@@ -125,12 +125,12 @@ fn print_line(name: &str, times: &[Duration]) {
 }
 
 async fn small_batches(
-    stage: &Stage,
+    setup: &BenchSetup,
     bucket: &str,
     keys: &[String],
     time: Duration,
 ) -> Result<Vec<Duration>> {
-    let caller = caller(&stage.ours, bucket);
+    let caller = caller(&setup.ours, bucket);
     let mut times = Vec::new();
     let begun = Instant::now();
     while begun.elapsed() < time * 4 {
@@ -143,7 +143,7 @@ async fn small_batches(
 
 /// A set-many of this value, or a get-many.
 async fn batch(
-    caller: &Caller,
+    caller: &LatticeCaller,
     bucket: &str,
     keys: &[String],
     value: Option<&Bytes>,

@@ -7,23 +7,23 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use futures::future::try_join_all;
-use testkit::Caller;
+use testkit::LatticeCaller;
 
-use crate::stage::{Stage, caller};
+use crate::setup::{BenchSetup, caller};
 
 /// Calls after which the provider has all that it needs for this load.
 const WARM_UP: u64 = 50_000;
 const CALLERS: usize = 16;
 
 /// Prints what is resident as a process of its own answers calls of get-many with one key.
-pub(crate) async fn print(stage: &Stage, calls: u64) -> Result<()> {
+pub(crate) async fn print(setup: &BenchSetup, calls: u64) -> Result<()> {
     ensure!(
         calls > WARM_UP,
         "{calls} calls: the first {WARM_UP} warm up"
     );
     let bucket = "calls";
-    stage.bucket(bucket).await?;
-    let provider = stage.another(bucket).await?;
+    setup.bucket(bucket).await?;
+    let provider = setup.another(bucket).await?;
     let caller = caller(&provider, "default");
     let value = Bytes::from_static(b"value");
     let batch = caller.batch();
@@ -54,7 +54,7 @@ pub(crate) async fn print(stage: &Stage, calls: u64) -> Result<()> {
     Ok(())
 }
 
-async fn run(caller: &Caller, calls: u64) -> Result<()> {
+async fn run(caller: &LatticeCaller, calls: u64) -> Result<()> {
     let next = Arc::new(AtomicU64::new(0));
     let callers = (0..CALLERS).map(async |_| {
         let (caller, next) = (caller.clone(), Arc::clone(&next));

@@ -10,7 +10,7 @@ use lattice_nats::HeaderMap;
 use tokio::time::timeout;
 use wrpc_transport_nats::Client;
 
-use crate::stage::LATTICE;
+use crate::setup::LATTICE;
 use bindings::exports::wrpc::keyvalue0_2_0_draft::batch;
 
 mod bindings {

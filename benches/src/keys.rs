@@ -7,19 +7,19 @@ use bytes::Bytes;
 
 use crate::measure::{Side, take_turns};
 use crate::raw::{Ids, Raw};
-use crate::stage::{Stage, caller};
+use crate::setup::{BenchSetup, caller};
 
 /// How many keys the buckets have; a tenth of them deleted.
 const LISTED: [usize; 2] = [1_000, 100_000];
 
 /// Prints a row for each size of a bucket. The peer's interface for batches cannot list.
-pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
+pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
     println!("\n| keys of | ordered consumer | few pulls | here | here / best |");
     println!("| --- | ---: | ---: | ---: | ---: |");
     for count in LISTED {
         let bucket = format!("listed-{count}");
-        stage.bucket(&bucket).await?;
-        let raw = Raw::new(stage.nats.client().await?, &bucket);
+        setup.bucket(&bucket).await?;
+        let raw = Raw::new(setup.nats.client().await?, &bucket);
         let keys: Vec<String> = (0..count).map(|n| format!("key.{n}")).collect();
         for keys in keys.chunks(1000) {
             raw.set(keys, &Bytes::from_static(b"value"), Ids::Without)
@@ -29,7 +29,7 @@ pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
         for keys in deleted.chunks(1000) {
             raw.delete(keys, Ids::Without).await?;
         }
-        let (live, ours) = (live.len(), caller(&stage.ours, &bucket));
+        let (live, ours) = (live.len(), caller(&setup.ours, &bucket));
         let (raw, ours, bucket) = (&raw, &ours, bucket.as_str());
         let mut sides = [
             Side::new("ordered consumer", move || async move {

@@ -12,8 +12,8 @@ mod measure;
 mod memory;
 mod pure;
 mod raw;
+mod setup;
 mod single;
-mod stage;
 mod start;
 
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use testkit::NEWEST;
 
-use stage::Stage;
+use setup::BenchSetup;
 
 /// Over so many calls it is watched whether the memory grows.
 const CALLS: u64 = 1_000_000;
@@ -31,7 +31,7 @@ const CALLS: u64 = 1_000_000;
 /// Measures the provider beside what NATS can do, and beside another provider.
 #[derive(Parser)]
 #[command(name = "bench")]
-struct Args {
+struct BenchArgs {
     /// The provider's binary.
     #[arg(long, value_name = "BINARY")]
     provider: Option<PathBuf>,
@@ -45,11 +45,11 @@ struct Args {
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<BenchCommand>,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum BenchCommand {
     /// Only batches, beside the limit and the peer.
     Batches {
         /// Only the rows whose names have this in them, for instance "set-many 1000".
@@ -86,17 +86,17 @@ enum Command {
 #[tokio::main]
 async fn main() -> Result<()> {
     testkit::init_tracing();
-    let args = Args::parse();
+    let args = BenchArgs::parse();
     match &args.command {
-        Some(Command::Floor { id, nats }) => return floor::serve(nats, id).await,
-        Some(Command::Load {
+        Some(BenchCommand::Floor { id, nats }) => return floor::serve(nats, id).await,
+        Some(BenchCommand::Load {
             lattice,
             provider,
             link,
             operation,
             nats,
         }) => return callers::load(nats, lattice, provider, link, operation).await,
-        Some(Command::Pure) => {
+        Some(BenchCommand::Pure) => {
             pure::print(Duration::try_from_secs_f64(args.seconds)?);
             return Ok(());
         }
@@ -106,37 +106,37 @@ async fn main() -> Result<()> {
         .provider
         .context("name the provider's binary, or run this as `cargo xtask bench`")?;
     let time = Duration::try_from_secs_f64(args.seconds)?;
-    let stage = Stage::set(&args.nats, &provider, args.peer.as_ref()).await?;
+    let setup = BenchSetup::set(&args.nats, &provider, args.peer.as_ref()).await?;
     println!("nats-server {}; medians in milliseconds", args.nats);
     let rows = match &args.command {
-        Some(Command::Batches { rows }) => Some(rows.as_str()),
+        Some(BenchCommand::Batches { rows }) => Some(rows.as_str()),
         None => Some(""),
         Some(_) => None,
     };
     if let Some(rows) = rows {
-        batches::print(&stage, rows, time).await?;
+        batches::print(&setup, rows, time).await?;
     }
-    if matches!(args.command, None | Some(Command::Keys)) {
-        keys::print(&stage, time).await?;
+    if matches!(args.command, None | Some(BenchCommand::Keys)) {
+        keys::print(&setup, time).await?;
     }
-    if matches!(args.command, None | Some(Command::Single)) {
-        single::print(&stage, time).await?;
-        single::print_pages(&stage, time).await?;
+    if matches!(args.command, None | Some(BenchCommand::Single)) {
+        single::print(&setup, time).await?;
+        single::print_pages(&setup, time).await?;
     }
-    if matches!(args.command, None | Some(Command::Callers)) {
-        callers::print_throughput(&stage, time).await?;
-        callers::print_fairness(&stage, time).await?;
+    if matches!(args.command, None | Some(BenchCommand::Callers)) {
+        callers::print_throughput(&setup, time).await?;
+        callers::print_fairness(&setup, time).await?;
     }
-    if matches!(args.command, None | Some(Command::Process)) {
-        memory::print(&stage).await?;
-        start::print(&stage).await?;
+    if matches!(args.command, None | Some(BenchCommand::Process)) {
+        memory::print(&setup).await?;
+        start::print(&setup).await?;
     }
     match &args.command {
         None => {
-            calls::print(&stage, CALLS).await?;
+            calls::print(&setup, CALLS).await?;
             pure::print(time);
         }
-        Some(Command::Calls { calls }) => calls::print(&stage, *calls).await?,
+        Some(BenchCommand::Calls { calls }) => calls::print(&setup, *calls).await?,
         Some(_) => {}
     }
     Ok(())

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use bytes::Bytes;
-use testkit::{Caller, Provider};
+use testkit::{LatticeCaller, Provider};
 use tokio::time::sleep;
 
-use crate::stage::{Stage, caller};
+use crate::setup::{BenchSetup, caller};
 
 const MIB: usize = 1024 * 1024;
 const VALUES: usize = 64;
@@ -19,9 +19,9 @@ const PROCESSES: usize = 5;
 /// Prints what is resident when idle, and the most above that during a set-many and a get-many of
 /// nearly 64 MiB: medians of some processes, which do nothing else, as an allocator keeps for a while
 /// what was freed before.
-pub(crate) async fn print(stage: &Stage) -> Result<()> {
+pub(crate) async fn print(setup: &BenchSetup) -> Result<()> {
     let bucket = "large";
-    stage.bucket(bucket).await?;
+    setup.bucket(bucket).await?;
     let keys: Vec<String> = (0..VALUES).map(|n| format!("key.{n}")).collect();
     // With the keys it is just within the limit of a batch, and with headers within that of a
     // message.
@@ -29,14 +29,14 @@ pub(crate) async fn print(stage: &Stage) -> Result<()> {
     let pairs: Vec<_> = keys.iter().map(|key| (key.as_str(), &value)).collect();
     let (mut idle, mut set, mut get) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..PROCESSES {
-        let (provider, caller, before) = idle_provider(stage, bucket).await?;
+        let (provider, caller, before) = idle_provider(setup, bucket).await?;
         let batch = caller.batch();
         let (done, peak) = watched(&provider, Box::pin(batch.set_many_raw(bucket, &pairs))).await?;
         done??;
         idle.push(mib(before));
         set.push(mib(peak.saturating_sub(before)));
 
-        let (provider, caller, before) = idle_provider(stage, bucket).await?;
+        let (provider, caller, before) = idle_provider(setup, bucket).await?;
         let batch = caller.batch();
         let (done, peak) = watched(&provider, Box::pin(batch.get_many(bucket, &keys))).await?;
         drop(done??);
@@ -60,8 +60,8 @@ pub(crate) async fn print(stage: &Stage) -> Result<()> {
 }
 
 /// A process that has answered one call of one key, and what is resident of it.
-async fn idle_provider(stage: &Stage, bucket: &str) -> Result<(Provider, Caller, u64)> {
-    let provider = stage.another(bucket).await?;
+async fn idle_provider(setup: &BenchSetup, bucket: &str) -> Result<(Provider, LatticeCaller, u64)> {
+    let provider = setup.another(bucket).await?;
     let caller = caller(&provider, "default");
     caller.batch().get_many(bucket, &["none"]).await??;
     let resident = provider.rss_kib()?;

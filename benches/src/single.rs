@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use futures::future::try_join_all;
-use testkit::{Caller, Link, Provider};
+use testkit::{LatticeCaller, LinkDefinition, Provider};
 
 use crate::measure::{Side, percentile, take_turns};
 use crate::raw::{Ids, Raw};
-use crate::stage::{COMPONENT, Stage, caller};
+use crate::setup::{BenchSetup, COMPONENT, caller};
 
 const OPERATIONS: [&str; 4] = ["get", "set", "exists", "increment"];
 const CALLERS: [usize; 2] = [1, 64];
@@ -20,11 +20,11 @@ const KEYS: usize = 1000;
 const LISTED: usize = 200_000;
 
 /// What a peer may answer after, or never: it loses calls of many callers at once.
-const PATIENCE: Duration = Duration::from_secs(2);
+const WAIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Prints a row for each operation and number of callers. All callers increment one key; of the
 /// other operations each call is about another one.
-pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
+pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
     println!(
         "\n| single keys | callers | here, calls/s | p50 | p99 | peer, calls/s | p50 | p99 | failed | here / peer |"
     );
@@ -32,17 +32,17 @@ pub(crate) async fn print(stage: &Stage, time: Duration) -> Result<()> {
     for operation in OPERATIONS {
         for callers in CALLERS {
             let bucket = format!("single-{operation}-{callers}");
-            stage.bucket(&bucket).await?;
+            setup.bucket(&bucket).await?;
             let keys: Vec<_> = (0..KEYS).map(key).collect();
-            let raw = Raw::new(stage.nats.client().await?, &bucket);
+            let raw = Raw::new(setup.nats.client().await?, &bucket);
             raw.set(&keys, &Bytes::from(vec![b'x'; SIZE]), Ids::Without)
                 .await?;
-            let load = Load {
+            let load = CallLoad {
                 operation,
                 callers,
                 bucket,
             };
-            load.print_row(stage, time).await?;
+            load.print_row(setup, time).await?;
         }
     }
     Ok(())
@@ -53,7 +53,7 @@ fn key(n: usize) -> String {
 }
 
 #[derive(Clone)]
-struct Load {
+struct CallLoad {
     operation: &'static str,
     callers: usize,
     bucket: String,
@@ -84,16 +84,16 @@ impl Done {
     }
 }
 
-impl Load {
-    async fn print_row(&self, stage: &Stage, time: Duration) -> Result<()> {
+impl CallLoad {
+    async fn print_row(&self, setup: &BenchSetup, time: Duration) -> Result<()> {
         const TURNS: u32 = 4;
         let (mut here, mut there) = (Done::default(), Done::default());
         for turn in 0..=TURNS {
             // The first turn is for caches and buffers to settle.
             let time = if turn == 0 { time / 8 } else { time / TURNS };
-            let ours = self.run(&stage.ours, time).await?;
+            let ours = self.run(&setup.ours, time).await?;
             ensure!(ours.failed == 0, "{} calls failed", ours.failed);
-            let peer = match &stage.peer {
+            let peer = match &setup.peer {
                 Some(peer) => Some(self.run(peer, time).await?),
                 None => None,
             };
@@ -102,7 +102,7 @@ impl Load {
                 there.add(peer.unwrap_or_default());
             }
         }
-        let peer = match &stage.peer {
+        let peer = match &setup.peer {
             Some(_) => format!(
                 "{} | {} | {:.2}",
                 there.cells()?,
@@ -123,7 +123,7 @@ impl Load {
         let begun = Instant::now();
         let callers = (0..self.callers).map(|_| {
             let (load, next) = (self.clone(), Arc::clone(&next));
-            let caller = caller(provider, &self.bucket).with_timeout(PATIENCE);
+            let caller = caller(provider, &self.bucket).with_timeout(WAIT_LIMIT);
             tokio::spawn(async move {
                 let mut done = Done::default();
                 let value = Bytes::from(vec![b'y'; SIZE]);
@@ -146,7 +146,7 @@ impl Load {
         Ok(all)
     }
 
-    async fn call(&self, caller: &Caller, key: &str, value: &Bytes) -> Result<()> {
+    async fn call(&self, caller: &LatticeCaller, key: &str, value: &Bytes) -> Result<()> {
         let (store, bucket) = (caller.store(), self.bucket.as_str());
         match self.operation {
             "get" => {
@@ -164,25 +164,25 @@ impl Load {
 }
 
 /// Prints how long all pages of a large bucket take, beside `keys` and a peer's one page.
-pub(crate) async fn print_pages(stage: &Stage, time: Duration) -> Result<()> {
+pub(crate) async fn print_pages(setup: &BenchSetup, time: Duration) -> Result<()> {
     let bucket = "pages";
-    stage.bucket(bucket).await?;
+    setup.bucket(bucket).await?;
     // `keys` answers them all at once, which are more than a link allows by itself.
-    let link = Link::new(COMPONENT)
+    let link = LinkDefinition::new(COMPONENT)
         .name(bucket)
-        .config("cluster_uri", stage.nats.url())
+        .config("cluster_uri", setup.nats.url())
         .config("bucket", bucket)
         .config("timeout", "60s")
         .config("max_batch_keys", LISTED.to_string());
-    stage.ours.put_link(&link).await?;
-    let raw = Raw::new(stage.nats.client().await?, bucket);
+    setup.ours.put_link(&link).await?;
+    let raw = Raw::new(setup.nats.client().await?, bucket);
     let keys: Vec<_> = (0..LISTED).map(key).collect();
     for keys in keys.chunks(1000) {
         raw.set(keys, &Bytes::from_static(b"value"), Ids::Without)
             .await?;
     }
-    let ours = caller(&stage.ours, bucket);
-    let peer = stage.peer.as_ref().map(|peer| caller(peer, bucket));
+    let ours = caller(&setup.ours, bucket);
+    let peer = setup.peer.as_ref().map(|peer| caller(peer, bucket));
     let ours = &ours;
     let mut sides = vec![
         Side::new("keys", move || async move {
@@ -200,7 +200,7 @@ pub(crate) async fn print_pages(stage: &Stage, time: Duration) -> Result<()> {
         side.map_or(f64::NAN, Side::median)
     };
     let (keys, pages) = (median("keys"), median("list-keys"));
-    let peer = match stage.peer {
+    let peer = match setup.peer {
         Some(_) => format!("{:.0}", median("peer")),
         None => "–".to_owned(),
     };
@@ -213,7 +213,7 @@ pub(crate) async fn print_pages(stage: &Stage, time: Duration) -> Result<()> {
     Ok(())
 }
 
-async fn pages(caller: &Caller, bucket: &str) -> Result<()> {
+async fn pages(caller: &LatticeCaller, bucket: &str) -> Result<()> {
     let (mut cursor, mut keys) = (None, 0);
     loop {
         let page = caller.store().list_keys(bucket, cursor).await??;

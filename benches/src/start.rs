@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::measure::median;
-use crate::stage::{Stage, caller};
+use crate::setup::{BenchSetup, caller};
 
 const STARTS: usize = 9;
 
 /// Prints the median over some starts, with one link in the host's data.
-pub(crate) async fn print(stage: &Stage) -> Result<()> {
+pub(crate) async fn print(setup: &BenchSetup) -> Result<()> {
     let bucket = "start";
-    stage.bucket(bucket).await?;
+    setup.bucket(bucket).await?;
     let (mut ready, mut answered): (Vec<Duration>, Vec<Duration>) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let begun = Instant::now();
-        let mut provider = stage.another(bucket).await?;
+        let mut provider = setup.another(bucket).await?;
         ready.push(begun.elapsed());
         caller(&provider, "default")
             .batch()

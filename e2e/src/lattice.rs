@@ -22,7 +22,7 @@ use wasmcloud_test_util::provider::{StartProviderArgs, assert_start_provider};
 use crate::artifacts::{self, provider_archive};
 use crate::service::Service;
 
-/// The provider's id on every [`Lattice`].
+/// The provider's id on every [`TestLattice`].
 pub const PROVIDER_ID: &str = "eventual-batch-nats";
 
 const HTTP_SERVER_ID: &str = "http-server";
@@ -31,7 +31,7 @@ const HTTP_SERVER_ID: &str = "http-server";
 pub const LATTICE: &str = "e2e";
 
 /// How long a link or a component may take to show. A component in Python has 19 MB to compile.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
 /// Components run at a time: more than any test calls.
 const MAX_INSTANCES: u32 = 100;
@@ -39,7 +39,7 @@ const MAX_INSTANCES: u32 = 100;
 type Shutdown = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// A nats-server, and a host in this process with the provider and an HTTP server on it.
-pub struct Lattice {
+pub struct TestLattice {
     host_key: Arc<KeyPair>,
     control: Client,
     shutdown: Option<Shutdown>,
@@ -49,25 +49,25 @@ pub struct Lattice {
 
 /// A link from a component to the provider.
 #[derive(Clone, Debug)]
-pub struct Link {
+pub struct HostLink {
     name: String,
-    interface: Interface,
+    interface: LinkedInterface,
     config: HashMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Interface {
+struct LinkedInterface {
     namespace: &'static str,
     names: &'static [&'static str],
 }
 
 const PACKAGE: &str = "keyvalue";
 
-impl Link {
+impl HostLink {
     /// The link of a composed component.
     #[must_use]
     pub fn to(bucket: &str) -> Self {
-        let interface = Interface {
+        let interface = LinkedInterface {
             namespace: "wrpc",
             names: &["eventual-batch"],
         };
@@ -87,7 +87,7 @@ impl Link {
     /// The link of a component that imports these of `wasi:keyvalue@0.2.0-draft`.
     #[must_use]
     pub fn of_drafts(self, names: &'static [&'static str]) -> Self {
-        let interface = Interface {
+        let interface = LinkedInterface {
             namespace: "wasi",
             names,
         };
@@ -109,7 +109,7 @@ impl Link {
     }
 }
 
-impl Lattice {
+impl TestLattice {
     /// Starts all of it.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl Lattice {
         let (_host, shutdown) = Host::new(config).await.context("the host does not start")?;
         let control = ClientBuilder::new(lattice_nats::connect(nats.url()).await?)
             .lattice(LATTICE)
-            .timeout(PATIENCE)
+            .timeout(WAIT_LIMIT)
             .build();
         let lattice = Self {
             host_key,
@@ -255,7 +255,7 @@ impl Lattice {
         .await?;
         ensure!(answer.succeeded(), "the HTTP link: {}", answer.message());
         let service = Service::new(id, &address);
-        service.wait_until_it_listens(PATIENCE).await?;
+        service.wait_until_it_listens(WAIT_LIMIT).await?;
         Ok(service)
     }
 
@@ -264,7 +264,7 @@ impl Lattice {
     /// # Errors
     ///
     /// If the host refuses it.
-    pub async fn put_link(&self, component: &str, link: &Link) -> Result<()> {
+    pub async fn put_link(&self, component: &str, link: &HostLink) -> Result<()> {
         let names = link.interface.names;
         let config = format!("{component}-{}-{}", names.join("-"), link.name);
         let mut settings = link.config.clone();
@@ -293,7 +293,7 @@ impl Lattice {
     /// # Errors
     ///
     /// If the host refuses it.
-    pub async fn delete_link(&self, component: &str, link: &Link) -> Result<()> {
+    pub async fn delete_link(&self, component: &str, link: &HostLink) -> Result<()> {
         assert_remove_link(
             &self.control,
             component,
@@ -310,7 +310,7 @@ impl Lattice {
     /// # Errors
     ///
     /// If it does not in time.
-    pub async fn serve(&self, id: &str, component: &str, link: &Link) -> Result<Service> {
+    pub async fn serve(&self, id: &str, component: &str, link: &HostLink) -> Result<Service> {
         let wasm = artifacts::component(component)?;
         let service = self.start_component(id, &wasm).await?;
         self.put_link(id, link).await?;
@@ -336,7 +336,7 @@ impl Lattice {
     }
 }
 
-impl Drop for Lattice {
+impl Drop for TestLattice {
     fn drop(&mut self) {
         // The host unpacks each provider there, and leaves it.
         let cache = env::temp_dir().join("wasmcloudcache");
@@ -354,11 +354,11 @@ where
     A: FnMut() -> F,
     F: Future<Output = Result<T>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     loop {
         match attempt().await {
             Err(error) if Instant::now() > deadline => {
-                return Err(error.context(format!("not within {PATIENCE:?}")));
+                return Err(error.context(format!("not within {WAIT_LIMIT:?}")));
             }
             Err(_) => sleep(Duration::from_millis(50)).await,
             Ok(value) => return Ok(value),

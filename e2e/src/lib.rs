@@ -1,6 +1,6 @@
 //! The provider, the adapter and the examples on a real wasmCloud host, for the tests and the demo.
 //!
-//! A [`Lattice`] is a nats-server and a host in this process, with the host's own HTTP server and
+//! A [`TestLattice`] is a nats-server and a host in this process, with the host's own HTTP server and
 //! the provider, started from its archive, on it. Components are put onto it and linked through the
 //! control interface, as `wash` and wadm do it.
 
@@ -9,5 +9,5 @@ mod lattice;
 mod service;
 
 pub use artifacts::{component, pack, provider_archive};
-pub use lattice::{LATTICE, Lattice, Link, PROVIDER_ID, eventually};
+pub use lattice::{HostLink, LATTICE, PROVIDER_ID, TestLattice, eventually};
 pub use service::{Found, Service};

@@ -68,8 +68,8 @@ impl Service {
         }
     }
 
-    pub(crate) async fn wait_until_it_listens(&self, patience: Duration) -> Result<()> {
-        let deadline = Instant::now() + patience;
+    pub(crate) async fn wait_until_it_listens(&self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
         while let Err(error) = TcpStream::connect(&self.address).await {
             if Instant::now() > deadline {
                 return Err(error).with_context(|| format!("nothing listens at {}", self.address));

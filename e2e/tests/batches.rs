@@ -1,13 +1,13 @@
 //! Components written to `wasi:keyvalue/eventual-batch`, on a real host, over HTTP.
 
 use anyhow::{Result, ensure};
-use e2e::{Lattice, Link, Service, eventually};
+use e2e::{HostLink, Service, TestLattice, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-async fn lattice() -> Result<Lattice> {
+async fn lattice() -> Result<TestLattice> {
     testkit::init_tracing();
-    Lattice::start().await
+    TestLattice::start().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,10 +24,10 @@ async fn values_make_the_round_trip_in_python() -> Result<()> {
     lattice.stop().await
 }
 
-async fn values_make_the_round_trip_of(lattice: &Lattice, component: &str) -> Result<()> {
+async fn values_make_the_round_trip_of(lattice: &TestLattice, component: &str) -> Result<()> {
     let bucket = lattice.create_bucket("orders").await?;
     let service = lattice
-        .serve("shop", component, &Link::to("orders"))
+        .serve("shop", component, &HostLink::to("orders"))
         .await?;
     assert_eq!(service.keys().await?, [""; 0]);
 
@@ -74,12 +74,12 @@ async fn a_link_by_another_name_reaches_its_own_bucket() -> Result<()> {
     let old_orders = lattice.create_bucket("orders-2024").await?;
     lattice.create_bucket("payroll").await?;
     let shop = lattice
-        .serve("shop", "http-batch", &Link::to("orders"))
+        .serve("shop", "http-batch", &HostLink::to("orders"))
         .await?;
     let archive = shop.bucket("archive");
     ensure!(archive.error().await?.contains("archive"), "not linked yet");
     lattice
-        .put_link("shop", &Link::to("orders-2024").named("archive"))
+        .put_link("shop", &HostLink::to("orders-2024").named("archive"))
         .await?;
     eventually(|| async { archive.keys().await.map(drop) }).await?;
 
@@ -105,7 +105,7 @@ async fn a_link_can_be_deleted_and_put_again() -> Result<()> {
     let lattice = lattice().await?;
     lattice.create_bucket("orders").await?;
     lattice.create_bucket("other").await?;
-    let link = Link::to("orders");
+    let link = HostLink::to("orders");
     let shop = lattice.serve("shop", "http-batch", &link).await?;
     shop.put(&json!({ "kept": "yes" })).await?;
 
@@ -122,7 +122,7 @@ async fn a_link_can_be_deleted_and_put_again() -> Result<()> {
 
     // Deleted, and put again with another bucket.
     lattice.delete_link("shop", &link).await?;
-    lattice.put_link("shop", &Link::to("other")).await?;
+    lattice.put_link("shop", &HostLink::to("other")).await?;
     eventually(|| async {
         ensure!(shop.keys().await?.is_empty(), "still the first bucket");
         Ok(())
@@ -136,7 +136,7 @@ async fn a_provider_that_is_stopped_and_started_again_knows_its_links() -> Resul
     let lattice = lattice().await?;
     lattice.create_bucket("orders").await?;
     let shop = lattice
-        .serve("shop", "http-batch", &Link::to("orders"))
+        .serve("shop", "http-batch", &HostLink::to("orders"))
         .await?;
     shop.put(&json!({ "kept": "yes" })).await?;
 
@@ -153,7 +153,7 @@ async fn a_provider_that_is_stopped_and_started_again_knows_its_links() -> Resul
 async fn errors_reach_the_component_which_lives_on() -> Result<()> {
     let lattice = lattice().await?;
     lattice.create_bucket("orders").await?;
-    let link = Link::to("orders")
+    let link = HostLink::to("orders")
         .with("max_batch_keys", "10")
         .with("max_batch_bytes", "100000");
     let shop = lattice.serve("shop", "http-batch", &link).await?;
@@ -180,7 +180,7 @@ async fn fifty_requests_at_once_are_answered_each_with_its_own() -> Result<()> {
     let lattice = lattice().await?;
     lattice.create_bucket("orders").await?;
     let shop = lattice
-        .serve("shop", "http-batch", &Link::to("orders"))
+        .serve("shop", "http-batch", &HostLink::to("orders"))
         .await?;
     let mut requests = tokio::task::JoinSet::new();
     for n in 0..50 {
@@ -213,7 +213,7 @@ async fn a_component_of_the_draft_interface_is_served_too() -> Result<()> {
     let wasm = e2e::component("draft-batch")?;
     let shop = lattice.start_component("shop", &wasm).await?;
     lattice
-        .put_link("shop", &Link::to("orders").of_draft())
+        .put_link("shop", &HostLink::to("orders").of_draft())
         .await?;
     eventually(|| async { shop.get(&["any"]).await.map(drop) }).await?;
 
@@ -238,7 +238,7 @@ async fn the_adapter_keeps_the_interface_to_its_edges() -> Result<()> {
     lattice.create_bucket("orders").await?;
     let wasm = e2e::component("edges")?;
     let edges = lattice.start_component("edges", &wasm).await?;
-    lattice.put_link("edges", &Link::to("orders")).await?;
+    lattice.put_link("edges", &HostLink::to("orders")).await?;
     let answer = eventually(|| async {
         let (_, answer) = edges.request(Method::GET, "/", &[], None).await?;
         // The host answers before the provider has taken the link.

@@ -4,22 +4,22 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{Lattice, Link, Service, eventually};
+use e2e::{HostLink, Service, TestLattice, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 use testkit::async_nats::jetstream::Context;
 use tokio::task::JoinSet;
 
 /// A link with the keys that keyvalue-nats has for it, and no others; `cluster_uri` is added.
-fn link(bucket: &str, interfaces: &'static [&'static str]) -> Link {
-    Link::to(bucket)
+fn link(bucket: &str, interfaces: &'static [&'static str]) -> HostLink {
+    HostLink::to(bucket)
         .with("enable_bucket_auto_create", "true")
         .of_drafts(interfaces)
 }
 
-async fn lattice() -> Result<Lattice> {
+async fn lattice() -> Result<TestLattice> {
     testkit::init_tracing();
-    Lattice::start().await
+    TestLattice::start().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +80,7 @@ async fn a_counter_counts() -> Result<()> {
 }
 
 /// The component that uses all three interfaces, on its link.
-async fn all_three(lattice: &Lattice, bucket: &str) -> Result<Service> {
+async fn all_three(lattice: &TestLattice, bucket: &str) -> Result<Service> {
     let wasm = e2e::component("draft-all")?;
     let service = lattice.start_component("all", &wasm).await?;
     let link = link(bucket, &["atomics", "batch", "store"]);

@@ -24,9 +24,9 @@ pub fn check(input: &[u8]) {
 }
 
 /// However they are cut, they are the same parameters; and written again, they are read again.
-fn check_as<P: Parameters + Wire + Debug>(wire: &[u8], parts: [usize; 2]) {
+fn check_as<P: Parameters + WireEncode + Debug>(wire: &[u8], parts: [usize; 2]) {
     let whole = read::<P>([wire]);
-    let cut = read::<P>(Cut {
+    let cut = read::<P>(Chunks {
         rest: wire,
         sizes: parts.into_iter().cycle(),
     });
@@ -60,12 +60,12 @@ fn read<'a, P: Parameters>(
 }
 
 /// The parts of `rest`, of these sizes.
-struct Cut<'a, S> {
+struct Chunks<'a, S> {
     rest: &'a [u8],
     sizes: S,
 }
 
-impl<'a, S: Iterator<Item = usize>> Iterator for Cut<'a, S> {
+impl<'a, S: Iterator<Item = usize>> Iterator for Chunks<'a, S> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -79,7 +79,7 @@ impl<'a, S: Iterator<Item = usize>> Iterator for Cut<'a, S> {
 }
 
 /// How the component model's values are written.
-trait Wire {
+trait WireEncode {
     fn write(&self, wire: &mut Vec<u8>);
 
     fn elements(&self) -> usize {
@@ -95,32 +95,32 @@ fn length(mut length: usize, wire: &mut Vec<u8>) {
     wire.push(length as u8);
 }
 
-impl Wire for str {
+impl WireEncode for str {
     fn write(&self, wire: &mut Vec<u8>) {
         self.as_bytes().write(wire);
     }
 }
 
-impl Wire for [u8] {
+impl WireEncode for [u8] {
     fn write(&self, wire: &mut Vec<u8>) {
         length(self.len(), wire);
         wire.extend_from_slice(self);
     }
 }
 
-impl Wire for String {
+impl WireEncode for String {
     fn write(&self, wire: &mut Vec<u8>) {
         self.as_str().write(wire);
     }
 }
 
-impl Wire for Bytes {
+impl WireEncode for Bytes {
     fn write(&self, wire: &mut Vec<u8>) {
         self.as_ref().write(wire);
     }
 }
 
-impl Wire for Value {
+impl WireEncode for Value {
     fn write(&self, wire: &mut Vec<u8>) {
         let (case, text) = match self {
             Self::Utf8(text) => (0, text),
@@ -131,13 +131,13 @@ impl Wire for Value {
     }
 }
 
-impl Wire for (String,) {
+impl WireEncode for (String,) {
     fn write(&self, wire: &mut Vec<u8>) {
         self.0.write(wire);
     }
 }
 
-impl<V: Wire> Wire for (String, V) {
+impl<V: WireEncode> WireEncode for (String, V) {
     fn write(&self, wire: &mut Vec<u8>) {
         self.0.write(wire);
         self.1.write(wire);
@@ -148,7 +148,7 @@ impl<V: Wire> Wire for (String, V) {
     }
 }
 
-impl<T: Wire> Wire for Vec<T> {
+impl<T: WireEncode> WireEncode for Vec<T> {
     fn write(&self, wire: &mut Vec<u8>) {
         length(self.len(), wire);
         for element in self {

@@ -11,10 +11,10 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use serde_json::json;
 use testkit::async_nats::jetstream::kv;
-use testkit::{BatchError, Caller, Cluster, Link, NatsServer, Provider, Stack};
+use testkit::{BatchError, Cluster, LatticeCaller, LinkDefinition, NatsServer, Provider, Stack};
 
 const COMPONENT: &str = "component";
-const LONG: Duration = Duration::from_secs(120);
+const LONG_TIMEOUT: Duration = Duration::from_secs(120);
 
 on_oldest_and_newest!(
     a_counter_is_readable_text_that_starts_at_nothing,
@@ -22,7 +22,7 @@ on_oldest_and_newest!(
     a_value_that_is_no_number_is_an_error_and_stays,
     a_sum_that_does_not_fit_is_an_error_and_the_value_stays,
     many_callers_through_two_instances_count_exactly,
-    others_that_count_the_same_key_are_respected,
+    increments_of_other_clients_are_kept,
     a_lost_acknowledgement_does_not_count_twice,
     a_lost_acknowledgement_of_three_replicas_does_not_count_twice,
     across_restarts_nothing_is_counted_twice,
@@ -36,7 +36,7 @@ on_version!(
     ]
 );
 
-async fn with_orders(version: &str, history: i64) -> Result<(Stack, kv::Store, Caller)> {
+async fn with_orders(version: &str, history: i64) -> Result<(Stack, kv::Store, LatticeCaller)> {
     let stack = crate::support::stack(version).start().await?;
     let config = kv::Config {
         history,
@@ -44,19 +44,19 @@ async fn with_orders(version: &str, history: i64) -> Result<(Stack, kv::Store, C
     };
     let bucket = stack.create_bucket("orders", config).await?;
     stack.provider.put_link(&link(&stack.nats.url())).await?;
-    let caller = stack.caller(COMPONENT).with_timeout(LONG);
+    let caller = stack.caller(COMPONENT).with_timeout(LONG_TIMEOUT);
     Ok((stack, bucket, caller))
 }
 
-fn link(url: &str) -> Link {
-    Link::new(COMPONENT)
+fn link(url: &str) -> LinkDefinition {
+    LinkDefinition::new(COMPONENT)
         .wasi_keyvalue()
         .config("cluster_uri", url)
         .config("bucket", "orders")
         .config("timeout", "60s")
 }
 
-async fn increment(caller: &Caller, key: &str, delta: u64) -> Result<u64> {
+async fn increment(caller: &LatticeCaller, key: &str, delta: u64) -> Result<u64> {
     Ok(caller.atomics().increment("default", key, delta).await??)
 }
 
@@ -226,7 +226,7 @@ async fn count_exactly(version: &str, callers: usize, rounds: usize) -> Result<(
     Ok(())
 }
 
-async fn others_that_count_the_same_key_are_respected(version: &str) -> Result<()> {
+async fn increments_of_other_clients_are_kept(version: &str) -> Result<()> {
     const ROUNDS: usize = 100;
     let (_stack, bucket, caller) = with_orders(version, 1).await?;
     let ours = (0..8).map(|_| {
@@ -267,7 +267,7 @@ async fn a_lost_acknowledgement_does_not_count_twice(version: &str) -> Result<()
     let (stack, bucket, _) = with_orders(version, 1).await?;
     let proxy = Proxy::start(stack.nats.port()).await?;
     stack.provider.put_link(&link(&proxy.url)).await?;
-    let caller = stack.caller(COMPONENT).with_timeout(LONG);
+    let caller = stack.caller(COMPONENT).with_timeout(LONG_TIMEOUT);
     lost_acknowledgements(&caller, &bucket, &proxy).await
 }
 
@@ -288,11 +288,15 @@ async fn a_lost_acknowledgement_of_three_replicas_does_not_count_twice(
         .link(link(&proxy.url))
         .start()
         .await?;
-    let caller = provider.caller(COMPONENT).with_timeout(LONG);
+    let caller = provider.caller(COMPONENT).with_timeout(LONG_TIMEOUT);
     lost_acknowledgements(&caller, &bucket, &proxy).await
 }
 
-async fn lost_acknowledgements(caller: &Caller, bucket: &kv::Store, proxy: &Proxy) -> Result<()> {
+async fn lost_acknowledgements(
+    caller: &LatticeCaller,
+    bucket: &kv::Store,
+    proxy: &Proxy,
+) -> Result<()> {
     assert_eq!(increment(caller, "a", 1).await?, 1);
     for round in 2..6 {
         // And of two answers the wrong one first: a node has not noticed that it no longer leads.
@@ -316,7 +320,7 @@ async fn across_restarts_nothing_is_counted_twice(version: &str) -> Result<()> {
         .await?;
     let bucket = stack.create_bucket("orders", kv::Config::default()).await?;
     stack.provider.put_link(&link(&stack.nats.url())).await?;
-    let caller = stack.caller(COMPONENT).with_timeout(LONG);
+    let caller = stack.caller(COMPONENT).with_timeout(LONG_TIMEOUT);
     let stop = tokio_util::sync::CancellationToken::new();
     let counted = Arc::new(AtomicUsize::new(0));
     let callers: Vec<_> = (0..CALLERS)

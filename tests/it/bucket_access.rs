@@ -1,10 +1,10 @@
 //! Which bucket a call reaches: one that a link of its own caller grants, and no other, whatever
 //! stands in a name or a key.
 
-use crate::support::interface::{BOTH, Interface, Refusal, refused};
+use crate::support::interface::{BOTH, BatchInterface, ErrorAnswer, refused};
 use anyhow::{Context as _, Result, ensure};
 use testkit::async_nats::jetstream::kv;
-use testkit::{Caller, Stack};
+use testkit::{LatticeCaller, Stack};
 
 on_oldest_and_newest!(
     every_name_that_a_link_grants_reaches_its_bucket,
@@ -269,7 +269,7 @@ async fn marker(store: &kv::Store) -> Result<String> {
     Ok(String::from_utf8(value.to_vec())?)
 }
 
-async fn read_marker(caller: &Caller, name: &str) -> Result<String> {
+async fn read_marker(caller: &LatticeCaller, name: &str) -> Result<String> {
     let mut values = caller.get_many(name, &[MARKER]).await??;
     let value = values.pop().flatten().context("no marker")?;
     Ok(String::from_utf8(value)?)
@@ -277,7 +277,7 @@ async fn read_marker(caller: &Caller, name: &str) -> Result<String> {
 
 /// Every operation of both interfaces works on this bucket; leaves it as it was.
 async fn assert_every_operation_reaches(
-    caller: &Caller,
+    caller: &LatticeCaller,
     name: &str,
     store: &kv::Store,
 ) -> Result<()> {
@@ -306,12 +306,12 @@ async fn assert_every_operation_reaches(
 }
 
 async fn assert_every_operation_is_refused(
-    caller: &Caller,
+    caller: &LatticeCaller,
     name: &str,
     case: &'static str,
 ) -> Result<()> {
     for refusal in every_refusal(caller, name).await? {
-        let batch_case = Interface::Batch.case(case);
+        let batch_case = BatchInterface::Batch.case(case);
         if refusal.text.is_empty() {
             assert_eq!(refusal.case, batch_case, "{name:?}");
         } else {
@@ -324,13 +324,13 @@ async fn assert_every_operation_is_refused(
 }
 
 /// The error of every operation of both interfaces; fails if one of them works.
-async fn every_refusal(caller: &Caller, name: &str) -> Result<Vec<Refusal>> {
+async fn every_refusal(caller: &LatticeCaller, name: &str) -> Result<Vec<ErrorAnswer>> {
     let keys = [MARKER];
     let pairs = [(MARKER, "overwritten")];
     let none: [&str; 0] = [];
     let mut refusals = vec![
-        refused(caller.open_bucket(name).await?.map_err(Refusal::from))?,
-        refused(caller.keys(name).await?.map_err(Refusal::from))?,
+        refused(caller.open_bucket(name).await?.map_err(ErrorAnswer::from))?,
+        refused(caller.keys(name).await?.map_err(ErrorAnswer::from))?,
     ];
     for interface in BOTH {
         refusals.push(refused(interface.get_many(caller, name, &keys).await?)?);

@@ -9,11 +9,11 @@ use futures::StreamExt as _;
 use futures::future::try_join_all;
 use testkit::async_nats::jetstream::{kv, stream::Config as StreamConfig};
 use testkit::async_nats::{Client, HeaderMap};
-use testkit::{Caller, Error, Stack};
+use testkit::{EventualBatchError, LatticeCaller, Stack};
 use tokio::time::{sleep, timeout};
 
 const COMPONENT: &str = "component";
-const LONG: Duration = Duration::from_secs(120);
+const LONG_TIMEOUT: Duration = Duration::from_secs(120);
 const FUNCTIONS: [&str; 14] = [
     "eventual-batch@0.1.0.open-bucket",
     "eventual-batch@0.1.0.get-many",
@@ -43,8 +43,8 @@ on_version!(
         a_link_has_as_many_writes_in_flight_as_it_allows,
         a_busy_client_loses_no_answer,
         a_caller_that_does_not_end_its_parameters_is_answered,
-        a_caller_that_never_sends_its_parameters_holds_up_nobody,
-        garbage_for_parameters_harms_nobody
+        a_caller_that_never_sends_its_parameters_does_not_delay_others,
+        garbage_parameters_do_not_affect_other_calls
     ]
 );
 
@@ -58,7 +58,7 @@ async fn a_small_batch_does_not_wait_for_the_end_of_a_large_one(version: &str) -
     let small: Vec<_> = (0..5).map(|key| format!("small.{key}")).collect();
 
     let (setter, all) = (caller.clone(), Arc::clone(&keys));
-    let large = InFlight::start(async move {
+    let large = BackgroundCall::start(async move {
         let pairs: Vec<_> = all.iter().map(|key| (key, "x")).collect();
         Ok(setter.set_many("default", &pairs).await??)
     });
@@ -73,7 +73,7 @@ async fn a_small_batch_does_not_wait_for_the_end_of_a_large_one(version: &str) -
     large.end().await?;
 
     let getter = caller.clone();
-    let large = InFlight::start(async move {
+    let large = BackgroundCall::start(async move {
         let values = getter.get_many("default", &keys).await??;
         ensure!(values.iter().all(|value| value.as_deref() == Some(b"x")));
         Ok(())
@@ -117,10 +117,13 @@ async fn a_link_has_as_many_writes_in_flight_as_it_allows(version: &str) -> Resu
             .provider
             .put_link(&link.config("timeout", "3s"))
             .await?;
-        let caller = stack.caller(COMPONENT).with_link(name).with_timeout(LONG);
+        let caller = stack
+            .caller(COMPONENT)
+            .with_link(name)
+            .with_timeout(LONG_TIMEOUT);
         let answer = caller.set_many("default", &pairs).await?;
         ensure!(
-            matches!(answer, Err(Error::Unavailable(_))),
+            matches!(answer, Err(EventualBatchError::Unavailable(_))),
             "{name}: {answer:?}"
         );
         let stored = stream.get_info().await?.state.messages;
@@ -138,12 +141,12 @@ async fn one_operation_at_a_time_is_enough_for_all_of_them(version: &str) -> Res
     let stack = crate::support::stack(version).start().await?;
     stack.create_bucket("orders", kv::Config::default()).await?;
     let caller = linked(&stack, "1").await?;
-    timeout(LONG, mixed_rounds(&caller, "alone", 2, 40)).await??;
+    timeout(LONG_TIMEOUT, mixed_rounds(&caller, "alone", 2, 40)).await??;
     let together = (0..6).map(|number| {
         let caller = caller.clone();
         async move { mixed_rounds(&caller, &format!("together{number}"), 2, 40).await }
     });
-    timeout(LONG, try_join_all(together)).await??;
+    timeout(LONG_TIMEOUT, try_join_all(together)).await??;
     Ok(())
 }
 
@@ -156,14 +159,18 @@ async fn many_callers_at_once_get_right_answers(version: &str) -> Result<()> {
         tokio::spawn(async move { mixed_rounds(&caller, &format!("c{number}"), 3, 12).await })
     });
     for caller in callers.collect::<Vec<_>>() {
-        timeout(LONG, caller).await.context("a caller hangs")???;
+        timeout(LONG_TIMEOUT, caller)
+            .await
+            .context("a caller hangs")???;
     }
     let keys = caller.keys("default").await??;
     assert_eq!(keys, Vec::<String>::new(), "each caller deleted its keys");
     Ok(())
 }
 
-async fn a_caller_that_never_sends_its_parameters_holds_up_nobody(version: &str) -> Result<()> {
+async fn a_caller_that_never_sends_its_parameters_does_not_delay_others(
+    version: &str,
+) -> Result<()> {
     const STUCK: usize = 30;
     let stack = crate::support::stack(version).start().await?;
     stack.create_bucket("orders", kv::Config::default()).await?;
@@ -198,7 +205,7 @@ async fn a_caller_that_never_sends_its_parameters_holds_up_nobody(version: &str)
     Ok(())
 }
 
-async fn garbage_for_parameters_harms_nobody(version: &str) -> Result<()> {
+async fn garbage_parameters_do_not_affect_other_calls(version: &str) -> Result<()> {
     let mut stack = crate::support::stack(version).start().await?;
     stack.create_bucket("orders", kv::Config::default()).await?;
     let caller = linked(&stack, "256").await?;
@@ -228,7 +235,7 @@ async fn garbage_for_parameters_harms_nobody(version: &str) -> Result<()> {
             invoke(&stack, &lattice, function, None, bytes).await?;
         }
     }
-    let first = timeout(LONG, answers.next()).await?;
+    let first = timeout(LONG_TIMEOUT, answers.next()).await?;
     ensure!(
         first.is_some_and(|first| first.status.is_none()),
         "nobody takes the calls"
@@ -282,20 +289,22 @@ async fn a_caller_that_does_not_end_its_parameters_is_answered(version: &str) ->
         let mut results = lattice.subscribe(format!("{inbox}.results")).await?;
         invoke(&stack, &lattice, FUNCTIONS[1], Some(inbox), params).await?;
         for part in [expected, b""] {
-            let message = timeout(LONG, results.next()).await?.context("cut off")?;
+            let message = timeout(LONG_TIMEOUT, results.next())
+                .await?
+                .context("cut off")?;
             ensure!(message.payload == part, "{:?}", message.payload);
         }
     }
     Ok(())
 }
 
-async fn linked(stack: &Stack, max_concurrency: &str) -> Result<Caller> {
+async fn linked(stack: &Stack, max_concurrency: &str) -> Result<LatticeCaller> {
     let link = stack
         .link(COMPONENT, "orders")
         .config("max_concurrency", max_concurrency)
         .config("timeout", "100s");
     stack.provider.put_link(&link).await?;
-    Ok(stack.caller(COMPONENT).with_timeout(LONG))
+    Ok(stack.caller(COMPONENT).with_timeout(LONG_TIMEOUT))
 }
 
 /// Publishes the first message of an invocation as a host does, and none after it.
@@ -330,7 +339,12 @@ async fn invoke(
 }
 
 /// Rounds of all operations on keys that nobody else uses, each answer checked.
-async fn mixed_rounds(caller: &Caller, prefix: &str, rounds: usize, keys: usize) -> Result<()> {
+async fn mixed_rounds(
+    caller: &LatticeCaller,
+    prefix: &str,
+    rounds: usize,
+    keys: usize,
+) -> Result<()> {
     let keys: Vec<_> = (0..keys).map(|key| format!("{prefix}.{key}")).collect();
     let (gone, kept) = keys.split_at(keys.len() / 3);
     let prefix = format!("{prefix}.");
@@ -375,7 +389,7 @@ async fn until_more_messages_come_in(stack: &Stack, messages: u64) -> Result<()>
         server["in_msgs"].as_u64().context("no number")
     };
     let target = count().await? + messages;
-    let waited = timeout(LONG, async {
+    let waited = timeout(LONG_TIMEOUT, async {
         while count().await? < target {
             sleep(Duration::from_millis(5)).await;
         }
@@ -385,12 +399,12 @@ async fn until_more_messages_come_in(stack: &Stack, messages: u64) -> Result<()>
 }
 
 /// A call in the background, and whether it has ended.
-struct InFlight {
+struct BackgroundCall {
     call: tokio::task::JoinHandle<Result<()>>,
     ended: Arc<AtomicBool>,
 }
 
-impl InFlight {
+impl BackgroundCall {
     fn start(call: impl Future<Output = Result<()>> + Send + 'static) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&ended);
@@ -408,6 +422,8 @@ impl InFlight {
     }
 
     async fn end(self) -> Result<()> {
-        timeout(LONG, self.call).await.context("it hangs")??
+        timeout(LONG_TIMEOUT, self.call)
+            .await
+            .context("it hangs")??
     }
 }

@@ -10,7 +10,7 @@ use crate::support::waiting::{eventually, logged};
 use anyhow::{Context as _, Result};
 use testkit::async_nats::jetstream::stream::StorageType;
 use testkit::async_nats::jetstream::{self, kv};
-use testkit::{Caller, Link, NatsServer, Stack};
+use testkit::{LatticeCaller, LinkDefinition, NatsServer, Stack};
 use tokio::time::{Instant, timeout};
 
 on_oldest_and_newest!(
@@ -336,7 +336,7 @@ async fn a_bad_value_refuses_the_link_and_says_why(version: &str) -> Result<()> 
             if in_secrets && ["cluster_uri", "tls_ca"].contains(&pairs[0].0) {
                 continue;
             }
-            let set = |link: Link, (key, value): &(&str, &str)| {
+            let set = |link: LinkDefinition, (key, value): &(&str, &str)| {
                 if in_secrets {
                     link.secret(*key, *value)
                 } else {
@@ -348,7 +348,7 @@ async fn a_bad_value_refuses_the_link_and_says_why(version: &str) -> Result<()> 
             links.push((link, key, vec![*accepted]));
         }
     }
-    let missing = Link::new("bad").name("no-bucket");
+    let missing = LinkDefinition::new("bad").name("no-bucket");
     links.push((missing, "bucket", vec!["is missing"]));
 
     for (link, key, parts) in &links {
@@ -420,7 +420,10 @@ async fn the_provider_gives_defaults_that_a_link_overrides(version: &str) -> Res
         })
         .start()
         .await?;
-    stack.provider.put_link(&Link::new("plain")).await?;
+    stack
+        .provider
+        .put_link(&LinkDefinition::new("plain"))
+        .await?;
     let plain = stack.caller("plain");
     plain
         .set_many("common", &[("a key", "1"), ("b", "2")])
@@ -429,7 +432,7 @@ async fn the_provider_gives_defaults_that_a_link_overrides(version: &str) -> Res
     let config = stream_config(&stack, "common").await?;
     assert_eq!(config.max_messages_per_subject, 4);
 
-    let own = Link::new("own")
+    let own = LinkDefinition::new("own")
         .config("bucket", "own")
         .config("bucket_history", "2")
         .config("max_batch_keys", "3")
@@ -444,7 +447,7 @@ async fn the_provider_gives_defaults_that_a_link_overrides(version: &str) -> Res
     let config = stream_config(&stack, "own").await?;
     assert_eq!(config.max_messages_per_subject, 2);
 
-    let missing = Link::new("missing")
+    let missing = LinkDefinition::new("missing")
         .config("bucket", "missing")
         .config("enable_bucket_auto_create", "false");
     stack.provider.put_link(&missing).await?;
@@ -469,9 +472,9 @@ async fn a_new_provider_configuration_reaches_the_links_that_are_there(
         let store = stack.create_bucket(bucket, kv::Config::default()).await?;
         store.put("name", bucket.to_owned().into()).await?;
     }
-    let own_limit = Link::new("own").config("max_batch_keys", "7");
-    let bad_at_first = Link::new("late").config("bucket", "");
-    for link in [&Link::new("plain"), &own_limit, &bad_at_first] {
+    let own_limit = LinkDefinition::new("own").config("max_batch_keys", "7");
+    let bad_at_first = LinkDefinition::new("late").config("bucket", "");
+    for link in [&LinkDefinition::new("plain"), &own_limit, &bad_at_first] {
         stack.provider.put_link(link).await?;
     }
     let plain = stack.caller("plain");
@@ -611,7 +614,7 @@ async fn a_call_ends_before_the_hosts_rpc_timeout_unless_the_link_sets_one(
 }
 
 /// Which limit of the link a batch of so many keys is over, if any.
-async fn limit_hit(caller: &Caller, keys: usize) -> Result<Option<&'static str>> {
+async fn limit_hit(caller: &LatticeCaller, keys: usize) -> Result<Option<&'static str>> {
     let keys: Vec<_> = (0..keys).map(|n| n.to_string()).collect();
     let Err(error) = caller.get_many("default", &keys).await? else {
         return Ok(None);
@@ -624,7 +627,7 @@ async fn limit_hit(caller: &Caller, keys: usize) -> Result<Option<&'static str>>
     Ok(Some(named.with_context(|| error.text().to_owned())?))
 }
 
-async fn bucket_of(caller: &Caller) -> Result<String> {
+async fn bucket_of(caller: &LatticeCaller) -> Result<String> {
     let mut values = caller.get_many("default", &["name"]).await??;
     let value = values.pop().flatten().context("the bucket has no name")?;
     Ok(String::from_utf8(value)?)

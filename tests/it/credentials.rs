@@ -11,14 +11,14 @@ use crate::support::waiting::{eventually, open};
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use nkeys::KeyPair;
-use testkit::{Caller, Error, Link, NatsServer, Stack};
+use testkit::{EventualBatchError, LatticeCaller, LinkDefinition, NatsServer, Stack};
 use tokio::time::{Instant, sleep_until};
 
 on_oldest_and_newest! {
-    what_is_refused_is_told_retried_seldom_and_works_once_the_server_is_mended,
-    a_login_that_ends_while_it_is_used_is_told_and_may_come_back,
-    a_jwt_that_expires_while_it_is_used_is_told,
-    a_server_that_closes_the_connection_is_not_asked_all_the_time,
+    a_refused_login_is_reported_retried_slowly_and_works_once_it_is_accepted,
+    a_login_revoked_while_in_use_is_reported_and_may_work_again,
+    a_jwt_that_expires_while_in_use_is_reported,
+    reconnects_to_a_server_that_closes_connections_are_slowed_down,
 }
 
 /// How long a server is watched that refuses a link.
@@ -31,22 +31,22 @@ const DENIED: &str = "access-denied";
 const DOWN: &str = "unavailable";
 
 /// A server that refuses a link, and what mends it.
-struct Refusal {
+struct ExpectedRefusal {
     /// The component that is linked.
     name: &'static str,
     config: String,
     mended: String,
-    link: Box<dyn Fn(Link) -> Link + Send + Sync>,
+    link: Box<dyn Fn(LinkDefinition) -> LinkDefinition + Send + Sync>,
     case: &'static str,
     /// What the error says.
     words: Vec<&'static str>,
 }
 
-impl Refusal {
+impl ExpectedRefusal {
     fn new(
         name: &'static str,
         [config, mended]: [impl Into<String>; 2],
-        link: impl Fn(Link) -> Link + Send + Sync + 'static,
+        link: impl Fn(LinkDefinition) -> LinkDefinition + Send + Sync + 'static,
     ) -> Self {
         Self {
             name,
@@ -67,7 +67,7 @@ impl Refusal {
     }
 }
 
-async fn what_is_refused_is_told_retried_seldom_and_works_once_the_server_is_mended(
+async fn a_refused_login_is_reported_retried_slowly_and_works_once_it_is_accepted(
     version: &str,
 ) -> Result<()> {
     let (right, other) = (Authority::new()?, Authority::new()?);
@@ -85,8 +85,8 @@ async fn what_is_refused_is_told_retried_seldom_and_works_once_the_server_is_men
     Ok(())
 }
 
-async fn refused(stack: &Stack, refusal: &Refusal) -> Result<NatsServer> {
-    let Refusal {
+async fn refused(stack: &Stack, refusal: &ExpectedRefusal) -> Result<NatsServer> {
+    let ExpectedRefusal {
         name, case, words, ..
     } = refusal;
     let mut server = NatsServer::builder(stack.nats.version())
@@ -94,7 +94,7 @@ async fn refused(stack: &Stack, refusal: &Refusal) -> Result<NatsServer> {
         .start()
         .await
         .with_context(|| format!("{name}: the server does not start"))?;
-    let link = Link::new(*name)
+    let link = LinkDefinition::new(*name)
         .config("cluster_uri", server.url())
         .config("bucket", "bucket")
         .config("enable_bucket_auto_create", "true")
@@ -135,7 +135,7 @@ async fn refused(stack: &Stack, refusal: &Refusal) -> Result<NatsServer> {
     Ok(server)
 }
 
-async fn a_login_that_ends_while_it_is_used_is_told_and_may_come_back(version: &str) -> Result<()> {
+async fn a_login_revoked_while_in_use_is_reported_and_may_work_again(version: &str) -> Result<()> {
     let users = |password: &str| {
         format!("authorization {{ users: [ {{ user: ann, password: {password} }} ] }}")
     };
@@ -169,7 +169,7 @@ async fn a_login_that_ends_while_it_is_used_is_told_and_may_come_back(version: &
     Ok(())
 }
 
-async fn a_jwt_that_expires_while_it_is_used_is_told(version: &str) -> Result<()> {
+async fn a_jwt_that_expires_while_in_use_is_reported(version: &str) -> Result<()> {
     let operator = Operator::new();
     let stack = crate::support::stack(version)
         .separate_lattice()
@@ -198,7 +198,7 @@ async fn a_jwt_that_expires_while_it_is_used_is_told(version: &str) -> Result<()
 
 /// The login is right, and what is sent then is not: a server closes the connection over a line
 /// that is too long for it.
-async fn a_server_that_closes_the_connection_is_not_asked_all_the_time(
+async fn reconnects_to_a_server_that_closes_connections_are_slowed_down(
     version: &str,
 ) -> Result<()> {
     let stack = crate::support::stack(version)
@@ -237,10 +237,11 @@ async fn a_server_that_closes_the_connection_is_not_asked_all_the_time(
 }
 
 /// Waits until the caller is denied, in these words.
-async fn denied(caller: &Caller, words: &str) -> Result<()> {
+async fn denied(caller: &LatticeCaller, words: &str) -> Result<()> {
     eventually(words, async || {
         let answer = caller.get_many("default", &["key"]).await?;
-        let is_it = |error: &Error| error.case() == DENIED && error.text().contains(words);
+        let is_it =
+            |error: &EventualBatchError| error.case() == DENIED && error.text().contains(words);
         Ok(answer.err().filter(is_it).map(drop))
     })
     .await
@@ -253,7 +254,7 @@ async fn attempts(server: &NatsServer) -> Result<u64> {
 }
 
 /// Logins that the server does not take.
-fn logins() -> Result<Vec<Refusal>> {
+fn logins() -> Result<Vec<ExpectedRefusal>> {
     let users = |password: &str| {
         format!("authorization {{ users: [ {{ user: ann, password: {password} }} ] }}")
     };
@@ -273,31 +274,31 @@ fn logins() -> Result<Vec<Refusal>> {
     let (user, other) = (operator.user()?, operator.user()?);
     let expired = operator.user_for(-60)?;
     Ok(vec![
-        Refusal::new("password", [users("other"), users("right")], |link| {
+        ExpectedRefusal::new("password", [users("other"), users("right")], |link| {
             link.config("username", "ann").secret("password", "right")
         })
         .says(DENIED, &["`username` and `password`"]),
-        Refusal::new("no-login", [users("any"), String::new()], |link| link)
+        ExpectedRefusal::new("no-login", [users("any"), String::new()], |link| link)
             .says(DENIED, &["has no login"]),
-        Refusal::new("token", [token("other"), token("right")], |link| {
+        ExpectedRefusal::new("token", [token("other"), token("right")], |link| {
             link.secret("token", "right")
         })
         .says(DENIED, &["`token`"]),
-        Refusal::new("nkey", [nkey(&stranger), nkey(&key)], move |link| {
+        ExpectedRefusal::new("nkey", [nkey(&stranger), nkey(&key)], move |link| {
             link.secret("nkey_seed", &seed)
         })
         .says(DENIED, &["`nkey_seed`"]),
-        Refusal::new("jwt", [without.clone(), with.clone()], move |link| {
+        ExpectedRefusal::new("jwt", [without.clone(), with.clone()], move |link| {
             link.config("client_jwt", &user.jwt)
                 .secret("client_seed", &user.seed)
         })
         .says(DENIED, &["`client_jwt` and `client_seed`"]),
-        Refusal::new("credentials", [without, with.clone()], move |link| {
+        ExpectedRefusal::new("credentials", [without, with.clone()], move |link| {
             link.secret("credentials", other.credentials())
         })
         .says(DENIED, &["`credentials`"]),
         // What has expired cannot be mended there, unless the server asks nobody any more.
-        Refusal::new("expired", [with, String::new()], move |link| {
+        ExpectedRefusal::new("expired", [with, String::new()], move |link| {
             link.secret("credentials", expired.credentials())
         })
         .says(DENIED, &["`credentials`", "expired at 20"]),
@@ -305,9 +306,9 @@ fn logins() -> Result<Vec<Refusal>> {
 }
 
 /// Certificates that either side does not take, and TLS that only one side wants.
-fn certificates(right: &Authority, other: &Authority) -> Result<Vec<Refusal>> {
+fn certificates(right: &Authority, other: &Authority) -> Result<Vec<ExpectedRefusal>> {
     let pem = right.pem.clone();
-    let trusting = move |link: Link| link.config("tls_ca", &pem);
+    let trusting = move |link: LinkDefinition| link.config("tls_ca", &pem);
     let certified = |client: Certified| {
         let trusting = trusting.clone();
         move |link| {
@@ -328,27 +329,29 @@ fn certificates(right: &Authority, other: &Authority) -> Result<Vec<Refusal>> {
     let expired = right.expired_server_config()?;
     let untrusted = other.server_config("")?;
     Ok(vec![
-        Refusal::new("name", [name, good()?], trusting.clone())
+        ExpectedRefusal::new("name", [name, good()?], trusting.clone())
             .says(DOWN, &["127.0.0.1", "nats.example", "`cluster_uri`"]),
-        Refusal::new("server-expired", [expired, good()?], trusting.clone())
+        ExpectedRefusal::new("server-expired", [expired, good()?], trusting.clone())
             .says(DOWN, &["certificate expired", "renewed"]),
-        Refusal::new("authority", [untrusted, good()?], trusting.clone())
+        ExpectedRefusal::new("authority", [untrusted, good()?], trusting.clone())
             .says(DOWN, &["invalid peer certificate", "`tls_ca`"]),
-        Refusal::new("system", [good()?, String::new()], |link| link)
+        ExpectedRefusal::new("system", [good()?, String::new()], |link| link)
             .says(DOWN, &["UnknownIssuer", "set `tls_ca`"]),
-        Refusal::new("client", [strict()?, mutual()?], certified(right.client()?))
+        ExpectedRefusal::new("client", [strict()?, mutual()?], certified(right.client()?))
             .says(DOWN, &["UnknownCA", "check `tls_cert`"]),
-        Refusal::new(
+        ExpectedRefusal::new(
             "client-expired",
             [mutual()?, good()?],
             certified(right.expired_client()?),
         )
         .says(DOWN, &["CertificateExpired", "check `tls_cert`"]),
-        Refusal::new("no-client", [mutual()?, good()?], trusting.clone())
+        ExpectedRefusal::new("no-client", [mutual()?, good()?], trusting.clone())
             .says(DOWN, &["set `tls_cert` and `tls_key`"]),
-        Refusal::new("no-tls", [String::new(), good()?], trusting.clone())
+        ExpectedRefusal::new("no-tls", [String::new(), good()?], trusting.clone())
             .says(DOWN, &["the server has no TLS"]),
-        Refusal::new("first", [good()?, begins()?], first).says(DOWN, &["check `tls_first`"]),
-        Refusal::new("greeting", [begins()?, good()?], trusting).says(DOWN, &["needs `tls_first`"]),
+        ExpectedRefusal::new("first", [good()?, begins()?], first)
+            .says(DOWN, &["check `tls_first`"]),
+        ExpectedRefusal::new("greeting", [begins()?, good()?], trusting)
+            .says(DOWN, &["needs `tls_first`"]),
     ])
 }

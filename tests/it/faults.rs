@@ -12,14 +12,14 @@ use futures::future::try_join_all;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use testkit::async_nats::jetstream::stream::{Config as StreamConfig, Source};
 use testkit::async_nats::jetstream::{self, kv};
-use testkit::{BatchError, Caller, Error, NatsServer, Stack};
+use testkit::{BatchError, EventualBatchError, LatticeCaller, NatsServer, Stack};
 use tokio::time::{Instant, sleep, timeout};
 
 const COMPONENT: &str = "component";
 /// How long a call may take over its link's `timeout` before it counts as late.
 const GRACE: Duration = Duration::from_secs(1);
 /// Far more than anything here takes on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
+const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 
 on_oldest_and_newest! {
     calls_while_nats_is_down_are_unavailable_in_time_and_write_nothing_later,
@@ -32,7 +32,7 @@ on_oldest_and_newest! {
     a_bucket_without_direct_gets_does_everything,
     a_stream_that_is_no_bucket_is_refused_until_it_is_one,
     a_server_without_jetstream_is_an_error_in_time,
-    an_account_without_jetstream_is_told_the_servers_words,
+    an_account_without_jetstream_gets_the_servers_message,
     a_mirror_is_read_here_and_written_at_its_origin,
 }
 
@@ -98,7 +98,7 @@ async fn calls_begun_while_nats_is_down_are_answered_when_it_is_back_in_time(
         .await?;
         stack.nats.start().await
     };
-    let (answered, restarted) = tokio::join!(timeout(LONG, calls), restart);
+    let (answered, restarted) = tokio::join!(timeout(LONG_TIMEOUT, calls), restart);
     restarted?;
     answered.context("the calls were not answered")??;
     let mut keys = known.keys("default").await??;
@@ -117,7 +117,7 @@ async fn messages_to_the_lattice(stack: &Stack) -> Result<u64> {
 const OPERATIONS: u64 = 5;
 
 /// Every operation, begun together.
-async fn all_at_once(caller: &Caller) -> Result<()> {
+async fn all_at_once(caller: &LatticeCaller) -> Result<()> {
     let (opened, values, keys, set, deleted) = tokio::try_join!(
         Box::pin(caller.open_bucket("default")),
         Box::pin(caller.get_many("default", &["b", "no", "a"])),
@@ -185,7 +185,7 @@ async fn batches_across_restarts_are_whole_and_written_once(version: &str) -> Re
 
     let mut expected = HashMap::new();
     for (writer, batches) in writers.into_iter().enumerate() {
-        let batches: usize = timeout(LONG, batches)
+        let batches: usize = timeout(LONG_TIMEOUT, batches)
             .await
             .context("a writer hangs")??
             .context("a batch across a restart was not ok")?;
@@ -279,7 +279,7 @@ async fn a_paused_server_with_full_buffers_delays_no_answer(version: &str) -> Re
                 .config("max_concurrency", "4096"),
         )
         .await?;
-    let caller = stack.caller(COMPONENT).with_timeout(LONG);
+    let caller = stack.caller(COMPONENT).with_timeout(LONG_TIMEOUT);
     let patient = linked(&stack, "patient", "30s").await?;
     everything_works(&patient).await?;
     let before = caller.get_many("default", &["stays"]).await??;
@@ -307,7 +307,7 @@ async fn a_paused_server_with_full_buffers_delays_no_answer(version: &str) -> Re
         );
         assert_everything_is_unavailable(&caller, LIMIT).await
     };
-    let outcome = timeout(LONG, outcome).await;
+    let outcome = timeout(LONG_TIMEOUT, outcome).await;
     stack.nats.resume()?;
     outcome.context("calls hang while the server is paused")??;
     everything_works(&patient).await?;
@@ -494,7 +494,7 @@ async fn a_server_without_jetstream_is_an_error_in_time(version: &str) -> Result
     Ok(())
 }
 
-async fn an_account_without_jetstream_is_told_the_servers_words(version: &str) -> Result<()> {
+async fn an_account_without_jetstream_gets_the_servers_message(version: &str) -> Result<()> {
     const ACCOUNTS: &str = "accounts {
         plain { users: [{ user: u, password: p }] }
         other { jetstream: enabled }
@@ -526,7 +526,7 @@ async fn a_mirror_is_read_here_and_written_at_its_origin(version: &str) -> Resul
         .provider
         .put_link(&stack.link(COMPONENT, "copy").config("timeout", "10s"))
         .await?;
-    let caller = stack.caller(COMPONENT).with_timeout(LONG);
+    let caller = stack.caller(COMPONENT).with_timeout(LONG_TIMEOUT);
 
     caller.open_bucket("default").await??;
     caller
@@ -565,14 +565,14 @@ async fn a_mirror_is_read_here_and_written_at_its_origin(version: &str) -> Resul
 }
 
 /// A link of its own to the bucket `orders`, with this name and `timeout`.
-async fn linked(stack: &Stack, name: &str, timeout: &str) -> Result<Caller> {
+async fn linked(stack: &Stack, name: &str, timeout: &str) -> Result<LatticeCaller> {
     let link = stack
         .link(COMPONENT, "orders")
         .name(name)
         .config("timeout", timeout);
     stack.provider.put_link(&link).await?;
     let caller = stack.caller(COMPONENT).with_link(name);
-    Ok(caller.with_timeout(LONG))
+    Ok(caller.with_timeout(LONG_TIMEOUT))
 }
 
 fn history(history: i64) -> kv::Config {
@@ -600,7 +600,7 @@ fn bucket_stream(bucket: &str, history: i64) -> StreamConfig {
 const KEPT_BY_EVERYTHING: usize = 2;
 
 /// One round through all operations of both interfaces.
-async fn everything_works(caller: &Caller) -> Result<()> {
+async fn everything_works(caller: &LatticeCaller) -> Result<()> {
     caller.open_bucket("default").await??;
     caller
         .set_many(
@@ -641,7 +641,7 @@ async fn everything_works(caller: &Caller) -> Result<()> {
 }
 
 /// Every operation answers `unavailable`, and not later than `limit` and a little.
-async fn assert_everything_is_unavailable(caller: &Caller, limit: Duration) -> Result<()> {
+async fn assert_everything_is_unavailable(caller: &LatticeCaller, limit: Duration) -> Result<()> {
     let started = Instant::now();
     for_each_operation(caller, |operation, error| {
         assert_unavailable(error, operation);
@@ -652,15 +652,15 @@ async fn assert_everything_is_unavailable(caller: &Caller, limit: Duration) -> R
     Ok(())
 }
 
-fn assert_unavailable(error: Option<&Error>, operation: &str) {
+fn assert_unavailable(error: Option<&EventualBatchError>, operation: &str) {
     assert!(
-        matches!(error, Some(Error::Unavailable(_))),
+        matches!(error, Some(EventualBatchError::Unavailable(_))),
         "{operation}: {error:?}"
     );
 }
 
 /// Every operation answers an error of this case, whose text has these words.
-async fn assert_everywhere(caller: &Caller, case: &str, words: &str) -> Result<()> {
+async fn assert_everywhere(caller: &LatticeCaller, case: &str, words: &str) -> Result<()> {
     for_each_operation(caller, |operation, error| {
         let error = error.unwrap_or_else(|| panic!("{operation} answered ok"));
         assert_eq!(error.case(), case, "{operation}: {error:?}");
@@ -677,7 +677,10 @@ async fn assert_everywhere(caller: &Caller, case: &str, words: &str) -> Result<(
 }
 
 /// The outcome of every operation, all called at once.
-async fn for_each_operation(caller: &Caller, check: impl Fn(&str, Option<&Error>)) -> Result<()> {
+async fn for_each_operation(
+    caller: &LatticeCaller,
+    check: impl Fn(&str, Option<&EventualBatchError>),
+) -> Result<()> {
     let (opened, one, many, keys, set, deleted) = tokio::try_join!(
         Box::pin(caller.open_bucket("default")),
         Box::pin(caller.get_many("default", &["kept"])),

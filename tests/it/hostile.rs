@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::hostile::{HOSTILE, LONG, Others, stack, well};
+use crate::support::hostile::{Bystander, HOSTILE, LONG_TIMEOUT, assert_healthy, stack};
 use crate::support::waiting::eventually;
-use crate::support::wire::{FUNCTIONS, Wire, length, text};
+use crate::support::wire::{FUNCTIONS, WireCaller, length, text};
 use anyhow::{Context as _, Result};
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -15,22 +15,22 @@ on_version!(
     any_server,
     testkit::NEWEST,
     [
-        arbitrary_bytes_as_parameters_harm_nobody,
-        parameters_without_end_are_refused_and_not_kept,
+        arbitrary_parameter_bytes_do_not_affect_other_callers,
+        endless_parameters_are_refused_and_not_kept_in_memory,
         large_parameters_of_many_calls_are_bounded_together,
-        parts_after_the_parameters_are_not_kept,
+        parts_after_the_parameters_are_dropped,
         arbitrary_headers_are_answered,
-        only_who_may_publish_to_the_provider_can_forge_a_caller,
+        only_a_client_that_may_publish_to_the_provider_can_forge_a_caller,
     ]
 );
 
 /// Whole, cut off, in parts, with parts to spare, and left half-way.
-async fn arbitrary_bytes_as_parameters_harm_nobody(version: &str) -> Result<()> {
+async fn arbitrary_parameter_bytes_do_not_affect_other_callers(version: &str) -> Result<()> {
     const OF_EACH: usize = 150;
     let mut stack = stack(version).await?;
-    let others = Others::start(&stack).await?;
+    let others = Bystander::start(&stack).await?;
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[3; 32]);
-    let mut wire = Wire::new(&stack, HOSTILE).await?;
+    let mut wire = WireCaller::new(&stack, HOSTILE).await?;
     for (instance, function) in FUNCTIONS {
         for _ in 0..OF_EACH {
             let mut params = arbitrary(&mut random);
@@ -53,15 +53,15 @@ async fn arbitrary_bytes_as_parameters_harm_nobody(version: &str) -> Result<()> 
     }
     let served = others.stop().await?;
     assert!(served > 10, "only {served} rounds of others");
-    well(&mut stack).await
+    assert_healthy(&mut stack).await
 }
 
 /// A name and a value of 4 GiB, as they say, and a list of parts as long as the caller likes.
-async fn parameters_without_end_are_refused_and_not_kept(version: &str) -> Result<()> {
+async fn endless_parameters_are_refused_and_not_kept_in_memory(version: &str) -> Result<()> {
     const PART: usize = 512 * 1024;
     let mut stack = stack(version).await?;
-    let mut wire = Wire::new(&stack, HOSTILE).await?;
-    let others = Others::start(&stack).await?;
+    let mut wire = WireCaller::new(&stack, HOSTILE).await?;
+    let others = Bystander::start(&stack).await?;
     let before = stack.provider.rss_kib()?;
     let huge = b"\xff\xff\xff\xff\x0f";
     let batch = [&text("default")[..], b"\x01"].concat();
@@ -87,7 +87,7 @@ async fn parameters_without_end_are_refused_and_not_kept(version: &str) -> Resul
         for _ in 0..200 {
             wire.send_part(&address, vec![b'x'; PART]).await?;
         }
-        let wait = answer.map_or(Duration::from_secs(3), |_| LONG);
+        let wait = answer.map_or(Duration::from_secs(3), |_| LONG_TIMEOUT);
         let said = wire.results(&opened, wait).await?;
         match answer {
             Some(words) => assert!(said.contains(words), "{function}: {said:?}"),
@@ -101,7 +101,7 @@ async fn parameters_without_end_are_refused_and_not_kept(version: &str) -> Resul
     })
     .await?;
     others.stop().await?;
-    well(&mut stack).await
+    assert_healthy(&mut stack).await
 }
 
 /// Each is within the limits of its link, and none is ever finished.
@@ -109,8 +109,8 @@ async fn large_parameters_of_many_calls_are_bounded_together(version: &str) -> R
     const CALLS: usize = 7;
     const PART: usize = 1024 * 1024;
     let mut stack = stack(version).await?;
-    let mut wire = Wire::new(&stack, "large").await?;
-    let others = Others::start(&stack).await?;
+    let mut wire = WireCaller::new(&stack, "large").await?;
+    let others = Bystander::start(&stack).await?;
     let value_of_4_gib = b"\x01\x01k\x00\xff\xff\xff\xff\x0f";
     let params = [&text("default")[..], value_of_4_gib].concat();
     let mut told = 0;
@@ -130,7 +130,7 @@ async fn large_parameters_of_many_calls_are_bounded_together(version: &str) -> R
     assert!(told > 0, "there is no end to what they may bring");
     // Those that were left end with their time, and what they held is free again.
     eventually("room for a large batch", async || {
-        let caller = stack.caller("large").with_timeout(LONG);
+        let caller = stack.caller("large").with_timeout(LONG_TIMEOUT);
         let value = "x".repeat(600 * 1024);
         let keys: Vec<_> = (0..30).map(|key| format!("key.{key}")).collect();
         let pairs: Vec<_> = keys.iter().map(|key| (key, &value)).collect();
@@ -138,16 +138,16 @@ async fn large_parameters_of_many_calls_are_bounded_together(version: &str) -> R
     })
     .await?;
     others.stop().await?;
-    well(&mut stack).await
+    assert_healthy(&mut stack).await
 }
 
 /// While a call is under way, its caller goes on to send.
-async fn parts_after_the_parameters_are_not_kept(version: &str) -> Result<()> {
+async fn parts_after_the_parameters_are_dropped(version: &str) -> Result<()> {
     const PARTS: usize = 400;
     const PART: usize = 512 * 1024;
     let mut stack = stack(version).await?;
-    let mut wire = Wire::new(&stack, HOSTILE).await?;
-    let others = stack.caller("others").with_timeout(LONG);
+    let mut wire = WireCaller::new(&stack, HOSTILE).await?;
+    let others = stack.caller("others").with_timeout(LONG_TIMEOUT);
     others.set_many("default", &[("key", "value")]).await??;
     let before = stack.provider.rss_kib()?;
     stack.nats.pause().await?;
@@ -170,12 +170,12 @@ async fn parts_after_the_parameters_are_not_kept(version: &str) -> Result<()> {
     let sent = 2 * PARTS * PART / 1024;
     assert!(grown < 64 * 1024, "{grown} KiB are kept of {sent}");
     others.get_many("default", &["key"]).await??;
-    well(&mut stack).await
+    assert_healthy(&mut stack).await
 }
 
 async fn arbitrary_headers_are_answered(version: &str) -> Result<()> {
     let mut stack = stack(version).await?;
-    let mut wire = Wire::new(&stack, HOSTILE).await?;
+    let mut wire = WireCaller::new(&stack, HOSTILE).await?;
     let long = "x".repeat(400_000);
     let params = [&text("default")[..], b"\x01", &text("key")].concat();
     for (name, value) in [
@@ -196,7 +196,7 @@ async fn arbitrary_headers_are_answered(version: &str) -> Result<()> {
         let opened = wire
             .open_with(FUNCTIONS[0].0, "get-many", headers, params.clone())
             .await?;
-        let said = wire.results(&opened, LONG).await?;
+        let said = wire.results(&opened, LONG_TIMEOUT).await?;
         assert!(!said.is_empty(), "{name}: no answer");
         assert!(
             said.len() < 4000,
@@ -207,11 +207,13 @@ async fn arbitrary_headers_are_answered(version: &str) -> Result<()> {
     let logs = stack.provider.logs();
     assert!(logs.len() < 200_000, "a log of {} bytes", logs.len());
     assert!(!logs.contains("\u{1b}[2J"), "it speaks to the terminal");
-    well(&mut stack).await
+    assert_healthy(&mut stack).await
 }
 
 /// With the permissions that docs/security.md names, on a lattice whose hosts need no login here.
-async fn only_who_may_publish_to_the_provider_can_forge_a_caller(version: &str) -> Result<()> {
+async fn only_a_client_that_may_publish_to_the_provider_can_forge_a_caller(
+    version: &str,
+) -> Result<()> {
     const LATTICE: &str = r#"
         accounts {
           LATTICE {
@@ -246,7 +248,7 @@ async fn only_who_may_publish_to_the_provider_can_forge_a_caller(version: &str) 
             None => ConnectOptions::new(),
         };
         let nats = stack.nats.client_with(options).await?;
-        let mut wire = Wire::on(nats, &stack, "shop").await?;
+        let mut wire = WireCaller::on(nats, &stack, "shop").await?;
         let key = user.unwrap_or("host");
         let opened = wire.open(FUNCTIONS[0].0, "set-many", params(key)).await?;
         let said = wire.results(&opened, Duration::from_secs(1)).await?;

@@ -8,7 +8,7 @@ use crate::support::waiting::{connections, connections_now, eventually, logged, 
 use anyhow::{Context as _, Result};
 use testkit::async_nats::ConnectOptions;
 use testkit::async_nats::jetstream::{self, kv};
-use testkit::{Caller, Link, Stack};
+use testkit::{LatticeCaller, LinkDefinition, Stack};
 use tokio::time::timeout;
 
 on_oldest_and_newest!(
@@ -260,7 +260,7 @@ async fn links_given_at_the_start_work(version: &str) -> Result<()> {
     let stack = crate::support::stack(version)
         .provider(|provider, nats| {
             let link = |component: &str, bucket: &str| {
-                Link::new(component)
+                LinkDefinition::new(component)
                     .config("cluster_uri", nats.url())
                     .config("bucket", bucket)
             };
@@ -337,14 +337,14 @@ async fn messages(store: &kv::Store) -> Result<u64> {
 }
 
 /// The name of the bucket that the caller's link reaches.
-async fn bucket_of(caller: &Caller) -> Result<String> {
+async fn bucket_of(caller: &LatticeCaller) -> Result<String> {
     let mut values = caller.get_many("default", &["name"]).await??;
     let value = values.pop().flatten().context("the bucket has no name")?;
     Ok(String::from_utf8(value)?)
 }
 
 /// The case of the error with which a call is answered.
-async fn refusal(caller: &Caller) -> Result<&'static str> {
+async fn refusal(caller: &LatticeCaller) -> Result<&'static str> {
     match caller.get_many("default", &["name"]).await? {
         Ok(values) => anyhow::bail!("answered {values:?}"),
         Err(error) => Ok(error.case()),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::hostile::{HOSTILE, Others, stack, well};
+use crate::support::hostile::{Bystander, HOSTILE, assert_healthy, stack};
 use crate::support::waiting::{eventually, logged};
-use crate::support::wire::{FUNCTIONS, Wire, length, text};
+use crate::support::wire::{FUNCTIONS, WireCaller, length, text};
 use anyhow::Result;
 use testkit::Stack;
 use tokio::time::{Instant, sleep};
@@ -13,25 +13,25 @@ on_version!(
     any_server,
     testkit::NEWEST,
     alone,
-    [invocations_that_are_never_finished_hold_up_nobody]
+    [unfinished_invocations_do_not_delay_other_callers]
 );
 
 /// More than the provider has under way at most. Each says that a batch of as many keys as the link
 /// allows will come.
-async fn invocations_that_are_never_finished_hold_up_nobody(version: &str) -> Result<()> {
+async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Result<()> {
     const OPENED: usize = 20_000;
     /// So many of them are waited for.
     const KEPT: u64 = 4096;
     /// What they may take: of each a task, a subscription, and all as they come in.
     const MOST_KIB: u64 = 256 * 1024;
     let mut stack = stack(version).await?;
-    let others = Others::start(&stack).await?;
+    let others = Bystander::start(&stack).await?;
     let subscriptions_before = subscriptions(&stack).await?;
     let before = stack.provider.rss_kib()?;
     let reserved_before = stack.provider.reserved_kib()?;
     let (mut peak, mut reserved) = (0, 0);
     for round in 0..2 {
-        let mut wire = Wire::new(&stack, HOSTILE).await?;
+        let mut wire = WireCaller::new(&stack, HOSTILE).await?;
         let served = others.rounds();
         let begun = Instant::now();
         let mut most = 0;
@@ -80,7 +80,7 @@ async fn invocations_that_are_never_finished_hold_up_nobody(version: &str) -> Re
         stack.caller("large").set_many("default", &pairs).await??;
     }
     others.stop().await?;
-    well(&mut stack).await
+    assert_healthy(&mut stack).await
 }
 
 /// Of all clients of the lattice's NATS, the hostile one has none in the provider's account.

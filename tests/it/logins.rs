@@ -7,7 +7,7 @@ use crate::support::tls::Authority;
 use crate::support::waiting::{eventually, logged};
 use anyhow::{Result, ensure};
 use nkeys::KeyPair;
-use testkit::{Link, Stack, StackBuilder};
+use testkit::{LinkDefinition, Stack, StackBuilder};
 
 on_oldest_and_newest!(
     a_user_with_a_password_and_an_nkey_log_in,
@@ -173,7 +173,7 @@ async fn the_providers_login_is_the_default_of_links_without_one(version: &str) 
         })
         .start()
         .await?;
-    let link = |component: &str| Link::new(component).config("bucket", "bucket");
+    let link = |component: &str| LinkDefinition::new(component).config("bucket", "bucket");
     works(&stack, link("plain")).await?;
     // A link's own login takes the place of the provider's as a whole.
     works(&stack, link("nkey").secret("nkey_seed", key.seed()?)).await?;
@@ -263,7 +263,7 @@ fn guarded(version: &str, config: impl Into<String>) -> StackBuilder {
 }
 
 /// The link reaches its bucket, which it creates if it is the first.
-async fn works(stack: &Stack, link: Link) -> Result<()> {
+async fn works(stack: &Stack, link: LinkDefinition) -> Result<()> {
     let link = link
         .config("enable_bucket_auto_create", "true")
         .config("timeout", "20s");
@@ -280,18 +280,23 @@ async fn works(stack: &Stack, link: Link) -> Result<()> {
 
 /// The server refuses the link's login: calls are denied, and health says so while the link is
 /// there.
-async fn is_denied(stack: &Stack, link: Link) -> Result<()> {
+async fn is_denied(stack: &Stack, link: LinkDefinition) -> Result<()> {
     let link = link.config("timeout", "20s");
     assert_trouble(stack, &link, "access-denied", "").await
 }
 
 /// The link's connection cannot be made.
-async fn is_down(stack: &Stack, link: Link) -> Result<()> {
+async fn is_down(stack: &Stack, link: LinkDefinition) -> Result<()> {
     let link = link.config("timeout", "500ms");
     assert_trouble(stack, &link, "unavailable", "not connected").await
 }
 
-async fn assert_trouble(stack: &Stack, link: &Link, case: &str, reason: &str) -> Result<()> {
+async fn assert_trouble(
+    stack: &Stack,
+    link: &LinkDefinition,
+    case: &str,
+    reason: &str,
+) -> Result<()> {
     let component = link.source_id();
     stack.provider.put_link(link).await?;
     let caller = stack

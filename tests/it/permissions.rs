@@ -12,13 +12,13 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use testkit::async_nats::jetstream::{self, kv, stream};
 use testkit::async_nats::{Client, ConnectOptions};
-use testkit::{Caller, Error, NatsServer, Stack};
+use testkit::{EventualBatchError, LatticeCaller, NatsServer, Stack};
 use tokio::time::Instant;
 
 on_oldest_and_newest! {
     each_operation_needs_exactly_what_the_page_lists,
-    a_refused_operation_is_no_other_operations_trouble,
-    what_is_allowed_later_works_without_touching_the_link,
+    a_refused_operation_does_not_fail_other_operations,
+    a_permission_granted_later_works_without_a_new_link,
     accounts_never_see_each_others_buckets,
 }
 
@@ -32,7 +32,7 @@ const INBOX: &str = "_INBOX.>";
 const MANY: usize = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
+enum PermittedOperation {
     Open,
     Create,
     GetOne,
@@ -42,14 +42,14 @@ enum Operation {
     Delete,
 }
 
-const ALL: [Operation; 7] = [
-    Operation::Open,
-    Operation::Create,
-    Operation::GetOne,
-    Operation::GetMany,
-    Operation::Keys,
-    Operation::Set,
-    Operation::Delete,
+const ALL: [PermittedOperation; 7] = [
+    PermittedOperation::Open,
+    PermittedOperation::Create,
+    PermittedOperation::GetOne,
+    PermittedOperation::GetMany,
+    PermittedOperation::Keys,
+    PermittedOperation::Set,
+    PermittedOperation::Delete,
 ];
 
 /// How a bucket is read.
@@ -72,7 +72,7 @@ impl Path {
     }
 }
 
-impl Operation {
+impl PermittedOperation {
     /// What a login has to be allowed to publish.
     fn needs(self, path: Path, bucket: &str) -> Vec<String> {
         let of_stream = |what: &str, more: &str| format!("$JS.API.{what}.KV_{bucket}{more}");
@@ -107,7 +107,7 @@ impl Operation {
         }
     }
 
-    async fn run(self, caller: &Caller) -> Result<Result<(), Error>> {
+    async fn run(self, caller: &LatticeCaller) -> Result<Result<(), EventualBatchError>> {
         let many: Vec<_> = (0..MANY).map(|n| format!("key-{n}")).collect();
         // The last one is not there.
         let whole = |values: Vec<Option<Vec<u8>>>| {
@@ -140,9 +140,9 @@ impl Operation {
 }
 
 /// One login, and what comes of one operation with it.
-struct Login {
+struct RestrictedLogin {
     user: String,
-    operation: Operation,
+    operation: PermittedOperation,
     bucket: String,
     publish: Vec<String>,
     inbox: bool,
@@ -150,21 +150,21 @@ struct Login {
     missing: Option<String>,
 }
 
-fn every_way() -> impl Iterator<Item = (Path, Operation)> {
+fn every_way() -> impl Iterator<Item = (Path, PermittedOperation)> {
     let paths = [Path::Direct, Path::Leader, Path::Mirror].into_iter();
     let every = paths.flat_map(|path| ALL.map(|operation| (path, operation)));
     // No link creates a mirror.
-    every.filter(|way| *way != (Path::Mirror, Operation::Create))
+    every.filter(|way| *way != (Path::Mirror, PermittedOperation::Create))
 }
 
 /// A login for each operation with all that it needs, one without what it likes, and one for each
 /// subject that it needs without that subject.
-fn logins() -> Vec<Login> {
-    let mut logins: Vec<Login> = Vec::new();
+fn logins() -> Vec<RestrictedLogin> {
+    let mut logins: Vec<RestrictedLogin> = Vec::new();
     for (path, operation) in every_way() {
         let bucket = match (operation, path) {
             // Of its own for each login.
-            (Operation::Create, _) => None,
+            (PermittedOperation::Create, _) => None,
             (_, Path::Direct) => Some("direct"),
             (_, Path::Leader) => Some("leader"),
             (_, Path::Mirror) => Some("mirror"),
@@ -177,7 +177,7 @@ fn logins() -> Vec<Login> {
             if likes {
                 publish.extend(operation.likes(path, &bucket));
             }
-            logins.push(Login {
+            logins.push(RestrictedLogin {
                 user,
                 operation,
                 bucket,
@@ -196,9 +196,9 @@ fn logins() -> Vec<Login> {
     logins
 }
 
-fn server_config(logins: &[Login]) -> Result<String> {
+fn server_config(logins: &[RestrictedLogin]) -> Result<String> {
     let mut config = "authorization { users: [ { user: admin, password: secret }\n".to_owned();
-    for Login {
+    for RestrictedLogin {
         user,
         publish,
         inbox,
@@ -235,7 +235,7 @@ async fn each_operation_needs_exactly_what_the_page_lists(version: &str) -> Resu
     create(&admin, "leader", false).await?;
     mirror(&admin).await?;
     for login in &logins {
-        let Login {
+        let RestrictedLogin {
             user,
             operation,
             publish,
@@ -268,7 +268,10 @@ fn the_page_lists_what_each_operation_needs() {
     let page = include_str!("../../docs/permissions.md");
     for (path, operation) in every_way() {
         let needs = match path {
-            Path::Mirror if operation == Operation::GetOne || operation == Operation::Set => {
+            Path::Mirror
+                if operation == PermittedOperation::GetOne
+                    || operation == PermittedOperation::Set =>
+            {
                 operation.needs(path, "<mirror>").split_off(1)
             }
             Path::Mirror => continue,
@@ -328,14 +331,14 @@ async fn client(nats: &NatsServer, user: &str) -> Result<Client> {
     nats.client_with(login).await
 }
 
-async fn linked(stack: &Stack, login: &Login) -> Result<Caller> {
+async fn linked(stack: &Stack, login: &RestrictedLogin) -> Result<LatticeCaller> {
     let link = stack
         .link(&login.user, &login.bucket)
         .config("username", &login.user)
         .secret("password", "secret")
         .config(
             "enable_bucket_auto_create",
-            (login.operation == Operation::Create).to_string(),
+            (login.operation == PermittedOperation::Create).to_string(),
         )
         .config("timeout", TIMEOUT);
     stack.provider.put_link(&link).await?;
@@ -346,7 +349,7 @@ async fn linked(stack: &Stack, login: &Login) -> Result<Caller> {
 
 /// A login, and the connection that goes with it, may be shared by many calls: what the server
 /// refuses one of them, no other one suffers from.
-async fn a_refused_operation_is_no_other_operations_trouble(version: &str) -> Result<()> {
+async fn a_refused_operation_does_not_fail_other_operations(version: &str) -> Result<()> {
     const CALLS: usize = 20;
     const KEYS: usize = 1000;
     let writer = r#"authorization { users: [ { user: admin, password: secret }
@@ -392,12 +395,12 @@ async fn a_refused_operation_is_no_other_operations_trouble(version: &str) -> Re
     }
 }
 
-async fn what_is_allowed_later_works_without_touching_the_link(version: &str) -> Result<()> {
-    let all = Operation::Keys.needs(Path::Direct, "direct");
+async fn a_permission_granted_later_works_without_a_new_link(version: &str) -> Result<()> {
+    let all = PermittedOperation::Keys.needs(Path::Direct, "direct");
     for missing in 0..=all.len() {
-        let login = |publish: Vec<String>, inbox| Login {
+        let login = |publish: Vec<String>, inbox| RestrictedLogin {
             user: "shop".to_owned(),
-            operation: Operation::Keys,
+            operation: PermittedOperation::Keys,
             bucket: "direct".to_owned(),
             publish,
             inbox,

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use crate::support::load::{Load, Outcome};
+use crate::support::load::{Outcome, WriteLoad};
 use crate::support::waiting::{connections_now, eventually, unhealthy};
 use anyhow::{Result, ensure};
 use testkit::async_nats::jetstream::kv;
-use testkit::{Link, NatsServer, Provider, Stack};
+use testkit::{LinkDefinition, NatsServer, Provider, Stack};
 use tokio::time::{Instant, sleep};
 
 /// Calls succeed again so soon after a fault is over.
@@ -17,21 +17,21 @@ on_version!(
     any_server,
     testkit::NEWEST,
     [
-        what_was_answered_outlives_the_process,
-        an_instance_that_is_killed_loses_the_calls_that_it_held,
-        a_thousand_puts_and_deletes_leave_nothing_and_disturb_nobody,
+        answered_writes_survive_a_killed_provider,
+        a_killed_instance_loses_only_its_calls_in_flight,
+        a_thousand_link_changes_leak_nothing_and_fail_no_call,
         either_nats_restarts_without_the_other,
     ]
 );
 
 /// Killed in the middle of batches, and started again by its host, with the links that it had.
-async fn what_was_answered_outlives_the_process(version: &str) -> Result<()> {
+async fn answered_writes_survive_a_killed_provider(version: &str) -> Result<()> {
     const KILLS: usize = 3;
     const WRITERS: usize = 8;
     let mut stack = stack(version).await?;
-    let load = Load::start(&stack.caller("shop"), WRITERS);
+    let load = WriteLoad::start(&stack.caller("shop"), WRITERS);
     for _ in 0..KILLS {
-        load.goes_on(RECOVERY).await?;
+        load.wait_for_progress(RECOVERY).await?;
         stack.provider.kill()?;
         stack.provider = Provider::builder(stack.lattice().url())
             .binary(crate::support::PROVIDER)
@@ -40,7 +40,7 @@ async fn what_was_answered_outlives_the_process(version: &str) -> Result<()> {
             .start()
             .await?;
     }
-    load.goes_on(RECOVERY).await?;
+    load.wait_for_progress(RECOVERY).await?;
     let outcome = load.stop().await?;
     eprintln!("{KILLS} kills: {outcome}");
     assert!(outcome.failed.len() <= KILLS * WRITERS * 2, "{outcome}");
@@ -49,7 +49,7 @@ async fn what_was_answered_outlives_the_process(version: &str) -> Result<()> {
 
 /// It holds the calls that the lattice has handed to it and that it has not answered: of each writer
 /// here, one at most. The lattice hands it no more once its connection is gone.
-async fn an_instance_that_is_killed_loses_the_calls_that_it_held(version: &str) -> Result<()> {
+async fn a_killed_instance_loses_only_its_calls_in_flight(version: &str) -> Result<()> {
     const WRITERS: usize = 16;
     let mut stack = stack(version).await?;
     let second = Provider::builder(stack.lattice().url())
@@ -58,13 +58,13 @@ async fn an_instance_that_is_killed_loses_the_calls_that_it_held(version: &str) 
         .link(link(&stack))
         .start()
         .await?;
-    let load = Load::start(&stack.caller("shop"), WRITERS);
+    let load = WriteLoad::start(&stack.caller("shop"), WRITERS);
     eventually("both instances to answer calls", async || {
         let both = answered(&stack.provider) > 0 && answered(&second) > 0;
         Ok(both.then_some(()))
     })
     .await?;
-    load.goes_on(RECOVERY).await?;
+    load.wait_for_progress(RECOVERY).await?;
 
     let before_kill = Instant::now();
     stack.provider.kill()?;
@@ -76,7 +76,7 @@ async fn an_instance_that_is_killed_loses_the_calls_that_it_held(version: &str) 
     .await?;
     let noticed = Instant::now();
     // All writers may be waiting for the one that is gone, if the lattice took its time.
-    load.goes_on(RECOVERY).await?;
+    load.wait_for_progress(RECOVERY).await?;
     let outcome = load.stop().await?;
     eprintln!("{outcome}");
     assert!(outcome.failed.len() <= WRITERS, "{outcome}");
@@ -91,12 +91,12 @@ async fn an_instance_that_is_killed_loses_the_calls_that_it_held(version: &str) 
 }
 
 /// Most with a connection of their own, of two components, some of them refused.
-async fn a_thousand_puts_and_deletes_leave_nothing_and_disturb_nobody(version: &str) -> Result<()> {
+async fn a_thousand_link_changes_leak_nothing_and_fail_no_call(version: &str) -> Result<()> {
     const LINKS: usize = 1000;
     const KEPT: usize = 10;
     let stack = stack(version).await?;
-    let load = Load::start(&stack.caller("shop"), 4);
-    load.goes_on(RECOVERY).await?;
+    let load = WriteLoad::start(&stack.caller("shop"), 4);
+    load.wait_for_progress(RECOVERY).await?;
     assert_eq!(connections_now(&stack).await?, 1);
     let mut rss_early = 0;
     let mut most = 0;
@@ -130,7 +130,7 @@ async fn a_thousand_puts_and_deletes_leave_nothing_and_disturb_nobody(version: &
     nothing_is_lost(&stack, &outcome).await
 }
 
-fn churned(stack: &Stack, number: usize) -> Link {
+fn churned(stack: &Stack, number: usize) -> LinkDefinition {
     let component = if number.is_multiple_of(2) {
         "shop"
     } else {
@@ -151,8 +151,8 @@ fn churned(stack: &Stack, number: usize) -> Link {
 async fn either_nats_restarts_without_the_other(version: &str) -> Result<()> {
     const WRITERS: usize = 6;
     let mut stack = stack(version).await?;
-    let load = Load::start(&stack.caller("shop"), WRITERS);
-    load.goes_on(RECOVERY).await?;
+    let load = WriteLoad::start(&stack.caller("shop"), WRITERS);
+    load.wait_for_progress(RECOVERY).await?;
     for killed in [false, true] {
         let untouched = connection(&stack.nats).await?;
         end(stack.lattice_mut(), killed).await?;
@@ -160,14 +160,14 @@ async fn either_nats_restarts_without_the_other(version: &str) -> Result<()> {
         sleep(Duration::from_millis(700)).await;
         ensure!(stack.provider.is_running()?);
         stack.lattice_mut().start().await?;
-        load.goes_on(RECOVERY).await?;
+        load.wait_for_progress(RECOVERY).await?;
         assert_eq!(connection(&stack.nats).await?, untouched);
 
         let untouched = connection(stack.lattice()).await?;
         end(&mut stack.nats, killed).await?;
         unhealthy(&stack.provider).await?;
         stack.nats.start().await?;
-        load.goes_on(RECOVERY).await?;
+        load.wait_for_progress(RECOVERY).await?;
         assert_eq!(connection(stack.lattice()).await?, untouched);
     }
     // The host's commands arrive as before.
@@ -201,7 +201,7 @@ async fn stack(version: &str) -> Result<Stack> {
     Ok(stack)
 }
 
-fn link(stack: &Stack) -> Link {
+fn link(stack: &Stack) -> LinkDefinition {
     stack.link("shop", "orders").config("timeout", "3s")
 }
 

@@ -6,14 +6,14 @@ use std::env;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
-use crate::support::interface::{BOTH, Interface};
+use crate::support::interface::{BOTH, BatchInterface};
 use anyhow::{Context as _, Result, bail, ensure};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use testkit::async_nats::jetstream::kv;
-use testkit::{Caller, Stack, Value};
+use testkit::{LatticeCaller, Stack, Value};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
@@ -32,16 +32,16 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SEED: &str = "MODEL_SEED";
 
 #[derive(Clone, Debug)]
-enum Operation {
+enum RandomOperation {
     Get(Vec<String>),
     Keys,
-    Set(Vec<(String, Given)>),
+    Set(Vec<(String, RandomValue)>),
     Delete(Vec<String>),
 }
 
 /// A value, and the case in which `eventual-batch` is given it.
 #[derive(Clone, Debug)]
-enum Given {
+enum RandomValue {
     Text(String),
     Base64(Vec<u8>),
 }
@@ -50,8 +50,8 @@ enum Given {
 #[derive(Clone, Debug)]
 struct Step {
     link: Index,
-    interface: Interface,
-    operation: Operation,
+    interface: BatchInterface,
+    operation: RandomOperation,
 }
 
 /// Two links share the bucket `a`; the keys overlap over all of them.
@@ -59,7 +59,7 @@ const LINKS: [(&str, &str); 3] = [("one", "a"), ("two", "b"), ("again", "a")];
 
 type Model = BTreeMap<String, Vec<u8>>;
 
-impl Given {
+impl RandomValue {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -78,13 +78,13 @@ impl Given {
     }
 }
 
-fn given() -> impl Strategy<Value = Given> {
+fn given() -> impl Strategy<Value = RandomValue> {
     prop_oneof![
-        2 => Just(Given::Text(String::new())),
-        4 => any::<String>().prop_map(Given::Text),
-        1 => Just(Given::Base64(Vec::new())),
-        4 => vec(any::<u8>(), 0..40).prop_map(Given::Base64),
-        1 => (any::<u8>(), 0..40_000_usize).prop_map(|(byte, size)| Given::Base64(vec![byte; size])),
+        2 => Just(RandomValue::Text(String::new())),
+        4 => any::<String>().prop_map(RandomValue::Text),
+        1 => Just(RandomValue::Base64(Vec::new())),
+        4 => vec(any::<u8>(), 0..40).prop_map(RandomValue::Base64),
+        1 => (any::<u8>(), 0..40_000_usize).prop_map(|(byte, size)| RandomValue::Base64(vec![byte; size])),
     ]
 }
 
@@ -109,10 +109,10 @@ fn any_key() -> impl Strategy<Value = String> {
 fn steps(key: BoxedStrategy<String>) -> impl Strategy<Value = Vec<Step>> {
     let keys = vec(key.clone(), 0..20);
     let operation = prop_oneof![
-        3 => keys.clone().prop_map(Operation::Get),
-        1 => Just(Operation::Keys),
-        3 => vec((key, given()), 0..20).prop_map(Operation::Set),
-        2 => keys.prop_map(Operation::Delete),
+        3 => keys.clone().prop_map(RandomOperation::Get),
+        1 => Just(RandomOperation::Keys),
+        3 => vec((key, given()), 0..20).prop_map(RandomOperation::Set),
+        2 => keys.prop_map(RandomOperation::Delete),
     ];
     let step = (any::<Index>(), select(BOTH.to_vec()), operation);
     let step = step.prop_map(|(link, interface, operation)| Step {
@@ -169,7 +169,7 @@ fn rng(seed: u64) -> TestRng {
 /// The buckets and the links to them.
 struct Buckets {
     stores: Vec<kv::Store>,
-    caller: Caller,
+    caller: LatticeCaller,
 }
 
 impl Buckets {
@@ -224,22 +224,22 @@ impl Buckets {
             let model = models.entry(bucket).or_default();
             same_keys(&caller, model).await?;
             let keys: Vec<_> = model.keys().cloned().collect();
-            same_values(Interface::Batch, &caller, model, &keys).await?;
+            same_values(BatchInterface::Batch, &caller, model, &keys).await?;
         }
         Ok(())
     }
 }
 
-async fn carry_out(step: &Step, caller: &Caller, model: &mut Model) -> Result<()> {
+async fn carry_out(step: &Step, caller: &LatticeCaller, model: &mut Model) -> Result<()> {
     let interface = step.interface;
     match &step.operation {
-        Operation::Get(keys) => same_values(interface, caller, model, keys).await,
-        Operation::Keys => same_keys(caller, model).await,
-        Operation::Set(pairs) => {
+        RandomOperation::Get(keys) => same_values(interface, caller, model, keys).await,
+        RandomOperation::Keys => same_keys(caller, model).await,
+        RandomOperation::Set(pairs) => {
             for (key, value) in pairs {
                 model.insert(key.clone(), value.bytes().to_vec());
             }
-            if interface == Interface::Batch {
+            if interface == BatchInterface::Batch {
                 let pairs: Vec<_> = pairs
                     .iter()
                     .map(|(key, value)| (key, value.bytes()))
@@ -254,7 +254,7 @@ async fn carry_out(step: &Step, caller: &Caller, model: &mut Model) -> Result<()
             }
             Ok(())
         }
-        Operation::Delete(keys) => {
+        RandomOperation::Delete(keys) => {
             for key in keys {
                 model.remove(key);
             }
@@ -265,8 +265,8 @@ async fn carry_out(step: &Step, caller: &Caller, model: &mut Model) -> Result<()
 }
 
 async fn same_values(
-    interface: Interface,
-    caller: &Caller,
+    interface: BatchInterface,
+    caller: &LatticeCaller,
     model: &Model,
     keys: &[String],
 ) -> Result<()> {
@@ -276,7 +276,7 @@ async fn same_values(
         answered == expected,
         "get-many answered {answered:?}, not {expected:?}"
     );
-    if interface == Interface::EventualBatch {
+    if interface == BatchInterface::EventualBatch {
         // Text crosses as text, and nothing else does.
         let keys: Vec<_> = keys.iter().map(String::as_str).collect();
         let raw = caller.get_many_raw("", &keys).await??;
@@ -291,7 +291,7 @@ async fn same_values(
     Ok(())
 }
 
-async fn same_keys(caller: &Caller, model: &Model) -> Result<()> {
+async fn same_keys(caller: &LatticeCaller, model: &Model) -> Result<()> {
     let answered = caller.keys("").await??;
     let distinct: BTreeSet<&String> = answered.iter().collect();
     ensure!(

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use nkeys::KeyPair;
 use serde_json::json;
 use testkit::async_nats::jetstream::kv;
-use testkit::{Caller, Level, Link, NatsServer, Stack, Value, free_port};
+use testkit::{LatticeCaller, Level, LinkDefinition, NatsServer, Stack, Value, free_port};
 
 on_version!(
     newest_only,
@@ -23,7 +23,7 @@ on_version!(
     [
         no_value_is_in_any_log_or_error,
         no_secret_is_in_any_log_error_or_health_message,
-        no_secret_is_told_where_a_server_refuses_it,
+        no_secret_is_shown_when_a_server_refuses_it,
     ]
 );
 
@@ -178,7 +178,7 @@ async fn no_secret_is_in_any_log_error_or_health_message(version: &str) -> Resul
 
 /// Wrong logins and certificates, a server that is down, and one that changes its mind; with a
 /// login of the lattice's own.
-async fn no_secret_is_told_where_a_server_refuses_it(version: &str) -> Result<()> {
+async fn no_secret_is_shown_when_a_server_refuses_it(version: &str) -> Result<()> {
     let secrets = Secrets::new()?;
     let of_lattice = Operator::new().user()?;
     let at_start = Secrets::new()?;
@@ -187,7 +187,7 @@ async fn no_secret_is_told_where_a_server_refuses_it(version: &str) -> Result<()
     let mut stack = chatty(version)
         .nats(|nats| nats.config(users("ann", &password)))
         .provider(move |provider, nats| {
-            let link = Link::new("shop").name("at-start");
+            let link = LinkDefinition::new("shop").name("at-start");
             let link = link
                 .config("bucket", "orders")
                 .config("cluster_uri", nats.url())
@@ -211,7 +211,7 @@ async fn no_secret_is_told_where_a_server_refuses_it(version: &str) -> Result<()
         ("down", down, "unavailable"),
     ] {
         for (key, value) in &secrets.pairs {
-            let link = Link::new("shop").name(format!("{key}-{server}"));
+            let link = LinkDefinition::new("shop").name(format!("{key}-{server}"));
             let link = secrets.whole(link, key).secret(*key, value);
             let link = link
                 .config("bucket", "orders")
@@ -261,7 +261,7 @@ async fn no_secret_is_told_where_a_server_refuses_it(version: &str) -> Result<()
     );
     stack
         .provider
-        .delete_link(&Link::new("shop").name("at-start"))
+        .delete_link(&LinkDefinition::new("shop").name("at-start"))
         .await?;
     let status = stack.provider.shutdown().await?;
     assert!(status.success(), "{status}");
@@ -290,7 +290,7 @@ fn users(name: &str, password: &str) -> String {
 }
 
 /// The case with which calls are refused, and what they say.
-async fn refusals(caller: &Caller, said: &mut String) -> Result<&'static str> {
+async fn refusals(caller: &LatticeCaller, said: &mut String) -> Result<&'static str> {
     let pairs = [("key", "value")];
     let error = caller.set_many("default", &pairs).await?.unwrap_err();
     writeln!(said, "{}", error.text())?;
@@ -305,7 +305,7 @@ async fn refusals(caller: &Caller, said: &mut String) -> Result<&'static str> {
 
 /// Links with each of the secrets: as it should be, as plain configuration, without its other half,
 /// of the wrong form, beside another login, under a misspelt key, and in the server's URL.
-fn links_with(stack: &Stack, secrets: &Secrets) -> Vec<Link> {
+fn links_with(stack: &Stack, secrets: &Secrets) -> Vec<LinkDefinition> {
     let mut links = Vec::new();
     for (key, value) in &secrets.pairs {
         let named = |name: &str| stack.link("shop", "orders").name(format!("{key}-{name}"));
@@ -389,7 +389,7 @@ impl Secrets {
 
 impl Secrets {
     /// The link with the other half of what belongs to a secret.
-    fn whole(&self, link: Link, key: &str) -> Link {
+    fn whole(&self, link: LinkDefinition, key: &str) -> LinkDefinition {
         match key {
             "client_seed" => link.config("client_jwt", &self.jwt),
             "password" => link.config("username", "ann"),

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::interface::{BOTH, Interface, refused};
+use crate::support::interface::{BOTH, BatchInterface, refused};
 use anyhow::{Context as _, Result, ensure};
 use testkit::async_nats::jetstream::{self, kv, stream};
 use testkit::async_nats::{Client, ConnectOptions};
-use testkit::{Caller, OLDEST, Stack};
+use testkit::{LatticeCaller, OLDEST, Stack};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -26,14 +26,14 @@ on_oldest_and_newest!(
 );
 
 /// Longer than any wait here takes on a machine that is busy with something else.
-const GENEROUS: Duration = Duration::from_secs(30);
+const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[allow(clippy::unnecessary_wraps)] // As it stands in an answer.
 fn some(text: &str) -> Option<Vec<u8>> {
     Some(text.as_bytes().to_vec())
 }
 
-async fn sorted_keys(caller: &Caller, bucket: &str) -> Result<Vec<String>> {
+async fn sorted_keys(caller: &LatticeCaller, bucket: &str) -> Result<Vec<String>> {
     let mut keys = caller.keys(bucket).await??;
     keys.sort_unstable();
     Ok(keys)
@@ -78,7 +78,8 @@ async fn create_bucket_without_direct_gets(stack: &Stack, name: &str) -> Result<
 async fn get_many_answers_each_place_in_the_order_asked(version: &str) -> Result<()> {
     let stack = crate::support::stack(version).start().await?;
     for bucket in Box::pin(buckets_of_all_kinds(&stack)).await? {
-        let caller = crate::support::patiently_linked(&stack, "component", &bucket.name).await?;
+        let caller =
+            crate::support::linked_with_long_timeout(&stack, "component", &bucket.name).await?;
         for key in ["b", "a", "old", "deleted", "purged", "back", "c.d"] {
             bucket.put(key, format!("{key} first").into()).await?;
         }
@@ -133,7 +134,8 @@ async fn an_expired_key_has_no_value(version: &str) -> Result<()> {
         ..kv::Config::default()
     };
     stack.create_bucket("short-lived", short_lived).await?;
-    let caller = crate::support::patiently_linked(&stack, "component", "short-lived").await?;
+    let caller =
+        crate::support::linked_with_long_timeout(&stack, "component", "short-lived").await?;
     caller
         .set_many("default", &[("a", "1"), ("b", "2")])
         .await??;
@@ -151,7 +153,7 @@ async fn an_expired_key_has_no_value(version: &str) -> Result<()> {
         ..kv::Config::default()
     };
     let bucket = stack.create_bucket("markers", with_markers).await?;
-    let caller = crate::support::patiently_linked(&stack, "component", "markers").await?;
+    let caller = crate::support::linked_with_long_timeout(&stack, "component", "markers").await?;
     let second = Duration::from_secs(1);
     for key in ["brief", "short"] {
         bucket.create_with_ttl(key, "1".into(), second).await?;
@@ -179,8 +181,8 @@ async fn an_expired_key_has_no_value(version: &str) -> Result<()> {
 }
 
 /// Waits until both interfaces answer that none of the keys has a value.
-async fn expire(caller: &Caller, bucket: &str, keys: &[&str]) -> Result<()> {
-    let deadline = Instant::now() + GENEROUS;
+async fn expire(caller: &LatticeCaller, bucket: &str, keys: &[&str]) -> Result<()> {
+    let deadline = Instant::now() + LONG_TIMEOUT;
     for interface in BOTH {
         loop {
             let values = interface.get_many(caller, bucket, keys).await??;
@@ -200,7 +202,8 @@ async fn expire(caller: &Caller, bucket: &str, keys: &[&str]) -> Result<()> {
 async fn set_many_overwrites_and_the_last_of_a_repeated_key_wins(version: &str) -> Result<()> {
     let stack = crate::support::stack(version).start().await?;
     for bucket in Box::pin(buckets_of_all_kinds(&stack)).await? {
-        let caller = crate::support::patiently_linked(&stack, "component", &bucket.name).await?;
+        let caller =
+            crate::support::linked_with_long_timeout(&stack, "component", &bucket.name).await?;
         for interface in BOTH {
             let place = format!("{interface:?} {}", bucket.name);
             for round in ["first", "second"] {
@@ -229,7 +232,8 @@ async fn set_many_overwrites_and_the_last_of_a_repeated_key_wins(version: &str) 
 async fn delete_many_skips_what_is_not_there(version: &str) -> Result<()> {
     let stack = crate::support::stack(version).start().await?;
     for bucket in Box::pin(buckets_of_all_kinds(&stack)).await? {
-        let caller = crate::support::patiently_linked(&stack, "component", &bucket.name).await?;
+        let caller =
+            crate::support::linked_with_long_timeout(&stack, "component", &bucket.name).await?;
         for interface in BOTH {
             let place = format!("{interface:?} {}", bucket.name);
             for key in ["a", "b", "c", "stays"] {
@@ -269,7 +273,7 @@ async fn an_empty_list_is_ok_without_a_message_to_nats(version: &str) -> Result<
         .start()
         .await?;
     stack.create_bucket("orders", kv::Config::default()).await?;
-    let caller = crate::support::patiently_linked(&stack, "component", "orders").await?;
+    let caller = crate::support::linked_with_long_timeout(&stack, "component", "orders").await?;
     stack
         .provider
         .put_link(&stack.link("component", "no-such-bucket").name("missing"))
@@ -292,7 +296,7 @@ async fn an_empty_list_is_ok_without_a_message_to_nats(version: &str) -> Result<
     assert_eq!(caller.get_many("default", &one).await??, [None]);
     assert!(messages_from_provider(&stack).await? > before);
     let error = refused(
-        Interface::EventualBatch
+        BatchInterface::EventualBatch
             .get_many(&caller, "missing", &one)
             .await?,
     )?;
@@ -310,7 +314,7 @@ async fn keys_lists_each_key_that_has_a_value_once(version: &str) -> Result<()> 
     let stack = crate::support::stack(version).start().await?;
     for bucket in Box::pin(buckets_of_all_kinds(&stack)).await? {
         let name = &bucket.name;
-        let caller = crate::support::patiently_linked(&stack, "component", name).await?;
+        let caller = crate::support::linked_with_long_timeout(&stack, "component", name).await?;
         let nothing: [&str; 0] = [];
         assert_eq!(sorted_keys(&caller, "default").await?, nothing, "{name}");
 
@@ -348,7 +352,8 @@ async fn keys_is_right_while_another_client_writes(version: &str) -> Result<()> 
         let bucket = stack
             .create_bucket(&format!("busy-{history}"), config)
             .await?;
-        let caller = crate::support::patiently_linked(&stack, "component", &bucket.name).await?;
+        let caller =
+            crate::support::linked_with_long_timeout(&stack, "component", &bucket.name).await?;
         let always: Vec<_> = (0..400).map(|n| format!("always-{n}")).collect();
         let gone: Vec<_> = (0..100).map(|n| format!("gone-{n}")).collect();
         let pairs: Vec<_> = always.iter().chain(&gone).map(|key| (key, "1")).collect();
@@ -392,7 +397,7 @@ async fn get_many_never_misses_a_key_that_is_always_there(version: &str) -> Resu
     for config in [kv::Config::default(), memory] {
         let name = format!("busy-{:?}", config.storage).to_lowercase();
         let bucket = stack.create_bucket(&name, config).await?;
-        let caller = crate::support::patiently_linked(&stack, "component", &name).await?;
+        let caller = crate::support::linked_with_long_timeout(&stack, "component", &name).await?;
         let keys: Vec<_> = (0..64).map(|n| format!("key-{n}")).collect();
         let pairs: Vec<_> = keys.iter().map(|key| (key, "1")).collect();
         caller.set_many("default", &pairs).await??;
@@ -436,10 +441,10 @@ impl Rounds {
     /// Whether there is another round.
     fn next(&mut self) -> Result<bool> {
         let elapsed = self.start.elapsed();
-        ensure!(elapsed < 4 * GENEROUS, "only {} rounds", self.begun);
-        let goes_on = self.begun < self.at_least || elapsed < self.time;
-        self.begun += u32::from(goes_on);
-        Ok(goes_on)
+        ensure!(elapsed < 4 * LONG_TIMEOUT, "only {} rounds", self.begun);
+        let wait_for_progress = self.begun < self.at_least || elapsed < self.time;
+        self.begun += u32::from(wait_for_progress);
+        Ok(wait_for_progress)
     }
 }
 
@@ -522,7 +527,8 @@ async fn a_full_bucket_fails_exactly_the_keys_that_the_error_counts(version: &st
         let bucket = stack
             .create_bucket(&format!("full-{number}"), config)
             .await?;
-        let caller = crate::support::patiently_linked(&stack, "component", &bucket.name).await?;
+        let caller =
+            crate::support::linked_with_long_timeout(&stack, "component", &bucket.name).await?;
         let value = vec![b'v'; 8 * 1024];
         let pairs: Vec<_> = (0..KEYS).map(|n| (format!("key-{n}"), &value)).collect();
         let error = refused(interface.set_many(&caller, "default", &pairs).await?)?;
@@ -605,7 +611,7 @@ async fn a_refused_subject_fails_only_its_own_keys(version: &str) -> Result<()> 
         let pairs: Vec<_> = all.iter().map(|key| (key, "after")).collect();
         let error = refused(interface.set_many(&caller, "default", &pairs).await?)?;
         assert_eq!(error.case, "access-denied", "{error}");
-        if interface == Interface::EventualBatch {
+        if interface == BatchInterface::EventualBatch {
             assert!(
                 error.text.contains("3 of 10 keys could not be set"),
                 "{error}"
@@ -625,7 +631,7 @@ async fn a_refused_subject_fails_only_its_own_keys(version: &str) -> Result<()> 
 
         let error = refused(interface.delete_many(&caller, "default", &all).await?)?;
         assert_eq!(error.case, "access-denied", "{error}");
-        if interface == Interface::EventualBatch {
+        if interface == BatchInterface::EventualBatch {
             assert!(
                 error.text.contains("3 of 10 keys could not be deleted"),
                 "{error}"
@@ -644,7 +650,7 @@ async fn open_bucket_tells_what_can_be_opened(version: &str) -> Result<()> {
     let stack = crate::support::stack(version).start().await?;
     stack.create_bucket("orders", kv::Config::default()).await?;
     stack.create_bucket("secret", kv::Config::default()).await?;
-    let caller = crate::support::patiently_linked(&stack, "component", "orders").await?;
+    let caller = crate::support::linked_with_long_timeout(&stack, "component", "orders").await?;
     let missing = stack.link("component", "no-such-bucket").name("missing");
     stack.provider.put_link(&missing).await?;
 

@@ -11,14 +11,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use testkit::async_nats::jetstream::kv;
-use testkit::{Caller, NEWEST, Provider, Stack};
+use testkit::{LatticeCaller, NEWEST, Provider, Stack};
 use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use wasmcloud_provider_sdk::HostData;
 use wasmcloud_provider_sdk::core::secrets::SecretValue;
 
-const LONG: Duration = Duration::from_secs(90);
+const LONG_TIMEOUT: Duration = Duration::from_secs(90);
 const KEYS: usize = 2000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,7 +42,7 @@ async fn calls_in_flight_are_answered_at_sigterm() -> Result<()> {
     wait_until_written(&stack).await?;
     let before = finished.load(Ordering::Relaxed);
     terminate(&stack.provider)?;
-    let status = stack.provider.wait(LONG).await?;
+    let status = stack.provider.wait(LONG_TIMEOUT).await?;
     assert_exit_and_answers(&stack, status, before, calls).await
 }
 
@@ -118,7 +118,9 @@ async fn an_instance_that_is_shut_down_under_load_loses_no_call() -> Result<()> 
     stop.store(true, Ordering::Relaxed);
     let mut rounds = 0;
     for caller in callers {
-        rounds += timeout(LONG, caller).await.context("a caller hangs")???;
+        rounds += timeout(LONG_TIMEOUT, caller)
+            .await
+            .context("a caller hangs")???;
     }
     assert!(rounds > 0);
     Ok(())
@@ -197,29 +199,29 @@ async fn filled() -> Result<Stack> {
     stack.provider.put_link(&link(&stack)).await?;
     let keys: Vec<_> = (0..KEYS).map(|key| format!("key-{key}")).collect();
     let pairs: Vec<_> = keys.iter().map(|key| (key, key)).collect();
-    let caller = stack.caller("component").with_timeout(LONG);
+    let caller = stack.caller("component").with_timeout(LONG_TIMEOUT);
     caller.set_many("default", &pairs).await??;
     Ok(stack)
 }
 
-fn link(stack: &Stack) -> testkit::Link {
+fn link(stack: &Stack) -> testkit::LinkDefinition {
     stack.link("component", "orders").config("timeout", "60s")
 }
 
 /// A call in flight, and the prefix of the keys that it sets.
-struct InFlight {
+struct StartedCall {
     prefix: Option<String>,
     call: JoinHandle<Result<()>>,
 }
 
 /// Sends 50 calls of `KEYS` keys, one half gets and one half sets.
-fn start_calls(stack: &Stack, finished: &Arc<AtomicUsize>) -> Vec<InFlight> {
-    let caller = stack.caller("component").with_timeout(LONG);
+fn start_calls(stack: &Stack, finished: &Arc<AtomicUsize>) -> Vec<StartedCall> {
+    let caller = stack.caller("component").with_timeout(LONG_TIMEOUT);
     (0..50)
         .map(|number| {
             let sets = number % 2 == 1;
             let call = call(caller.clone(), number, sets, Arc::clone(finished));
-            InFlight {
+            StartedCall {
                 prefix: sets.then(|| format!("set-{number}.")),
                 call: tokio::spawn(call),
             }
@@ -227,7 +229,12 @@ fn start_calls(stack: &Stack, finished: &Arc<AtomicUsize>) -> Vec<InFlight> {
         .collect()
 }
 
-async fn call(caller: Caller, number: usize, sets: bool, finished: Arc<AtomicUsize>) -> Result<()> {
+async fn call(
+    caller: LatticeCaller,
+    number: usize,
+    sets: bool,
+    finished: Arc<AtomicUsize>,
+) -> Result<()> {
     if sets {
         let keys: Vec<_> = (0..KEYS).map(|key| format!("set-{number}.{key}")).collect();
         let pairs: Vec<_> = keys.iter().map(|key| (key, "x")).collect();
@@ -246,7 +253,7 @@ async fn call(caller: Caller, number: usize, sets: bool, finished: Arc<AtomicUsi
 /// Waits until the first of the calls has begun to write.
 async fn wait_until_written(stack: &Stack) -> Result<()> {
     let jetstream = stack.nats.jetstream().await?;
-    timeout(LONG, async {
+    timeout(LONG_TIMEOUT, async {
         loop {
             let stream = jetstream.get_stream("KV_orders").await?;
             if stream.cached_info().state.messages > KEYS as u64 {
@@ -265,7 +272,7 @@ async fn assert_exit_and_answers(
     stack: &Stack,
     status: ExitStatus,
     finished_before: usize,
-    calls: Vec<InFlight>,
+    calls: Vec<StartedCall>,
 ) -> Result<()> {
     assert!(status.success(), "{status}\n{}", stack.provider.logs());
     let started = calls.len();
@@ -274,7 +281,7 @@ async fn assert_exit_and_answers(
     let mut lost = 0;
     // What has been answered is on its way by now.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
-    for InFlight { prefix, call } in calls {
+    for StartedCall { prefix, call } in calls {
         let abort = call.abort_handle();
         match tokio::time::timeout_at(deadline, call).await {
             Ok(outcome) => match outcome? {
@@ -314,7 +321,9 @@ async fn assert_exit_and_answers(
 }
 
 fn is_an_answer(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<testkit::Error>().is_some()
+    error
+        .downcast_ref::<testkit::EventualBatchError>()
+        .is_some()
 }
 
 fn terminate(provider: &Provider) -> Result<()> {
@@ -329,8 +338,8 @@ fn answered(provider: &Provider) -> usize {
     provider.logs().matches("answered").count()
 }
 
-async fn until_it_answers(provider: &Provider, caller: &Caller) -> Result<()> {
-    timeout(LONG, async {
+async fn until_it_answers(provider: &Provider, caller: &LatticeCaller) -> Result<()> {
+    timeout(LONG_TIMEOUT, async {
         while answered(provider) == 0 {
             caller.get_many("default", &["key-1"]).await??;
         }

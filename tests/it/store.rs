@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use testkit::async_nats::jetstream::kv;
 use testkit::async_nats::jetstream::stream::Source;
-use testkit::{BatchError, Caller, Cluster, Link, NatsServer, Provider, Stack};
+use testkit::{BatchError, Cluster, LatticeCaller, LinkDefinition, NatsServer, Provider, Stack};
 
 const COMPONENT: &str = "component";
 
@@ -27,8 +27,8 @@ on_oldest_and_newest!(
     pages_of_a_bucket_with_history_hold_what_has_a_value_now,
     pages_end_where_values_are_too_large_for_more,
     no_key_is_missed_while_all_are_overwritten,
-    what_was_written_is_read_beside_a_mirror,
-    what_was_written_is_read_of_three_replicas,
+    own_writes_are_read_beside_a_mirror,
+    own_writes_are_read_from_three_replicas,
 );
 
 fn history(history: i64) -> kv::Config {
@@ -39,14 +39,20 @@ fn history(history: i64) -> kv::Config {
 }
 
 /// A stack with a bucket `orders`, linked as a component for keyvalue-nats is.
-async fn with_orders(version: &str, config: kv::Config) -> Result<(Stack, kv::Store, Caller)> {
+async fn with_orders(
+    version: &str,
+    config: kv::Config,
+) -> Result<(Stack, kv::Store, LatticeCaller)> {
     let stack = crate::support::stack(version).start().await?;
     let bucket = stack.create_bucket("orders", config).await?;
     let caller = linked(&stack, |link| link).await?;
     Ok((stack, bucket, caller))
 }
 
-async fn linked(stack: &Stack, set_up: impl FnOnce(Link) -> Link) -> Result<Caller> {
+async fn linked(
+    stack: &Stack,
+    set_up: impl FnOnce(LinkDefinition) -> LinkDefinition,
+) -> Result<LatticeCaller> {
     let link = stack.link(COMPONENT, "orders").wasi_keyvalue();
     let link = set_up(link.config("timeout", "60s"));
     stack.provider.put_link(&link).await?;
@@ -55,7 +61,7 @@ async fn linked(stack: &Stack, set_up: impl FnOnce(Link) -> Link) -> Result<Call
 }
 
 /// All pages, to the last.
-async fn pages(caller: &Caller) -> Result<Vec<Vec<String>>> {
+async fn pages(caller: &LatticeCaller) -> Result<Vec<Vec<String>>> {
     let mut pages = Vec::new();
     let mut cursor = None;
     loop {
@@ -72,7 +78,7 @@ async fn pages(caller: &Caller) -> Result<Vec<Vec<String>>> {
 }
 
 /// All keys, sorted.
-async fn listed(caller: &Caller) -> Result<Vec<String>> {
+async fn listed(caller: &LatticeCaller) -> Result<Vec<String>> {
     let mut keys = pages(caller).await?.concat();
     keys.sort_unstable();
     Ok(keys)
@@ -167,7 +173,7 @@ async fn errors_are_those_of_the_interface(version: &str) -> Result<()> {
 }
 
 async fn assert_refused(
-    caller: &Caller,
+    caller: &LatticeCaller,
     bucket: &str,
     key: &str,
     case: &str,
@@ -408,7 +414,7 @@ async fn no_key_is_missed_while_all_are_overwritten(version: &str) -> Result<()>
 
 /// The server lets a mirror of a bucket answer direct gets of the bucket itself. This one has only
 /// one key of it, as if it lagged for ever with the others.
-async fn what_was_written_is_read_beside_a_mirror(version: &str) -> Result<()> {
+async fn own_writes_are_read_beside_a_mirror(version: &str) -> Result<()> {
     let (stack, _, caller) = with_orders(version, kv::Config::default()).await?;
     let mirror = kv::Config {
         mirror: Some(Source {
@@ -428,7 +434,7 @@ async fn what_was_written_is_read_beside_a_mirror(version: &str) -> Result<()> {
     assert_reads_its_writes(&[caller], 30).await
 }
 
-async fn what_was_written_is_read_of_three_replicas(version: &str) -> Result<()> {
+async fn own_writes_are_read_from_three_replicas(version: &str) -> Result<()> {
     let cluster = Cluster::start(version).await?;
     let [second, third] = [1, 2].map(|node| cluster.node(node));
     let config = kv::Config {
@@ -439,7 +445,7 @@ async fn what_was_written_is_read_of_three_replicas(version: &str) -> Result<()>
     // Two instances, each at another server, which share the calls of one component.
     let lattice = NatsServer::run(testkit::NEWEST).await?;
     let link = |server: &NatsServer| {
-        Link::new(COMPONENT)
+        LinkDefinition::new(COMPONENT)
             .wasi_keyvalue()
             .config("cluster_uri", server.url())
             .config("bucket", "orders")
@@ -464,7 +470,7 @@ async fn what_was_written_is_read_of_three_replicas(version: &str) -> Result<()>
 }
 
 /// Each caller sets, reads and deletes a key of its own, time and again.
-async fn assert_reads_its_writes(callers: &[Caller], rounds: usize) -> Result<()> {
+async fn assert_reads_its_writes(callers: &[LatticeCaller], rounds: usize) -> Result<()> {
     let mut tasks = Vec::new();
     for (number, caller) in callers.iter().cloned().enumerate() {
         tasks.push(tokio::spawn(async move {

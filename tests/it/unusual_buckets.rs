@@ -16,23 +16,23 @@ use testkit::async_nats::jetstream::kv;
 use testkit::async_nats::jetstream::stream::{
     Compression, Config, DiscardPolicy, Republish, Source, StorageType, SubjectTransform,
 };
-use testkit::{Caller, NatsServer, OLDEST, Stack};
+use testkit::{LatticeCaller, NatsServer, OLDEST, Stack};
 use tokio::time::sleep;
 
 on_oldest_and_newest! {
     a_bucket_of_any_setting_does_everything,
-    of_64_values_the_last_one_counts,
+    the_last_of_64_values_is_the_value,
     a_full_bucket_says_so_and_deleting_makes_room,
     a_full_bucket_with_history_takes_no_deletion_and_says_so,
-    what_expires_by_itself_is_gone_on_every_path,
-    what_other_streams_bring_is_read_as_it_is,
+    expired_keys_are_gone_on_every_read_path,
+    messages_from_other_streams_are_read_unchanged,
     a_bucket_that_only_has_sources_is_read_and_not_written,
     a_stream_without_the_buckets_subjects_is_no_bucket,
     headers_of_another_client_change_no_value,
-    headers_that_cannot_be_parsed_harm_nobody,
+    headers_that_cannot_be_parsed_do_not_affect_others,
     a_key_of_another_client_is_listed_and_said_to_be_none,
     a_key_that_is_no_text_is_a_clear_error,
-    what_another_client_sends_ahead_is_no_answer,
+    answers_forged_by_another_client_are_ignored,
 }
 
 /// Read by direct get, and through the leader.
@@ -95,7 +95,7 @@ async fn a_bucket_of_any_setting_does_everything(version: &str) -> Result<()> {
     Ok(())
 }
 
-async fn of_64_values_the_last_one_counts(version: &str) -> Result<()> {
+async fn the_last_of_64_values_is_the_value(version: &str) -> Result<()> {
     let stack = crate::support::stack(version).start().await?;
     for (path, direct) in PATHS {
         let config = Config {
@@ -130,7 +130,7 @@ async fn of_64_values_the_last_one_counts(version: &str) -> Result<()> {
 }
 
 /// A bucket of 64 KiB that takes no more values of 8 KiB; and the keys that it has taken.
-async fn full(stack: &Stack, name: &str, history: i64) -> Result<(Caller, Vec<String>)> {
+async fn full(stack: &Stack, name: &str, history: i64) -> Result<(LatticeCaller, Vec<String>)> {
     let config = Config {
         max_bytes: 64 * 1024,
         max_messages_per_subject: history,
@@ -203,7 +203,7 @@ async fn a_full_bucket_with_history_takes_no_deletion_and_says_so(version: &str)
     Ok(())
 }
 
-async fn what_expires_by_itself_is_gone_on_every_path(version: &str) -> Result<()> {
+async fn expired_keys_are_gone_on_every_read_path(version: &str) -> Result<()> {
     if version == OLDEST {
         // It knows no time to live of a single message.
         return Ok(());
@@ -253,7 +253,7 @@ async fn what_expires_by_itself_is_gone_on_every_path(version: &str) -> Result<(
 
 /// A bucket that another one is republished into, and one that has another one for its source: their
 /// messages have headers of the server, of the names that it also answers with.
-async fn what_other_streams_bring_is_read_as_it_is(version: &str) -> Result<()> {
+async fn messages_from_other_streams_are_read_unchanged(version: &str) -> Result<()> {
     let stack = crate::support::stack(version).start().await?;
     let jetstream = stack.nats.jetstream().await?;
     for (path, direct) in PATHS {
@@ -471,7 +471,7 @@ async fn headers_of_another_client_change_no_value(version: &str) -> Result<()> 
 
 /// The server stores whatever a client calls headers. The provider's own client gives up its
 /// connection, which other links share, when it gets what it cannot parse.
-async fn headers_that_cannot_be_parsed_harm_nobody(version: &str) -> Result<()> {
+async fn headers_that_cannot_be_parsed_do_not_affect_others(version: &str) -> Result<()> {
     const HEADERS: [&[u8]; 12] = [
         b"NATS/1.0 404 Not Found\r\n\r\n",
         b"NATS/1.0 503\r\n\r\n",
@@ -554,7 +554,7 @@ async fn headers_that_cannot_be_parsed_harm_nobody(version: &str) -> Result<()> 
 }
 
 /// The same keys through `store`, which may find pages too much.
-async fn one_by_one(writer: &Caller) -> Result<()> {
+async fn one_by_one(writer: &LatticeCaller) -> Result<()> {
     let store = writer.store();
     let value = store.get("default", "key-7").await??;
     ensure!(value.as_deref() == Some(b"value"), "{value:?}");
@@ -679,12 +679,12 @@ fn bucket(bucket: &str, direct: bool) -> Config {
 }
 
 /// A component of its own for the bucket.
-async fn linked(stack: &Stack, bucket: &str) -> Result<Caller> {
-    crate::support::patiently_linked(stack, bucket, bucket).await
+async fn linked(stack: &Stack, bucket: &str) -> Result<LatticeCaller> {
+    crate::support::linked_with_long_timeout(stack, bucket, bucket).await
 }
 
 /// One round through all operations, which leaves nothing behind.
-async fn everything(caller: &Caller) -> Result<()> {
+async fn everything(caller: &LatticeCaller) -> Result<()> {
     let before = sorted_keys(caller).await?;
     let keys: Vec<_> = (0..MANY).map(|n| format!("every.{n}")).collect();
     for value in ["first", "second"] {
@@ -710,7 +710,7 @@ async fn everything(caller: &Caller) -> Result<()> {
     Ok(())
 }
 
-async fn sorted_keys(caller: &Caller) -> Result<Vec<String>> {
+async fn sorted_keys(caller: &LatticeCaller) -> Result<Vec<String>> {
     let mut keys = caller.keys("default").await??;
     keys.sort_unstable();
     Ok(keys)
@@ -724,11 +724,11 @@ async fn attempts(server: &NatsServer) -> Result<u64> {
 
 /// Whoever sees writes sees where their acknowledgements go, and may leave there what looks like the
 /// answers to a later batch.
-async fn what_another_client_sends_ahead_is_no_answer(version: &str) -> Result<()> {
+async fn answers_forged_by_another_client_are_ignored(version: &str) -> Result<()> {
     const FORGED: usize = 2000;
     let stack = crate::support::stack(version).start().await?;
     stack.create_bucket("orders", kv::Config::default()).await?;
-    let caller = crate::support::patiently_linked(&stack, "component", "orders").await?;
+    let caller = crate::support::linked_with_long_timeout(&stack, "component", "orders").await?;
     let other = stack.nats.client().await?;
     let mut writes = other.subscribe("$KV.orders.>").await?;
     other.flush().await?;

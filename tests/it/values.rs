@@ -1,11 +1,11 @@
 //! Which values and keys a bucket can hold, how they cross the lattice, and the limits of a batch.
 
-use crate::support::interface::{BOTH, Interface, refused};
+use crate::support::interface::{BOTH, BatchInterface, refused};
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use testkit::async_nats::jetstream::kv;
-use testkit::{Caller, Value};
+use testkit::{LatticeCaller, Value};
 
 on_oldest_and_newest!(
     a_value_may_be_as_large_as_the_server_takes,
@@ -25,7 +25,7 @@ fn bytes(size: usize) -> Vec<u8> {
     (0x80..=u8::MAX).cycle().take(size).collect()
 }
 
-async fn sorted_keys(caller: &Caller) -> Result<Vec<String>> {
+async fn sorted_keys(caller: &LatticeCaller) -> Result<Vec<String>> {
     let mut keys = caller.keys("default").await??;
     keys.sort_unstable();
     Ok(keys)
@@ -39,7 +39,7 @@ async fn a_value_may_be_as_large_as_the_server_takes(version: &str) -> Result<()
         .start()
         .await?;
     let bucket = stack.create_bucket("orders", kv::Config::default()).await?;
-    let caller = crate::support::patiently_linked(&stack, "component", "orders").await?;
+    let caller = crate::support::linked_with_long_timeout(&stack, "component", "orders").await?;
     values_fit_up_to(&caller, &bucket, MAX, "max_payload").await
 }
 
@@ -51,7 +51,8 @@ async fn a_value_may_be_as_large_as_the_bucket_takes(version: &str) -> Result<()
             ..kv::Config::default()
         };
         let bucket = stack.create_bucket(&format!("max-{max}"), config).await?;
-        let caller = crate::support::patiently_linked(&stack, "component", &bucket.name).await?;
+        let caller =
+            crate::support::linked_with_long_timeout(&stack, "component", &bucket.name).await?;
         values_fit_up_to(&caller, &bucket, max, "max_value_size").await?;
     }
     Ok(())
@@ -59,7 +60,7 @@ async fn a_value_may_be_as_large_as_the_bucket_takes(version: &str) -> Result<()
 
 /// Sizes around `max`, which is also where a header no longer fits beside the value.
 async fn values_fit_up_to(
-    caller: &Caller,
+    caller: &LatticeCaller,
     bucket: &kv::Store,
     max: usize,
     limit: &str,
@@ -129,7 +130,8 @@ async fn a_key_can_be_deleted_wherever_another_client_can_delete_it(version: &st
             ..kv::Config::default()
         };
         let bucket = stack.create_bucket(&format!("max-{max}"), config).await?;
-        let caller = crate::support::patiently_linked(&stack, "component", &bucket.name).await?;
+        let caller =
+            crate::support::linked_with_long_timeout(&stack, "component", &bucket.name).await?;
         for key in ["a", "b"] {
             bucket.put(key, "1".into()).await?;
         }
@@ -143,7 +145,7 @@ async fn a_key_can_be_deleted_wherever_another_client_can_delete_it(version: &st
 async fn bytes_cross_as_text_or_base64(version: &str) -> Result<()> {
     let stack = crate::support::stack(version).start().await?;
     let bucket = stack.create_bucket("orders", kv::Config::default()).await?;
-    let caller = crate::support::patiently_linked(&stack, "component", "orders").await?;
+    let caller = crate::support::linked_with_long_timeout(&stack, "component", "orders").await?;
     let utf8 = |text: &str| Value::Utf8(text.to_owned());
     let base64 = |bytes: &[u8]| Value::Base64(STANDARD.encode(bytes));
 
@@ -202,7 +204,7 @@ async fn a_batch_of_20_000_keys_goes_through_every_operation(version: &str) -> R
     const KEYS: usize = 20_000;
     let stack = crate::support::stack(version).start().await?;
     stack.create_bucket("orders", kv::Config::default()).await?;
-    let caller = crate::support::patiently_linked(&stack, "component", "orders").await?;
+    let caller = crate::support::linked_with_long_timeout(&stack, "component", "orders").await?;
     let pairs: Vec<_> = (0..KEYS)
         .map(|n| (format!("key-{n:05}"), n.to_string()))
         .collect();
@@ -232,7 +234,7 @@ async fn ten_values_of_half_a_mebibyte_go_through_both_interfaces(version: &str)
     const SIZE: usize = 512 * 1024;
     let stack = crate::support::stack(version).start().await?;
     stack.create_bucket("orders", kv::Config::default()).await?;
-    let caller = crate::support::patiently_linked(&stack, "component", "orders").await?;
+    let caller = crate::support::linked_with_long_timeout(&stack, "component", "orders").await?;
     for interface in BOTH {
         // Bytes and text: as text they cross as they are, else as base64.
         let pairs: Vec<_> = (0..10_usize)
@@ -262,7 +264,7 @@ async fn a_key_that_could_reach_other_keys_is_refused(version: &str) -> Result<(
     let stack = crate::support::stack(version).start().await?;
     let bucket = stack.create_bucket("orders", kv::Config::default()).await?;
     stack.create_bucket("other", kv::Config::default()).await?;
-    let caller = crate::support::patiently_linked(&stack, "component", "orders").await?;
+    let caller = crate::support::linked_with_long_timeout(&stack, "component", "orders").await?;
     let longest = "k".repeat(2048);
     let good = [
         "a",
@@ -504,7 +506,7 @@ async fn an_answer_over_the_limits_of_the_link_is_refused(version: &str) -> Resu
     assert_eq!(sorted_keys(&caller).await?, ["a", "b", "c", "d"]);
     bucket.put("e", "1".into()).await?;
     let error = refused(caller.keys("default").await?)?;
-    is_too_large(&error, Interface::EventualBatch, "max_batch_keys", "4");
+    is_too_large(&error, BatchInterface::EventualBatch, "max_batch_keys", "4");
     bucket.delete("e").await?;
     assert_eq!(sorted_keys(&caller).await?, ["a", "b", "c", "d"]);
     for key in ["c", "d"] {
@@ -512,13 +514,18 @@ async fn an_answer_over_the_limits_of_the_link_is_refused(version: &str) -> Resu
         bucket.put(key.repeat(600), "1".into()).await?;
     }
     let error = refused(caller.keys("default").await?)?;
-    is_too_large(&error, Interface::EventualBatch, "max_batch_bytes", "1000");
+    is_too_large(
+        &error,
+        BatchInterface::EventualBatch,
+        "max_batch_bytes",
+        "1000",
+    );
     Ok(())
 }
 
 fn is_too_large(
-    error: &crate::support::interface::Refusal,
-    interface: Interface,
+    error: &crate::support::interface::ErrorAnswer,
+    interface: BatchInterface,
     limit: &str,
     value: &str,
 ) {

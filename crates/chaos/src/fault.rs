@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use fastrand::Rng;
 use futures::future::try_join;
-use testkit::{Cut, NODES};
+use testkit::{NODES, Partition};
 use tokio::time::{Instant, sleep};
 
 use crate::counts::Recorder;
@@ -14,7 +14,7 @@ use crate::recovery::succeed;
 use crate::setup::{STREAM, Setup};
 
 /// How long a node may take to lead the stream, and to have all of it after it was away.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// One thing that goes wrong with the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum Fault {
     /// All nodes are restarted, one after the other.
     RollingRestart,
     /// The stream's leader is cut off from the other nodes, and joined again.
-    Cut(Cut),
+    Partition(Partition),
 }
 
 impl Fault {
@@ -38,11 +38,11 @@ impl Fault {
         Self::KillLeader,
         Self::Freeze { leader: true },
         Self::RollingRestart,
-        Self::Cut(Cut {
+        Self::Partition(Partition {
             silent: true,
             clients: true,
         }),
-        Self::Cut(Cut {
+        Self::Partition(Partition {
             silent: false,
             clients: false,
         }),
@@ -54,7 +54,7 @@ impl Fault {
             0 => Self::KillLeader,
             1 => Self::Freeze { leader: rng.bool() },
             2 => Self::RollingRestart,
-            _ => Self::Cut(Cut {
+            _ => Self::Partition(Partition {
                 silent: rng.bool(),
                 clients: rng.bool(),
             }),
@@ -90,7 +90,7 @@ impl Fault {
                 self.begin(setup, recorder, node).await?;
                 longest = longest.max(self.hold_and_end(setup, recorder, node, hold).await?);
             }
-            Self::KillLeader | Self::Freeze { .. } | Self::Cut(_) => {
+            Self::KillLeader | Self::Freeze { .. } | Self::Partition(_) => {
                 let node = leader(setup, None).await?;
                 self.begin(setup, recorder, node).await?;
                 longest = longest.max(self.hold_and_end(setup, recorder, node, hold).await?);
@@ -105,7 +105,7 @@ impl Fault {
         match self {
             Self::KillLeader => setup.cluster.node_mut(node).kill(),
             Self::Freeze { .. } => setup.cluster.node(node).pause().await?,
-            Self::Cut(cut) => setup.cluster.cut(node, cut),
+            Self::Partition(cut) => setup.cluster.partition(node, cut),
             Self::RollingRestart => {}
         }
         Ok(())
@@ -121,7 +121,7 @@ impl Fault {
         let begun = Instant::now();
         // A provider that stays connected to a node without a quorum can do nothing, and cannot
         // know: the node still answers it.
-        let reachable = !matches!(self, Self::Cut(Cut { clients: false, .. }))
+        let reachable = !matches!(self, Self::Partition(Partition { clients: false, .. }))
             || setup.serving().await != Some(node);
         let without = if reachable {
             recovered(setup, recorder, Some(node)).await?
@@ -133,7 +133,7 @@ impl Fault {
         match self {
             Self::KillLeader => setup.cluster.node_mut(node).start().await?,
             Self::Freeze { .. } => setup.cluster.node(node).resume()?,
-            Self::Cut(_) => setup.cluster.join(node),
+            Self::Partition(_) => setup.cluster.heal(node),
             Self::RollingRestart => {}
         }
         Ok(without.max(recovered(setup, recorder, None).await?))
@@ -147,7 +147,7 @@ impl fmt::Display for Fault {
             Self::Freeze { leader: true } => f.write_str("leader frozen"),
             Self::Freeze { leader: false } => f.write_str("node of the provider frozen"),
             Self::RollingRestart => f.write_str("all restarted in turn"),
-            Self::Cut(Cut { silent, clients }) => write!(
+            Self::Partition(Partition { silent, clients }) => write!(
                 f,
                 "leader cut off {}{}",
                 if *silent { "silently" } else { "openly" },
@@ -178,7 +178,7 @@ async fn recovered(setup: &Setup, recorder: &Recorder, away: Option<usize>) -> R
 
 /// Waits until the stream has a leader that is another one.
 async fn leader(setup: &Setup, than: Option<usize>) -> Result<usize> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     loop {
         match setup.cluster.leader(STREAM).await {
             Some(leader) if Some(leader) != than => return Ok(leader),
@@ -194,7 +194,7 @@ async fn leader(setup: &Setup, than: Option<usize>) -> Result<usize> {
 /// # Errors
 /// If that takes longer than a minute.
 pub async fn settled(setup: &Setup) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while !is_settled(setup).await.unwrap_or(false) {
         ensure!(
             Instant::now() < deadline,

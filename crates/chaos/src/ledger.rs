@@ -38,14 +38,14 @@ struct Op {
 
 /// What one writer has asked of one key that nobody else writes, in its order.
 #[derive(Clone, Debug, Default)]
-pub struct KeyBook {
+pub struct KeyLedger {
     ops: VecDeque<Op>,
     /// Those that were answered with an error, of those that are forgotten otherwise: a frozen node
     /// may go on with them long after.
     doubtful: Vec<Effect>,
 }
 
-/// How the bucket compares with the book of a key.
+/// How the bucket compares with the ledger of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It holds what was last answered `ok`, or what was answered with an error after that.
@@ -58,7 +58,7 @@ pub enum Verdict {
     Wrong(String),
 }
 
-impl KeyBook {
+impl KeyLedger {
     /// Notes an operation that has been answered.
     pub fn record(&mut self, effect: Effect, ok: bool) {
         if self.ops.len() == REMEMBERED
@@ -194,7 +194,7 @@ impl KeyBook {
 }
 
 /// The keys of one writer.
-pub type Book = HashMap<String, KeyBook>;
+pub type Ledger = HashMap<String, KeyLedger>;
 
 /// The value of this number for this key: text, or bytes that are none.
 #[must_use]
@@ -219,43 +219,43 @@ mod tests {
     use super::*;
     use Effect::{Deleted, Set};
 
-    /// A book, from numbers; those that are negative were answered with an error, 0 deletes.
-    fn book(ops: &[(Effect, bool)]) -> KeyBook {
-        let mut book = KeyBook::default();
+    /// A ledger, from numbers; those that are negative were answered with an error, 0 deletes.
+    fn ledger_of(ops: &[(Effect, bool)]) -> KeyLedger {
+        let mut ledger = KeyLedger::default();
         for &(effect, ok) in ops {
-            book.record(effect, ok);
+            ledger.record(effect, ok);
         }
-        book
+        ledger
     }
 
-    fn is_wrong(book: &KeyBook, found: &[Effect]) -> bool {
-        matches!(book.compare(found), Verdict::Wrong(_))
+    fn is_wrong(ledger: &KeyLedger, found: &[Effect]) -> bool {
+        matches!(ledger.compare(found), Verdict::Wrong(_))
     }
 
     #[test]
     fn what_was_answered_ok_has_to_be_there() {
-        let book = book(&[(Set(1), true), (Set(2), true)]);
-        assert_eq!(book.compare(&[Set(1), Set(2)]), Verdict::Agrees);
-        assert!(is_wrong(&book, &[Set(1)]), "the last one is lost");
-        assert!(is_wrong(&book, &[Set(2)]), "an earlier one is lost");
-        assert!(is_wrong(&book, &[Set(2), Set(1)]), "old over new");
-        assert!(is_wrong(&book, &[Set(1), Set(2), Set(2)]), "twice");
-        assert!(is_wrong(&book, &[Set(1), Set(2), Set(3)]), "made up");
-        assert!(is_wrong(&book, &[Set(1), Set(2), Deleted]), "deleted");
-        assert!(is_wrong(&book, &[]), "all is lost");
+        let ledger = ledger_of(&[(Set(1), true), (Set(2), true)]);
+        assert_eq!(ledger.compare(&[Set(1), Set(2)]), Verdict::Agrees);
+        assert!(is_wrong(&ledger, &[Set(1)]), "the last one is lost");
+        assert!(is_wrong(&ledger, &[Set(2)]), "an earlier one is lost");
+        assert!(is_wrong(&ledger, &[Set(2), Set(1)]), "old over new");
+        assert!(is_wrong(&ledger, &[Set(1), Set(2), Set(2)]), "twice");
+        assert!(is_wrong(&ledger, &[Set(1), Set(2), Set(3)]), "made up");
+        assert!(is_wrong(&ledger, &[Set(1), Set(2), Deleted]), "deleted");
+        assert!(is_wrong(&ledger, &[]), "all is lost");
     }
 
     #[test]
     fn what_was_deleted_has_to_be_gone() {
-        let book = book(&[(Set(1), true), (Deleted, true)]);
-        assert_eq!(book.compare(&[Set(1), Deleted]), Verdict::Agrees);
-        assert!(is_wrong(&book, &[Set(1)]));
-        assert!(is_wrong(&book, &[Deleted, Set(1)]));
+        let ledger = ledger_of(&[(Set(1), true), (Deleted, true)]);
+        assert_eq!(ledger.compare(&[Set(1), Deleted]), Verdict::Agrees);
+        assert!(is_wrong(&ledger, &[Set(1)]));
+        assert!(is_wrong(&ledger, &[Deleted, Set(1)]));
     }
 
     #[test]
     fn after_an_error_either_may_be() {
-        let doubt = book(&[(Set(1), true), (Set(2), false), (Deleted, false)]);
+        let doubt = ledger_of(&[(Set(1), true), (Set(2), false), (Deleted, false)]);
         for found in [
             &[Set(1)][..],
             &[Set(1), Set(2)],
@@ -265,14 +265,14 @@ mod tests {
             assert_eq!(doubt.compare(found), Verdict::Agrees, "{found:?}");
         }
         assert!(is_wrong(&doubt, &[Set(2)]));
-        let never = book(&[(Set(1), false)]);
+        let never = ledger_of(&[(Set(1), false)]);
         assert_eq!(never.compare(&[]), Verdict::Agrees);
         assert_eq!(never.compare(&[Set(1)]), Verdict::Agrees);
     }
 
     #[test]
     fn an_error_that_was_carried_out_late_is_told_from_a_loss() {
-        let late = book(&[(Set(1), false), (Set(2), true)]);
+        let late = ledger_of(&[(Set(1), false), (Set(2), true)]);
         assert_eq!(late.compare(&[Set(1), Set(2)]), Verdict::Agrees);
         assert_eq!(late.compare(&[Set(2), Set(1)]), Verdict::Overtaken);
         assert!(is_wrong(&late, &[Set(1)]));
@@ -280,28 +280,28 @@ mod tests {
 
     #[test]
     fn an_error_is_remembered_however_late_it_is_carried_out() {
-        let mut book = KeyBook::default();
-        book.record(Set(1), false);
+        let mut ledger = KeyLedger::default();
+        ledger.record(Set(1), false);
         for number in 2..=200 {
-            book.record(Set(number), true);
+            ledger.record(Set(number), true);
         }
         let mut found: Vec<_> = (186..=200).map(Set).collect();
         found.push(Set(1));
-        assert_eq!(book.compare(&found), Verdict::Overtaken);
+        assert_eq!(ledger.compare(&found), Verdict::Overtaken);
     }
 
     #[test]
     fn what_the_bucket_no_longer_keeps_is_not_missed() {
-        let mut book = KeyBook::default();
+        let mut ledger = KeyLedger::default();
         let numbers = 1..=100;
         for number in numbers.clone() {
-            book.record(Set(number), true);
+            ledger.record(Set(number), true);
         }
         let all: Vec<_> = numbers.map(Set).collect();
-        assert_eq!(book.compare(&all[84..]), Verdict::Agrees);
-        assert!(is_wrong(&book, &all[83..99]));
+        assert_eq!(ledger.compare(&all[84..]), Verdict::Agrees);
+        assert!(is_wrong(&ledger, &all[83..99]));
         let older_ones_left = [&all[70..72], &all[84..]].concat();
-        assert_eq!(book.compare(&older_ones_left), Verdict::Agrees);
+        assert_eq!(ledger.compare(&older_ones_left), Verdict::Agrees);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What becomes of calls, and of what was answered `ok`, on a cluster whose nodes fail.
 //!
 //! Writers and readers call the real provider without pause, whose bucket has a replica on each of
-//! three real nodes, and keep ledger. Meanwhile nodes are killed, frozen, restarted and cut off, at
+//! three real nodes, and keep a ledger. Meanwhile nodes are killed, frozen, restarted and cut off, at
 //! random from a seed. After each round the bucket is compared with the ledger, revision by revision.
 //!
 //! What is checked is said where it is checked: [`ledger`] for values, [`recorder`] for calls,

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::counts::Recorder;
-use crate::ledger::{Book, Effect, number, value};
+use crate::ledger::{Effect, Ledger, number, value};
 use crate::setup::{BUCKET, Linked};
 
 /// Keys of each writer that are written over and over.
@@ -20,23 +20,23 @@ const BATCH: usize = 20;
 
 /// The load on all links.
 #[derive(Debug)]
-pub struct Load {
+pub struct Workload {
     recorder: Arc<Recorder>,
-    writers: Vec<Writer>,
-    readers: Vec<Reader>,
-    running: Option<Running>,
+    writers: Vec<LoadWriter>,
+    readers: Vec<LoadReader>,
+    running: Option<RunningLoad>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningLoad {
     stop: Arc<AtomicBool>,
-    writers: Vec<JoinHandle<Writer>>,
-    readers: Vec<JoinHandle<Reader>>,
+    writers: Vec<JoinHandle<LoadWriter>>,
+    readers: Vec<JoinHandle<LoadReader>>,
 }
 
-/// A writer, with its own keys and its own book.
+/// A writer, with its own keys and its own ledger.
 #[derive(Debug)]
-struct Writer {
+struct LoadWriter {
     name: String,
     link: Linked,
     recorder: Arc<Recorder>,
@@ -45,11 +45,11 @@ struct Writer {
     /// The last number that it has used; readers look at it.
     used: Arc<AtomicU64>,
     fresh: u64,
-    book: Book,
+    ledger: Ledger,
 }
 
 #[derive(Debug)]
-struct Reader {
+struct LoadReader {
     link: Linked,
     recorder: Arc<Recorder>,
     rng: Rng,
@@ -57,13 +57,13 @@ struct Reader {
     writers: Vec<(String, Arc<AtomicU64>)>,
 }
 
-impl Load {
+impl Workload {
     /// A writer and a reader for each link, that pause so long between two calls.
     #[must_use]
     pub fn new(links: &[Linked], recorder: &Arc<Recorder>, rng: &mut Rng, pace: Duration) -> Self {
         let mut writers = Vec::new();
         for (index, link) in links.iter().enumerate() {
-            writers.push(Writer {
+            writers.push(LoadWriter {
                 name: format!("w{index}"),
                 link: link.clone(),
                 recorder: Arc::clone(recorder),
@@ -71,7 +71,7 @@ impl Load {
                 pace,
                 used: Arc::default(),
                 fresh: 0,
-                book: Book::new(),
+                ledger: Ledger::new(),
             });
         }
         let used = || {
@@ -81,7 +81,7 @@ impl Load {
         };
         let readers = links
             .iter()
-            .map(|link| Reader {
+            .map(|link| LoadReader {
                 link: link.clone(),
                 recorder: Arc::clone(recorder),
                 rng: rng.fork(),
@@ -120,7 +120,7 @@ impl Load {
                 reader
             })
         });
-        self.running = Some(Running {
+        self.running = Some(RunningLoad {
             writers: writers.collect(),
             readers: readers.collect(),
             stop: Arc::clone(&stop),
@@ -148,14 +148,14 @@ impl Load {
     }
 
     /// The ledger; only while it is stopped.
-    pub fn ledger(&self) -> impl Iterator<Item = &Book> {
-        self.writers.iter().map(|writer| &writer.book)
+    pub fn ledger(&self) -> impl Iterator<Item = &Ledger> {
+        self.writers.iter().map(|writer| &writer.ledger)
     }
 
     /// Forgets the keys that are written but once; they may go from the bucket too.
     pub fn forget_fresh(&mut self) {
         for writer in &mut self.writers {
-            writer.book.retain(|key, _| !is_fresh(key));
+            writer.ledger.retain(|key, _| !is_fresh(key));
         }
     }
 
@@ -172,7 +172,7 @@ pub fn is_fresh(key: &str) -> bool {
     key.contains(".f.")
 }
 
-impl Writer {
+impl LoadWriter {
     async fn call(&mut self) {
         match self.rng.u8(0..10) {
             0..=3 => {
@@ -190,7 +190,7 @@ impl Writer {
                 self.delete(keys).await;
             }
             _ => {
-                let set = self.book.iter().filter(|(_, book)| book.is_set());
+                let set = self.ledger.iter().filter(|(_, ledger)| ledger.is_set());
                 let fresh = set.map(|(key, _)| key).filter(|key| is_fresh(key));
                 let keys: Vec<_> = fresh.take(BATCH / 2).cloned().collect();
                 self.delete(keys).await;
@@ -219,8 +219,8 @@ impl Writer {
         let call = Box::pin(self.link.caller.set_many(BUCKET, &pairs));
         let ok = self.note("set-many", call).await;
         for (key, number) in keys.into_iter().zip(first..) {
-            let book = self.book.entry(key).or_default();
-            book.record(Effect::Set(number), ok);
+            let ledger = self.ledger.entry(key).or_default();
+            ledger.record(Effect::Set(number), ok);
         }
     }
 
@@ -228,15 +228,15 @@ impl Writer {
         let call = Box::pin(self.link.caller.delete_many(BUCKET, &keys));
         let ok = self.note("delete-many", call).await;
         for key in keys {
-            let book = self.book.entry(key).or_default();
-            book.record(Effect::Deleted, ok);
+            let ledger = self.ledger.entry(key).or_default();
+            ledger.record(Effect::Deleted, ok);
         }
     }
 
     async fn note(
         &self,
         what: &str,
-        call: impl Future<Output = Result<Result<(), testkit::Error>>>,
+        call: impl Future<Output = Result<Result<(), testkit::EventualBatchError>>>,
     ) -> bool {
         let what = format!("{what} over {}", self.link.name);
         let answer = self.recorder.call(&what, self.link.timeout, call).await;
@@ -244,7 +244,7 @@ impl Writer {
     }
 }
 
-impl Reader {
+impl LoadReader {
     async fn call(&mut self) {
         if self.rng.u8(0..10) == 0 {
             self.list().await;

@@ -14,16 +14,16 @@ use testkit::NEWEST;
 /// The real provider on a real cluster whose nodes fail.
 #[derive(Parser)]
 #[command(name = "chaos")]
-struct Args {
+struct ChaosArgs {
     /// The provider's binary.
     #[arg(long, value_name = "BINARY")]
     provider: PathBuf,
     #[command(subcommand)]
-    command: Command,
+    command: ChaosCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum ChaosCommand {
     /// Rounds of random faults, and a comparison after each.
     Rounds {
         /// What the faults come from: the same for the same seed.
@@ -53,16 +53,16 @@ enum Command {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     testkit::init_tracing();
-    let Args { provider, command } = Args::parse();
+    let ChaosArgs { provider, command } = ChaosArgs::parse();
     let broken = match command {
-        Command::Rounds { seed, rounds, nats } => {
+        ChaosCommand::Rounds { seed, rounds, nats } => {
             let mut rng = seeded(seed);
             let faults: Vec<_> = (0..rounds).map(|_| Fault::random(&mut rng)).collect();
             let report =
                 rounds::run(&nats, &provider, rng, faults, 3.0..15.0, Times::PROMISED).await?;
             report.broken
         }
-        Command::Soak {
+        ChaosCommand::Soak {
             seed,
             minutes,
             nats,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::setup::{BUCKET, Linked, Setup};
 
 /// After so long it is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A key that no writer has.
 const KEY: &str = "probe";
@@ -31,7 +31,7 @@ async fn succeed_over(link: &Linked) -> Result<()> {
         let got = link.caller.get_many(BUCKET, &[&key]).await?;
         match set.and(got) {
             Ok(_) => return Ok(()),
-            Err(error) if begun.elapsed() > PATIENCE => {
+            Err(error) if begun.elapsed() > WAIT_LIMIT => {
                 bail!("calls over {} do not succeed again: {error:?}", link.name)
             }
             Err(_) => {}

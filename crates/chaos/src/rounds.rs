@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::check::{compare, purge_fresh};
 use crate::counts::{Counts, Recorder, Times};
 use crate::fault::{Fault, settled};
-use crate::load::Load;
+use crate::load::Workload;
 use crate::setup::Setup;
 
 /// The pause of each writer and reader between two calls.
@@ -46,7 +46,7 @@ pub async fn run(
 ) -> Result<Report> {
     let mut setup = Setup::set(version, provider).await?;
     let recorder = Arc::new(Recorder::new(times));
-    let mut load = Load::new(&setup.links, &recorder, &mut rng, PACE);
+    let mut load = Workload::new(&setup.links, &recorder, &mut rng, PACE);
     let mut report = Report::default();
     for (round, fault) in faults.into_iter().enumerate() {
         let seconds = hold.start + rng.f64() * (hold.end - hold.start);

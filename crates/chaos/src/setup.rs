@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use testkit::async_nats::jetstream::kv;
-use testkit::{Caller, Cluster, Level, Link, NEWEST, NODES, NatsServer, Provider};
+use testkit::{Cluster, LatticeCaller, Level, LinkDefinition, NEWEST, NODES, NatsServer, Provider};
 
 use crate::ledger::HISTORY;
 
@@ -37,7 +37,7 @@ pub struct Linked {
     /// The link's `timeout`.
     pub timeout: Duration,
     /// The caller, which waits longer than that.
-    pub caller: Caller,
+    pub caller: LatticeCaller,
 }
 
 /// All that takes part.
@@ -75,7 +75,7 @@ impl Setup {
             .await?;
         let mut links = Vec::new();
         for (name, timeout) in LINKS {
-            let link = Link::new(COMPONENT)
+            let link = LinkDefinition::new(COMPONENT)
                 .name(name)
                 .config("cluster_uri", cluster.url())
                 .config("bucket", BUCKET)

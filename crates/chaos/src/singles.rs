@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use testkit::{BatchError, Error};
+use testkit::{BatchError, EventualBatchError};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -17,24 +17,24 @@ const TRY_AGAIN: &str = "trying again may help";
 
 /// One caller, with a counter of its own.
 #[derive(Debug)]
-pub struct Single {
+pub struct CounterCaller {
     link: Linked,
     recorder: Arc<Recorder>,
     key: String,
     /// Increments that were answered `ok`, and those that may or may not have been carried out.
     ok: u64,
     doubtful: u64,
-    running: Option<Running>,
+    running: Option<RunningCaller>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningCaller {
     stop: Arc<AtomicBool>,
     /// Gives what it has added to `ok` and `doubtful`.
     task: JoinHandle<(u64, u64)>,
 }
 
-impl Single {
+impl CounterCaller {
     /// A caller over this link.
     #[must_use]
     pub fn new(link: &Linked, recorder: &Arc<Recorder>) -> Self {
@@ -64,12 +64,12 @@ impl Single {
                     Some(_) => ok += 1,
                     None => doubtful += 1,
                 }
-                look(&link, &recorder, &key).await;
+                read_single_keys(&link, &recorder, &key).await;
                 sleep(pace).await;
             }
             (ok, doubtful)
         });
-        self.running = Some(Running { stop, task });
+        self.running = Some(RunningCaller { stop, task });
     }
 
     /// Waits until its call has been answered, and compares the counter with what it counted.
@@ -77,7 +77,7 @@ impl Single {
     /// # Errors
     /// If it has panicked, or the counter cannot be read.
     pub async fn stop(&mut self) -> Result<()> {
-        let Some(Running { stop, task }) = self.running.take() else {
+        let Some(RunningCaller { stop, task }) = self.running.take() else {
             return Ok(());
         };
         stop.store(true, Ordering::Relaxed);
@@ -106,7 +106,7 @@ async fn increment(link: &Linked, recorder: &Recorder, key: &str) -> Option<u64>
 }
 
 /// A key that has been set once is there, and a page of keys comes.
-async fn look(link: &Linked, recorder: &Recorder, key: &str) {
+async fn read_single_keys(link: &Linked, recorder: &Recorder, key: &str) {
     let store = link.caller.store();
     let call = async { Ok(store.exists(BUCKET, key).await?.map_err(error)) };
     let what = format!("exists over {}", link.name);
@@ -116,11 +116,13 @@ async fn look(link: &Linked, recorder: &Recorder, key: &str) {
     recorder.call(&what, link.timeout, call).await;
 }
 
-fn error(error: BatchError) -> Error {
+fn error(error: BatchError) -> EventualBatchError {
     match error {
-        BatchError::NoSuchStore => Error::NoSuchBucket(String::new()),
-        BatchError::AccessDenied => Error::AccessDenied(String::new()),
-        BatchError::Other(text) if text.contains(TRY_AGAIN) => Error::Unavailable(text),
-        BatchError::Other(text) => Error::Other(text),
+        BatchError::NoSuchStore => EventualBatchError::NoSuchBucket(String::new()),
+        BatchError::AccessDenied => EventualBatchError::AccessDenied(String::new()),
+        BatchError::Other(text) if text.contains(TRY_AGAIN) => {
+            EventualBatchError::Unavailable(text)
+        }
+        BatchError::Other(text) => EventualBatchError::Other(text),
     }
 }

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use fastrand::Rng;
-use testkit::Link;
+use testkit::LinkDefinition;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::check::{compare, purge_fresh};
 use crate::counts::{Counts, Recorder, Times};
 use crate::fault::{Fault, settled};
-use crate::load::Load;
+use crate::load::Workload;
 use crate::metrics::Metrics;
 use crate::setup::{BUCKET, Setup};
-use crate::singles::Single;
+use crate::singles::CounterCaller;
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// How long a fault lasts, in seconds.
@@ -45,11 +45,11 @@ pub async fn run(
     let setup = Setup::set(version, provider).await?;
     let recorder = Arc::new(Recorder::new(Times::PROMISED));
     let mut soak = Soak {
-        load: Load::new(&setup.links, &recorder, &mut rng, PACE),
+        load: Workload::new(&setup.links, &recorder, &mut rng, PACE),
         singles: setup
             .links
             .iter()
-            .map(|link| Single::new(link, &recorder))
+            .map(|link| CounterCaller::new(link, &recorder))
             .collect(),
         setup,
         recorder,
@@ -81,8 +81,8 @@ pub async fn run(
 struct Soak {
     setup: Setup,
     recorder: Arc<Recorder>,
-    load: Load,
-    singles: Vec<Single>,
+    load: Workload,
+    singles: Vec<CounterCaller>,
     all: Counts,
     /// What was held after each minute.
     at_rest: Vec<Metrics>,
@@ -153,7 +153,7 @@ impl Soak {
     /// Links with connections of their own, put and deleted.
     async fn churn(&self) -> Result<()> {
         let links = (0..LINKS).map(|number| {
-            Link::new("churned")
+            LinkDefinition::new("churned")
                 .name(format!("link-{number}"))
                 .config("cluster_uri", self.setup.cluster.url())
                 .config("bucket", BUCKET)

@@ -336,7 +336,7 @@ struct Bench {
     directory: TempDir,
 }
 
-struct Run {
+struct ComposeRun {
     code: Option<i32>,
     stdout: String,
     stderr: String,
@@ -360,20 +360,20 @@ impl Bench {
         fs::write(self.path(name), bytes).unwrap();
     }
 
-    fn run(&self, arguments: &[&str]) -> Run {
+    fn run(&self, arguments: &[&str]) -> ComposeRun {
         let output = Command::new(env!("CARGO_BIN_EXE_eventual-batch-compose"))
             .args(arguments)
             .current_dir(self.directory.path())
             .output()
             .unwrap();
-        Run {
+        ComposeRun {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
     }
 
-    fn run_into(&self, output: &str) -> Run {
+    fn run_into(&self, output: &str) -> ComposeRun {
         self.run(&["--adapter", "adapter.wasm", "component.wasm", "-o", output])
     }
 

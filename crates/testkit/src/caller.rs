@@ -11,11 +11,11 @@ use wrpc_transport_nats::Client;
 
 use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch;
 use crate::bindings::wrpc::keyvalue0_2_0_draft::batch;
-use crate::value::{BatchError, Error, Value};
+use crate::value::{BatchError, EventualBatchError, Value};
 
 pub use single::{AtomicsCaller, StoreCaller};
 
-/// How long a [`Caller`] waits for an answer unless told otherwise.
+/// How long a [`LatticeCaller`] waits for an answer unless told otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const SOURCE_ID: &str = "source-id";
@@ -28,14 +28,14 @@ const LINK_NAME: &str = "link-name";
 ///
 /// Clones share one connection and may call at the same time.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct LatticeCaller {
     wrpc: Client,
     /// `None`, and not an empty map, where there is no header.
     headers: Option<HeaderMap>,
     timeout: Duration,
 }
 
-impl Caller {
+impl LatticeCaller {
     /// A caller without headers, on a new connection to the lattice's NATS.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Caller {
     }
 
     /// `eventual-batch.open-bucket`
-    pub async fn open_bucket(&self, name: &str) -> Result<Result<(), Error>> {
+    pub async fn open_bucket(&self, name: &str) -> Result<Result<(), EventualBatchError>> {
         let call = eventual_batch::open_bucket(&self.wrpc, self.headers.clone(), name);
         self.in_time(call).await
     }
@@ -100,7 +100,7 @@ impl Caller {
         &self,
         bucket: &str,
         keys: &[K],
-    ) -> Result<Result<Vec<Option<Vec<u8>>>, Error>> {
+    ) -> Result<Result<Vec<Option<Vec<u8>>>, EventualBatchError>> {
         let values = match self.get_many_raw(bucket, &texts(keys)).await? {
             Ok(values) => values,
             Err(error) => return Ok(Err(error)),
@@ -117,13 +117,13 @@ impl Caller {
         &self,
         bucket: &str,
         keys: &[&str],
-    ) -> Result<Result<Vec<Option<Value>>, Error>> {
+    ) -> Result<Result<Vec<Option<Value>>, EventualBatchError>> {
         let call = eventual_batch::get_many(&self.wrpc, self.headers.clone(), bucket, keys);
         self.in_time(call).await
     }
 
     /// `eventual-batch.keys`
-    pub async fn keys(&self, bucket: &str) -> Result<Result<Vec<String>, Error>> {
+    pub async fn keys(&self, bucket: &str) -> Result<Result<Vec<String>, EventualBatchError>> {
         let call = eventual_batch::keys(&self.wrpc, self.headers.clone(), bucket);
         self.in_time(call).await
     }
@@ -133,7 +133,7 @@ impl Caller {
         &self,
         bucket: &str,
         pairs: &[(K, V)],
-    ) -> Result<Result<(), Error>> {
+    ) -> Result<Result<(), EventualBatchError>> {
         let pairs: Vec<_> = pairs
             .iter()
             .map(|(key, value)| (key.as_ref(), Value::from_bytes(value.as_ref())))
@@ -146,7 +146,7 @@ impl Caller {
         &self,
         bucket: &str,
         pairs: &[(&str, Value)],
-    ) -> Result<Result<(), Error>> {
+    ) -> Result<Result<(), EventualBatchError>> {
         let call = eventual_batch::set_many(&self.wrpc, self.headers.clone(), bucket, pairs);
         self.in_time(call).await
     }
@@ -156,7 +156,7 @@ impl Caller {
         &self,
         bucket: &str,
         keys: &[K],
-    ) -> Result<Result<(), Error>> {
+    ) -> Result<Result<(), EventualBatchError>> {
         let keys = texts(keys);
         let call = eventual_batch::delete_many(&self.wrpc, self.headers.clone(), bucket, &keys);
         self.in_time(call).await
@@ -175,9 +175,9 @@ impl Caller {
     }
 }
 
-/// The calls of `wrpc:keyvalue/batch@0.2.0-draft`. See [`Caller::batch`].
+/// The calls of `wrpc:keyvalue/batch@0.2.0-draft`. See [`LatticeCaller::batch`].
 #[derive(Clone, Copy, Debug)]
-pub struct BatchCaller<'a>(&'a Caller);
+pub struct BatchCaller<'a>(&'a LatticeCaller);
 
 impl BatchCaller<'_> {
     /// `batch.get-many`

@@ -31,7 +31,7 @@ const NOWHERE: &str = "127.0.0.1:1";
 
 /// How a node of a [`Cluster`] is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Partition {
     /// Nothing comes through and no connection ends, as when a cable is out; else its connections
     /// are closed and none can be made.
     pub silent: bool,
@@ -42,7 +42,7 @@ pub struct Cut {
 /// Three `nats-server` that make one `JetStream` cluster.
 ///
 /// Every connection between two nodes leads through a TCP proxy in this process, and so does that
-/// of each client that uses [`url`](Self::url): that is how a node is [cut off](Self::cut). The
+/// of each client that uses [`url`](Self::url): that is how a node is [cut off](Self::partition). The
 /// nodes name an address where nobody listens as theirs to each other, so that none can go round
 /// the proxies.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ impl Cluster {
     }
 
     /// Cuts a node off.
-    pub fn cut(&self, node: usize, cut: Cut) {
+    pub fn partition(&self, node: usize, cut: Partition) {
         let passage = if cut.silent {
             Passage::Silent
         } else {
@@ -164,8 +164,8 @@ impl Cluster {
         }
     }
 
-    /// Ends a [`cut`](Self::cut).
-    pub fn join(&self, node: usize) {
+    /// Ends a [`cut`](Self::partition).
+    pub fn heal(&self, node: usize) {
         self.set_ways(node, Passage::Open);
         self.nodes[node].front.set(Passage::Open);
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here stands in for anything: [`NatsServer`] runs the `nats-server` binary, [`Cluster`]
 //! three of them, [`Provider`] runs the provider's binary and speaks to it as a wasmCloud host does,
-//! [`Caller`] sends it wRPC calls as a host sends them for a component. [`Stack`] starts a server, a
+//! [`LatticeCaller`] sends it wRPC calls as a host sends them for a component. [`Stack`] starts a server, a
 //! provider and a caller in one call.
 
 mod bindings;
@@ -24,14 +24,14 @@ pub use async_nats;
 pub use wasmcloud_core::HealthCheckResponse;
 pub use wasmcloud_core::logging::Level;
 
-pub use caller::{AtomicsCaller, BatchCaller, Caller, DEFAULT_TIMEOUT, StoreCaller};
-pub use cluster::{Cluster, Cut, NODES};
-pub use link::Link;
+pub use caller::{AtomicsCaller, BatchCaller, DEFAULT_TIMEOUT, LatticeCaller, StoreCaller};
+pub use cluster::{Cluster, NODES, Partition};
+pub use link::LinkDefinition;
 pub use logging::init_tracing;
-pub use monitor::Connection;
+pub use monitor::ClientConnection;
 pub use nats_server::{NatsServer, NatsServerBuilder};
 pub use provider::{PROVIDER_ENV, Provider, ProviderBuilder};
 pub use random::free_port;
 pub use stack::{Stack, StackBuilder};
 pub use tools::{NATS_VERSIONS, NEWEST, OLDEST, TOOLS_ENV, nats_server_binary, tools_dir};
-pub use value::{BatchError, Error, KeyResponse, Value};
+pub use value::{BatchError, EventualBatchError, KeyResponse, Value};

@@ -10,7 +10,7 @@ use wasmcloud_core::secrets::SecretValue;
 ///
 /// Unless told otherwise its name is `default` and it links `wrpc:keyvalue/eventual-batch`.
 #[derive(Clone)]
-pub struct Link {
+pub struct LinkDefinition {
     source: String,
     name: String,
     namespace: String,
@@ -19,13 +19,13 @@ pub struct Link {
     secrets: HashMap<String, SecretValue>,
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for LinkDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Link({} {})", self.source, self.name)
     }
 }
 
-impl Link {
+impl LinkDefinition {
     /// A link of this component.
     #[must_use]
     pub fn new(component: impl Into<String>) -> Self {

@@ -14,7 +14,7 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One client connection, as the server sees it.
 #[derive(Clone, Debug)]
-pub struct Connection {
+pub struct ClientConnection {
     /// The server's number for it.
     pub cid: u64,
     /// The name that the client gave, or nothing.
@@ -25,7 +25,7 @@ pub struct Connection {
     pub in_msgs: u64,
 }
 
-impl Connection {
+impl ClientConnection {
     fn new(connection: &Json) -> Result<Self> {
         let number = |name| {
             let number = connection[name].as_u64();
@@ -45,12 +45,12 @@ impl NatsServer {
     ///
     /// # Errors
     /// If the monitoring port does not answer in 5 s.
-    pub async fn connections(&self) -> Result<Vec<Connection>> {
+    pub async fn connections(&self) -> Result<Vec<ClientConnection>> {
         let answer = self.monitor("/connz?limit=100000").await?;
         let list = answer["connections"]
             .as_array()
             .context("connz has no connections")?;
-        list.iter().map(Connection::new).collect()
+        list.iter().map(ClientConnection::new).collect()
     }
 
     /// How many open client connections have this name.
@@ -66,7 +66,7 @@ impl NatsServer {
     ///
     /// # Errors
     /// If there is none, or more than one; and see [`connections`](Self::connections).
-    pub async fn connection_named(&self, name: &str) -> Result<Connection> {
+    pub async fn connection_named(&self, name: &str) -> Result<ClientConnection> {
         let mut named = self.connections().await?;
         named.retain(|connection| connection.name == name);
         match (named.pop(), named.len()) {

@@ -305,12 +305,12 @@ impl NatsServer {
             command.arg("-c").arg(config).stdout(output).stderr(errors);
         })?;
 
-        let patience = if self.settings.in_cluster {
+        let limit = if self.settings.in_cluster {
             CLUSTER_START_TIMEOUT
         } else {
             START_TIMEOUT
         };
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = process.try_wait()? {
                 let mut said = self.logs().split_off(logged);
@@ -325,10 +325,7 @@ impl NatsServer {
                 return Ok(Started::Yes);
             }
             if Instant::now() >= deadline {
-                bail!(
-                    "nats-server is not ready after {patience:?}:\n{}",
-                    self.logs()
-                );
+                bail!("nats-server is not ready after {limit:?}:\n{}", self.logs());
             }
             sleep(Duration::from_millis(10)).await;
         }

@@ -21,8 +21,8 @@ use wasmcloud_core::rpc::{
     shutdown_subject,
 };
 
-use crate::caller::Caller;
-use crate::link::Link;
+use crate::caller::LatticeCaller;
+use crate::link::LinkDefinition;
 use crate::process::Process;
 
 pub use builder::ProviderBuilder;
@@ -42,7 +42,7 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Provider {
     process: Process,
     host: Client,
-    caller: Caller,
+    caller: LatticeCaller,
     lattice: String,
     key: String,
     host_id: String,
@@ -65,7 +65,7 @@ fn log_path(dir: &Path) -> PathBuf {
 /// the next only when the provider has handled the one before. A health request would prove
 /// nothing: it comes on a subject and a channel of its own, between which and the others the SDK's
 /// loop chooses at random. The lines are left out of [`Provider::logs`].
-struct Command {
+struct HostCommand {
     subject: String,
     complaint: &'static str,
 }
@@ -100,9 +100,9 @@ impl Provider {
     }
 
     /// The calls of this component. All callers of one provider share one connection; for more
-    /// see [`Caller::connect`].
+    /// see [`LatticeCaller::connect`].
     #[must_use]
-    pub fn caller(&self, component: &str) -> Caller {
+    pub fn caller(&self, component: &str) -> LatticeCaller {
         self.caller.clone().with_source(component)
     }
 
@@ -111,9 +111,9 @@ impl Provider {
     ///
     /// # Errors
     /// If the provider does not get to it in 20 s.
-    pub async fn put_link(&self, link: &Link) -> Result<()> {
+    pub async fn put_link(&self, link: &LinkDefinition) -> Result<()> {
         let definition = link.to_put(&self.key, &self.host_xkey, &self.xkey)?;
-        let command = Command {
+        let command = HostCommand {
             // Hosts since 1.1 address this one to the provider's xkey.
             subject: link_put_subject(&self.lattice, &self.xkey.public_key()),
             complaint: BAD_PUT,
@@ -126,8 +126,8 @@ impl Provider {
     ///
     /// # Errors
     /// If the provider does not get to it in 20 s.
-    pub async fn delete_link(&self, link: &Link) -> Result<()> {
-        let command = Command {
+    pub async fn delete_link(&self, link: &LinkDefinition) -> Result<()> {
+        let command = HostCommand {
             subject: link_del_subject(&self.lattice, &self.key),
             complaint: BAD_DELETE,
         };
@@ -142,7 +142,7 @@ impl Provider {
     /// # Errors
     /// If the provider does not get to it in 20 s.
     pub async fn update_config(&self, config: &HashMap<String, String>) -> Result<()> {
-        let command = Command {
+        let command = HostCommand {
             subject: provider_config_update_subject(&self.lattice, &self.key),
             complaint: BAD_CONFIG,
         };
@@ -274,7 +274,7 @@ impl Provider {
         }
     }
 
-    async fn command(&self, command: &Command, payload: Vec<u8>) -> Result<()> {
+    async fn command(&self, command: &HostCommand, payload: Vec<u8>) -> Result<()> {
         // One at a time, so that a line in the log belongs to one command.
         let _one = self.commands.lock().await;
         let mut log = File::open(log_path(self.dir.path())).context("cannot read the log")?;

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use async_nats::jetstream::kv;
 
-use crate::caller::Caller;
-use crate::link::Link;
+use crate::caller::LatticeCaller;
+use crate::link::LinkDefinition;
 use crate::nats_server::{NatsServer, NatsServerBuilder};
 use crate::provider::{Provider, ProviderBuilder};
 use crate::tools::NEWEST;
@@ -114,8 +114,8 @@ impl Stack {
 
     /// A link of this component to this bucket on this stack's NATS, not yet put.
     #[must_use]
-    pub fn link(&self, component: &str, bucket: &str) -> Link {
-        Link::new(component)
+    pub fn link(&self, component: &str, bucket: &str) -> LinkDefinition {
+        LinkDefinition::new(component)
             .config("cluster_uri", self.nats.url())
             .config("bucket", bucket)
     }
@@ -124,7 +124,7 @@ impl Stack {
     ///
     /// # Errors
     /// See [`Provider::put_link`].
-    pub async fn linked(&self, component: &str, bucket: &str) -> Result<Caller> {
+    pub async fn linked(&self, component: &str, bucket: &str) -> Result<LatticeCaller> {
         self.provider
             .put_link(&self.link(component, bucket))
             .await?;
@@ -133,7 +133,7 @@ impl Stack {
 
     /// See [`Provider::caller`].
     #[must_use]
-    pub fn caller(&self, component: &str) -> Caller {
+    pub fn caller(&self, component: &str) -> LatticeCaller {
         self.provider.caller(component)
     }
 

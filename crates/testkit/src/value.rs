@@ -3,7 +3,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// An error of `wrpc:keyvalue/eventual-batch@0.1.0`, with the text that a component gets.
-pub use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch::Error;
+pub use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch::Error as EventualBatchError;
 /// A value of `wrpc:keyvalue/eventual-batch@0.1.0`.
 pub use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch::Value;
 /// An error of `batch`, `store` and `atomics` of `wrpc:keyvalue@0.2.0-draft`.
@@ -33,7 +33,7 @@ impl Value {
     }
 }
 
-impl Error {
+impl EventualBatchError {
     /// The sentence, without the case.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -4,24 +4,24 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::jetstream::kv;
-use testkit::{Cluster, Cut, NEWEST};
+use testkit::{Cluster, NEWEST, Partition};
 use tokio::time::{Instant, sleep, timeout};
 
 const BUCKET: &str = "b";
 const STREAM: &str = "KV_b";
-const PATIENCE: Duration = Duration::from_mins(1);
+const WAIT_LIMIT: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn goes_on_without_a_node_that_is_cut_off_and_takes_it_back() -> Result<()> {
     let cluster = Cluster::start(NEWEST).await?;
     create_bucket(&cluster).await?;
     for cut in [(false, true), (true, false)] {
-        let cut = Cut {
+        let cut = Partition {
             silent: cut.0,
             clients: cut.1,
         };
         let lost = leader(&cluster, None).await?;
-        cluster.cut(lost, cut);
+        cluster.partition(lost, cut);
         let next = leader(&cluster, Some(lost)).await?;
         put(&cluster, next)
             .await
@@ -35,7 +35,7 @@ async fn goes_on_without_a_node_that_is_cut_off_and_takes_it_back() -> Result<()
         let connected = timeout(Duration::from_secs(1), async_nats::connect(front)).await;
         let connects = matches!(connected, Ok(Ok(_)));
         ensure!(connects != cut.clients, "clients connect: {connects}");
-        cluster.join(lost);
+        cluster.heal(lost);
         put(&cluster, lost)
             .await
             .context("through the old leader")?;
@@ -67,18 +67,18 @@ async fn create_bucket(cluster: &Cluster) -> Result<()> {
 
 /// Waits for a leader that is another one than this.
 async fn leader(cluster: &Cluster, than: Option<usize>) -> Result<usize> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     loop {
         match cluster.leader(STREAM).await {
             Some(node) if Some(node) != than => return Ok(node),
-            _ if Instant::now() >= deadline => bail!("no leader in {PATIENCE:?}"),
+            _ if Instant::now() >= deadline => bail!("no leader in {WAIT_LIMIT:?}"),
             _ => sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
 async fn put(cluster: &Cluster, node: usize) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     while let Err(error) = put_once(cluster, node).await {
         ensure!(Instant::now() < deadline, "{error:#}");
     }

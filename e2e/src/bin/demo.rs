@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
-use e2e::{Lattice, Link, PROVIDER_ID, Service, eventually};
+use e2e::{HostLink, PROVIDER_ID, Service, TestLattice, eventually};
 use reqwest::Method;
 use serde_json::{Map, Value as Json, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
@@ -27,17 +27,17 @@ async fn main() -> Result<()> {
         Some("--keep") => true,
         Some(other) => bail!("unknown argument {other:?}; the only one is --keep"),
     };
-    let lattice = Lattice::start().await?;
+    let lattice = TestLattice::start().await?;
     println!("A nats-server runs at {}.", lattice.nats().url());
     println!("A wasmCloud host started the provider `{PROVIDER_ID}` from its archive.");
     lattice.create_bucket("orders").await?;
     lattice.create_bucket("orders-archive").await?;
     let shop = lattice
-        .serve(COMPONENT, "http-batch", &Link::to("orders"))
+        .serve(COMPONENT, "http-batch", &HostLink::to("orders"))
         .await?;
     let archive = shop.bucket("archive");
     lattice
-        .put_link(COMPONENT, &Link::to("orders-archive").named("archive"))
+        .put_link(COMPONENT, &HostLink::to("orders-archive").named("archive"))
         .await?;
     eventually(|| async { archive.keys().await.map(drop) }).await?;
     println!("It also runs the component `{COMPONENT}`, with two links to the provider:");
@@ -105,7 +105,7 @@ async fn errors(shop: &Service) -> Result<()> {
     show(shop, Method::GET, "/keys", &[], None).await
 }
 
-async fn wait(lattice: &Lattice, shop: &Service) -> Result<()> {
+async fn wait(lattice: &TestLattice, shop: &Service) -> Result<()> {
     let url = shop.url();
     title("Still running. Try");
     println!("  curl -X PUT {url}/ -d '{{\"a\": \"text\", \"b\": {{\"base64\": \"/w==\"}}}}'");

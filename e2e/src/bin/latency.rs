@@ -20,7 +20,7 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use e2e::{Lattice, Link, Service, component, eventually};
+use e2e::{HostLink, Service, TestLattice, component, eventually};
 use reqwest::Method;
 use serde_json::{Value as Json, from_value};
 use tokio::time::timeout;
@@ -31,7 +31,7 @@ const KIB: usize = 1024;
 const LARGE: usize = 4 * KIB * KIB;
 
 /// When a run counts as lost: well over the host's limit for each call in it.
-const PATIENCE: Duration = Duration::from_secs(15);
+const WAIT_LIMIT: Duration = Duration::from_secs(15);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
@@ -41,7 +41,7 @@ async fn main() -> Result<()> {
         Some("quick") => (&[100], &[KIB]),
         Some(other) => bail!("{other:?}: the only argument is `quick`"),
     };
-    let lattice = Lattice::start().await?;
+    let lattice = TestLattice::start().await?;
     let bench = start_bench(&lattice).await?;
     println!("| batch | adapter | draft | adapter/draft | nothing, adapter | nothing, draft |");
     println!("| --- | ---: | ---: | ---: | ---: | ---: |");
@@ -50,7 +50,7 @@ async fn main() -> Result<()> {
         for &keys in keys {
             for &size in sizes {
                 for kind in ["text", "random"] {
-                    let batch = Batch {
+                    let batch = TimedBatch {
                         op,
                         keys,
                         size,
@@ -69,28 +69,28 @@ async fn main() -> Result<()> {
 }
 
 /// Starts the component `bench` with a link for each path, both to one bucket.
-async fn start_bench(lattice: &Lattice) -> Result<Service> {
+async fn start_bench(lattice: &TestLattice) -> Result<Service> {
     lattice.create_bucket("bench").await?;
     let bench = lattice
         .start_component("bench", &component("bench")?)
         .await?;
-    let link = Link::to("bench");
+    let link = HostLink::to("bench");
     for (path, link) in [("adapter", link.clone()), ("draft", link.of_draft())] {
         lattice.put_link(bench.id(), &link).await?;
-        eventually(|| times(&bench, path, Batch::NOTHING, 1)).await?;
+        eventually(|| times(&bench, path, TimedBatch::NOTHING, 1)).await?;
     }
     Ok(bench)
 }
 
 #[derive(Clone, Copy)]
-struct Batch {
+struct TimedBatch {
     op: &'static str,
     keys: usize,
     size: usize,
     kind: &'static str,
 }
 
-impl Batch {
+impl TimedBatch {
     const NOTHING: Self = Self {
         op: "nothing",
         keys: 0,
@@ -108,7 +108,7 @@ impl Batch {
     }
 }
 
-impl fmt::Display for Batch {
+impl fmt::Display for TimedBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { op, keys, kind, .. } = self;
         match self.size {
@@ -119,17 +119,17 @@ impl fmt::Display for Batch {
 }
 
 /// Measures a batch, prints its row, and adds to `errors` what went wrong.
-async fn print_row(bench: &Service, batch: Batch, errors: &mut Vec<String>) {
+async fn print_row(bench: &Service, batch: TimedBatch, errors: &mut Vec<String>) {
     if batch.op == "get" {
         // Stores what is to be read. Where that takes too long, the writes are in time all the same.
-        let set = Batch { op: "set", ..batch };
-        let _ = timeout(PATIENCE, times(bench, "draft", set, 1)).await;
+        let set = TimedBatch { op: "set", ..batch };
+        let _ = timeout(WAIT_LIMIT, times(bench, "draft", set, 1)).await;
     }
     let mut series = [
         Series::new("adapter", batch),
         Series::new("draft", batch),
-        Series::new("adapter", Batch::NOTHING),
-        Series::new("draft", Batch::NOTHING),
+        Series::new("adapter", TimedBatch::NOTHING),
+        Series::new("draft", TimedBatch::NOTHING),
     ];
     let (turns, rounds) = batch.turns();
     for _ in 0..turns {
@@ -161,13 +161,13 @@ fn cell(number: Option<f64>) -> String {
 /// What one path took for one batch, until it failed.
 struct Series {
     path: &'static str,
-    batch: Batch,
+    batch: TimedBatch,
     times: Result<Vec<f64>>,
     lost: usize,
 }
 
 impl Series {
-    fn new(path: &'static str, batch: Batch) -> Self {
+    fn new(path: &'static str, batch: TimedBatch) -> Self {
         Self {
             path,
             batch,
@@ -179,7 +179,7 @@ impl Series {
     async fn run(&mut self, bench: &Service, rounds: usize) {
         let Ok(so_far) = &mut self.times else { return };
         // Not an error of the batch: the host has been seen to lose a call, whatever it asked for.
-        match timeout(PATIENCE, times(bench, self.path, self.batch, rounds)).await {
+        match timeout(WAIT_LIMIT, times(bench, self.path, self.batch, rounds)).await {
             Ok(Ok(mut more)) => so_far.append(&mut more),
             Ok(Err(error)) => self.times = Err(error),
             Err(_) => self.lost += 1,
@@ -203,8 +203,8 @@ impl Series {
 }
 
 /// Has the component run a batch some times; the milliseconds that each took.
-async fn times(bench: &Service, path: &str, batch: Batch, rounds: usize) -> Result<Vec<f64>> {
-    let Batch {
+async fn times(bench: &Service, path: &str, batch: TimedBatch, rounds: usize) -> Result<Vec<f64>> {
+    let TimedBatch {
         op,
         keys,
         size,

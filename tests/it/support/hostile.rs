@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use testkit::async_nats::jetstream::kv;
-use testkit::{Caller, Stack};
+use testkit::{LatticeCaller, Stack};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -14,10 +14,10 @@ use tokio::time::{sleep, timeout};
 pub const HOSTILE: &str = "hostile";
 
 /// How long anything may take that ends at all.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long others may wait for an answer meanwhile; alone they wait for milliseconds.
-const OTHERS_WAIT: Duration = Duration::from_secs(5);
+const BYSTANDER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A stack with two components: one of them is hostile, and has a bucket of its own.
 pub async fn stack(version: &str) -> Result<Stack> {
@@ -39,7 +39,7 @@ pub async fn stack(version: &str) -> Result<Stack> {
     Ok(stack)
 }
 
-pub async fn well(stack: &mut Stack) -> Result<()> {
+pub async fn assert_healthy(stack: &mut Stack) -> Result<()> {
     ensure!(stack.provider.is_running()?, "the provider has ended");
     ensure!(stack.provider.health().await?.healthy);
     let logs = stack.provider.logs();
@@ -48,19 +48,19 @@ pub async fn well(stack: &mut Stack) -> Result<()> {
 }
 
 /// A caller that minds its own business, and checks that it can.
-pub struct Others {
+pub struct Bystander {
     rounds: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     calls: JoinHandle<Result<()>>,
 }
 
-impl Others {
+impl Bystander {
     pub async fn start(stack: &Stack) -> Result<Self> {
         let nats = stack.lattice().url();
         let provider = &stack.provider;
         // A connection of its own: a host does not share its with a hostile caller.
-        let caller = Caller::connect(&nats, provider.lattice(), provider.key()).await?;
-        let caller = caller.with_source("others").with_timeout(OTHERS_WAIT);
+        let caller = LatticeCaller::connect(&nats, provider.lattice(), provider.key()).await?;
+        let caller = caller.with_source("others").with_timeout(BYSTANDER_TIMEOUT);
         let (rounds, stop) = (Arc::default(), Arc::default());
         let calls = tokio::spawn(call_on(caller, Arc::clone(&rounds), Arc::clone(&stop)));
         Ok(Self {
@@ -76,12 +76,18 @@ impl Others {
 
     pub async fn stop(self) -> Result<usize> {
         self.stop.store(true, Ordering::Relaxed);
-        timeout(LONG, self.calls).await.context("others hang")???;
+        timeout(LONG_TIMEOUT, self.calls)
+            .await
+            .context("others hang")???;
         Ok(self.rounds.load(Ordering::Relaxed))
     }
 }
 
-async fn call_on(caller: Caller, rounds: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> Result<()> {
+async fn call_on(
+    caller: LatticeCaller,
+    rounds: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) -> Result<()> {
     while !stop.load(Ordering::Relaxed) {
         let round = rounds.load(Ordering::Relaxed).to_string();
         let pairs = [("a", &round), ("b", &round)];

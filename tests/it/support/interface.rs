@@ -1,30 +1,30 @@
 //! Both interfaces behind one set of calls, for promises that hold for either.
 
 use anyhow::{Result, ensure};
-use testkit::{BatchError, Caller, Error};
+use testkit::{BatchError, EventualBatchError, LatticeCaller};
 
 /// One of the two interfaces that the provider answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interface {
+pub enum BatchInterface {
     EventualBatch,
     Batch,
 }
 
-pub const BOTH: [Interface; 2] = [Interface::EventualBatch, Interface::Batch];
+pub const BOTH: [BatchInterface; 2] = [BatchInterface::EventualBatch, BatchInterface::Batch];
 
 /// The answer of `get-many`.
 pub type Values = Vec<Option<Vec<u8>>>;
 
 /// An error of either interface, by the case that the provider means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct ErrorAnswer {
     pub case: &'static str,
     /// Empty where the interface's case has none.
     pub text: String,
 }
 
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
+impl From<EventualBatchError> for ErrorAnswer {
+    fn from(error: EventualBatchError) -> Self {
         Self {
             case: error.case(),
             text: error.text().to_owned(),
@@ -32,7 +32,7 @@ impl From<Error> for Refusal {
     }
 }
 
-impl From<BatchError> for Refusal {
+impl From<BatchError> for ErrorAnswer {
     fn from(error: BatchError) -> Self {
         let (case, text) = match error {
             BatchError::NoSuchStore => ("no-such-store", String::new()),
@@ -43,18 +43,18 @@ impl From<BatchError> for Refusal {
     }
 }
 
-impl Interface {
+impl BatchInterface {
     /// `get-many`; also checks that `batch` puts the key asked for beside each value.
     pub async fn get_many<K: AsRef<str>>(
         self,
-        caller: &Caller,
+        caller: &LatticeCaller,
         bucket: &str,
         keys: &[K],
-    ) -> Result<Result<Values, Refusal>> {
+    ) -> Result<Result<Values, ErrorAnswer>> {
         match self {
             Self::EventualBatch => {
                 let answer = caller.get_many(bucket, keys).await?;
-                Ok(answer.map_err(Refusal::from))
+                Ok(answer.map_err(ErrorAnswer::from))
             }
             Self::Batch => {
                 let pairs = match caller.batch().get_many(bucket, keys).await? {
@@ -77,10 +77,10 @@ impl Interface {
 
     pub async fn set_many<K: AsRef<str>, V: AsRef<[u8]>>(
         self,
-        caller: &Caller,
+        caller: &LatticeCaller,
         bucket: &str,
         pairs: &[(K, V)],
-    ) -> Result<Result<(), Refusal>> {
+    ) -> Result<Result<(), ErrorAnswer>> {
         Ok(match self {
             Self::EventualBatch => caller.set_many(bucket, pairs).await?.map_err(Into::into),
             Self::Batch => caller
@@ -93,10 +93,10 @@ impl Interface {
 
     pub async fn delete_many<K: AsRef<str>>(
         self,
-        caller: &Caller,
+        caller: &LatticeCaller,
         bucket: &str,
         keys: &[K],
-    ) -> Result<Result<(), Refusal>> {
+    ) -> Result<Result<(), ErrorAnswer>> {
         Ok(match self {
             Self::EventualBatch => caller.delete_many(bucket, keys).await?.map_err(Into::into),
             Self::Batch => caller
@@ -118,17 +118,19 @@ impl Interface {
 }
 
 /// The refusal, or a failure that says what was answered in its place.
-pub fn refused<T: std::fmt::Debug>(answer: Result<T, impl Into<Refusal>>) -> Result<Refusal> {
+pub fn refused<T: std::fmt::Debug>(
+    answer: Result<T, impl Into<ErrorAnswer>>,
+) -> Result<ErrorAnswer> {
     match answer {
         Ok(answer) => anyhow::bail!("answered {answer:?} where an error was due"),
         Err(refusal) => Ok(refusal.into()),
     }
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for ErrorAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.case, self.text)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for ErrorAnswer {}

@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use testkit::Caller;
+use testkit::LatticeCaller;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 const BATCH: usize = 20;
 
 /// So long a writer waits for the answer of a call: longer than the link's calls take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Writers under way. Each sets batches of keys of its own, to values that are the keys, and deletes
 /// every other one again.
-pub struct Load {
+pub struct WriteLoad {
     stop: Arc<AtomicBool>,
     /// Of each writer, the calls that were answered ok.
     ok: Vec<Arc<AtomicUsize>>,
@@ -43,12 +43,12 @@ pub struct Failed {
     pub error: String,
 }
 
-impl Load {
-    pub fn start(caller: &Caller, writers: usize) -> Self {
+impl WriteLoad {
+    pub fn start(caller: &LatticeCaller, writers: usize) -> Self {
         let stop = Arc::<AtomicBool>::default();
         let ok: Vec<Arc<AtomicUsize>> = (0..writers).map(|_| Arc::default()).collect();
         let writers = ok.iter().enumerate().map(|(number, ok)| {
-            let caller = caller.clone().with_timeout(PATIENCE);
+            let caller = caller.clone().with_timeout(WAIT_LIMIT);
             tokio::spawn(write(caller, number, Arc::clone(ok), Arc::clone(&stop)))
         });
         Self {
@@ -59,7 +59,7 @@ impl Load {
     }
 
     /// Waits until each writer has had two more calls answered ok.
-    pub async fn goes_on(&self, limit: Duration) -> Result<()> {
+    pub async fn wait_for_progress(&self, limit: Duration) -> Result<()> {
         let now = || self.ok.iter().map(|ok| ok.load(Ordering::SeqCst));
         let before: Vec<_> = now().collect();
         let gone_on = async {
@@ -68,7 +68,7 @@ impl Load {
             }
         };
         // A call that waits in vain for its answer has to be given up first.
-        if timeout(PATIENCE + limit, gone_on).await.is_err() {
+        if timeout(WAIT_LIMIT + limit, gone_on).await.is_err() {
             let ok: Vec<_> = now().collect();
             bail!("calls do not succeed again: {before:?}, {ok:?}");
         }
@@ -79,7 +79,7 @@ impl Load {
         self.stop.store(true, Ordering::SeqCst);
         let mut all = Outcome::default();
         for writer in self.writers {
-            let one = timeout(PATIENCE * 4, writer);
+            let one = timeout(WAIT_LIMIT * 4, writer);
             let one = one.await.context("a writer hangs")??;
             all.calls.extend(one.calls);
             all.failed.extend(one.failed);
@@ -91,7 +91,7 @@ impl Load {
 }
 
 async fn write(
-    caller: Caller,
+    caller: LatticeCaller,
     number: usize,
     ok: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -123,7 +123,7 @@ impl Outcome {
     async fn call(
         &mut self,
         ok: &AtomicUsize,
-        call: impl Future<Output = Result<Result<(), testkit::Error>>>,
+        call: impl Future<Output = Result<Result<(), testkit::EventualBatchError>>>,
     ) -> bool {
         let begun = Instant::now();
         self.calls.push(begun);

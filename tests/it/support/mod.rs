@@ -25,11 +25,11 @@ pub fn stack(version: &str) -> StackBuilder {
 }
 
 /// Like [`Stack::linked`], with time for calls on a machine that is busy with something else.
-pub async fn patiently_linked(
+pub async fn linked_with_long_timeout(
     stack: &Stack,
     component: &str,
     bucket: &str,
-) -> anyhow::Result<testkit::Caller> {
+) -> anyhow::Result<testkit::LatticeCaller> {
     let link = stack.link(component, bucket).config("timeout", "60s");
     stack.provider.put_link(&link).await?;
     let caller = stack.caller(component);

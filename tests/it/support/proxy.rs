@@ -18,12 +18,12 @@ const MUTE: Duration = Duration::from_millis(200);
 /// Passes connections on to a server on this machine.
 pub struct Proxy {
     pub url: String,
-    state: Arc<State>,
+    state: Arc<ProxyState>,
     accepting: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct State {
+struct ProxyState {
     /// How many answers are to be lost.
     losses: AtomicUsize,
     /// How many are to come after that of a node that does not lead.
@@ -34,7 +34,7 @@ impl Proxy {
     pub async fn start(port: u16) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("nats://{}", listener.local_addr()?);
-        let state = Arc::<State>::default();
+        let state = Arc::<ProxyState>::default();
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -65,7 +65,7 @@ impl Proxy {
 
     /// How many answers are still to be lost, or to come second.
     pub fn left(&self) -> usize {
-        let State { losses, refusals } = &*self.state;
+        let ProxyState { losses, refusals } = &*self.state;
         losses.load(Ordering::SeqCst) + refusals.load(Ordering::SeqCst)
     }
 }
@@ -76,7 +76,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(client: TcpStream, server: TcpStream, state: Arc<State>) {
+async fn pass(client: TcpStream, server: TcpStream, state: Arc<ProxyState>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let mute = Arc::<AtomicBool>::default();
@@ -94,7 +94,7 @@ async fn up(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     back: &Mutex<OwnedWriteHalf>,
-    state: &State,
+    state: &ProxyState,
     mute: &AtomicBool,
 ) {
     let mut buffer = vec![0; 64 * 1024];

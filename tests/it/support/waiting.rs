@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use testkit::{Caller, HealthCheckResponse, Provider, Stack};
+use testkit::{HealthCheckResponse, LatticeCaller, Provider, Stack};
 use tokio::time::{Instant, sleep};
 
 /// What the provider names its connections to the buckets' NATS.
@@ -67,7 +67,7 @@ pub async fn connections_now(stack: &Stack) -> Result<usize> {
 }
 
 /// Waits until the caller's bucket answers.
-pub async fn open(caller: &Caller) -> Result<()> {
+pub async fn open(caller: &LatticeCaller) -> Result<()> {
     eventually("the bucket to answer", async || {
         Ok(caller.open_bucket("default").await?.ok())
     })

@@ -24,7 +24,7 @@ pub const FUNCTIONS: [(&str, &str); 8] = [
 ];
 
 /// A connection to the lattice's NATS that sends invocations in parts.
-pub struct Wire {
+pub struct WireCaller {
     nats: Client,
     prefix: String,
     source: String,
@@ -34,9 +34,9 @@ pub struct Wire {
 }
 
 /// An invocation, by the subject on which its caller is answered.
-pub struct Opened(String);
+pub struct OpenedCall(String);
 
-impl Wire {
+impl WireCaller {
     /// On a connection of its own, without a login.
     pub async fn new(stack: &Stack, source: &str) -> Result<Self> {
         Self::on(stack.lattice().client().await?, stack, source).await
@@ -57,7 +57,12 @@ impl Wire {
     }
 
     /// Sends the first message of an invocation, with these first bytes of the parameters.
-    pub async fn open(&mut self, instance: &str, function: &str, begun: Vec<u8>) -> Result<Opened> {
+    pub async fn open(
+        &mut self,
+        instance: &str,
+        function: &str,
+        begun: Vec<u8>,
+    ) -> Result<OpenedCall> {
         let mut headers = HeaderMap::new();
         headers.insert("source-id", self.source.as_str());
         self.open_with(instance, function, headers, begun).await
@@ -70,18 +75,18 @@ impl Wire {
         function: &str,
         headers: HeaderMap,
         begun: Vec<u8>,
-    ) -> Result<Opened> {
+    ) -> Result<OpenedCall> {
         let subject = format!("{}.{instance}.{function}", self.prefix);
         self.opened += 1;
         let reply = format!("{}.{}", self.inbox, self.opened);
         self.nats
             .publish_with_reply_and_headers(subject, reply.clone(), headers, begun.into())
             .await?;
-        Ok(Opened(reply))
+        Ok(OpenedCall(reply))
     }
 
     /// Where the provider takes further parts; `None` if it has not accepted after 2 s.
-    pub async fn accepted(&mut self, opened: &Opened) -> Result<Option<String>> {
+    pub async fn accepted(&mut self, opened: &OpenedCall) -> Result<Option<String>> {
         let deadline = Instant::now() + Duration::from_secs(2);
         while let Some(message) = self.next(deadline).await? {
             if message.subject.as_str() == opened.0 {
@@ -103,7 +108,7 @@ impl Wire {
     }
 
     /// The results up to their end, in which texts can be looked for; what there is after `time`.
-    pub async fn results(&mut self, opened: &Opened, time: Duration) -> Result<String> {
+    pub async fn results(&mut self, opened: &OpenedCall, time: Duration) -> Result<String> {
         let deadline = Instant::now() + time;
         let subject = format!("{}.results", opened.0);
         let mut results = Vec::new();

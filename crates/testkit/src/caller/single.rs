@@ -3,11 +3,11 @@
 use anyhow::Result;
 use bytes::Bytes;
 
-use super::Caller;
+use super::LatticeCaller;
 use crate::bindings::wrpc::keyvalue0_2_0_draft::{atomics, store};
 use crate::value::{BatchError, KeyResponse};
 
-impl Caller {
+impl LatticeCaller {
     /// Calls of `wrpc:keyvalue/store@0.2.0-draft`.
     #[must_use]
     pub fn store(&self) -> StoreCaller<'_> {
@@ -21,9 +21,9 @@ impl Caller {
     }
 }
 
-/// The calls of `wrpc:keyvalue/store@0.2.0-draft`. See [`Caller::store`].
+/// The calls of `wrpc:keyvalue/store@0.2.0-draft`. See [`LatticeCaller::store`].
 #[derive(Clone, Copy, Debug)]
-pub struct StoreCaller<'a>(&'a Caller);
+pub struct StoreCaller<'a>(&'a LatticeCaller);
 
 impl StoreCaller<'_> {
     /// `store.get`
@@ -72,9 +72,9 @@ impl StoreCaller<'_> {
     }
 }
 
-/// The calls of `wrpc:keyvalue/atomics@0.2.0-draft`. See [`Caller::atomics`].
+/// The calls of `wrpc:keyvalue/atomics@0.2.0-draft`. See [`LatticeCaller::atomics`].
 #[derive(Clone, Copy, Debug)]
-pub struct AtomicsCaller<'a>(&'a Caller);
+pub struct AtomicsCaller<'a>(&'a LatticeCaller);
 
 impl AtomicsCaller<'_> {
     /// `atomics.increment`

@@ -19,8 +19,8 @@ use wasmcloud_core::logging::Level;
 use wasmcloud_core::secrets::SecretValue;
 
 use super::{PROVIDER_ENV, Provider, log_path};
-use crate::caller::Caller;
-use crate::link::Link;
+use crate::caller::LatticeCaller;
+use crate::link::LinkDefinition;
 use crate::process::Process;
 use crate::random;
 
@@ -31,7 +31,7 @@ pub struct ProviderBuilder {
     binary: Option<PathBuf>,
     config: HashMap<String, String>,
     secrets: HashMap<String, SecretValue>,
-    links: Vec<Link>,
+    links: Vec<LinkDefinition>,
     log_level: Level,
     rpc_timeout: Duration,
     lattice_login: (String, String),
@@ -79,7 +79,7 @@ impl ProviderBuilder {
 
     /// Adds a link that is there when the provider starts.
     #[must_use]
-    pub fn link(mut self, link: Link) -> Self {
+    pub fn link(mut self, link: LinkDefinition) -> Self {
         self.links.push(link);
         self
     }
@@ -175,7 +175,7 @@ impl ProviderBuilder {
             .connect(&self.lattice_url)
             .await
             .with_context(|| format!("cannot connect to {}", self.lattice_url))?;
-        let caller = Caller::connect(&self.lattice_url, &lattice, &key).await?;
+        let caller = LatticeCaller::connect(&self.lattice_url, &lattice, &key).await?;
         let dir = tempfile::Builder::new()
             .prefix("testkit-provider-")
             .tempdir()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use testkit::async_nats::jetstream::kv;
-use testkit::{Caller, Level, Link, NatsServer, Provider, ProviderBuilder};
+use testkit::{LatticeCaller, Level, LinkDefinition, NatsServer, Provider, ProviderBuilder};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -25,16 +25,16 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 const FLOOR_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A nats-server with our provider on it, and whatever it is compared with.
-pub(crate) struct Stage {
+pub(crate) struct BenchSetup {
     pub(crate) ours: Provider,
     pub(crate) peer: Option<Provider>,
     binary: PathBuf,
-    floor: Caller,
+    floor: LatticeCaller,
     _floor: Child,
     pub(crate) nats: NatsServer,
 }
 
-impl Stage {
+impl BenchSetup {
     pub(crate) async fn set(version: &str, ours: &Path, peer: Option<&PathBuf>) -> Result<Self> {
         let nats = NatsServer::run(version).await?;
         let provider = start(&nats, ours).await?;
@@ -43,7 +43,7 @@ impl Stage {
             None => None,
         };
         let floor = child(&nats, &["floor", FLOOR_ID]).await?;
-        let caller = Caller::connect(&nats.url(), LATTICE, FLOOR_ID).await?;
+        let caller = LatticeCaller::connect(&nats.url(), LATTICE, FLOOR_ID).await?;
         Ok(Self {
             ours: provider,
             peer,
@@ -81,11 +81,16 @@ impl Stage {
     }
 
     /// Puts a link by this name for our provider, with this `max_concurrency`.
-    pub(crate) async fn wide_link(&self, name: &str, bucket: &str, slots: &str) -> Result<()> {
+    pub(crate) async fn wide_link(
+        &self,
+        name: &str,
+        bucket: &str,
+        max_concurrency: &str,
+    ) -> Result<()> {
         let link = self.link_to(bucket).name(name);
         let link = link.config("timeout", LINK_TIMEOUT);
         self.ours
-            .put_link(&link.config("max_concurrency", slots))
+            .put_link(&link.config("max_concurrency", max_concurrency))
             .await
     }
 
@@ -95,8 +100,8 @@ impl Stage {
         builder(&self.nats, &self.binary).link(link).start().await
     }
 
-    fn link_to(&self, bucket: &str) -> Link {
-        Link::new(COMPONENT)
+    fn link_to(&self, bucket: &str) -> LinkDefinition {
+        LinkDefinition::new(COMPONENT)
             .wasi_batch()
             .config("cluster_uri", self.nats.url())
             .config("bucket", bucket)
@@ -108,7 +113,7 @@ impl Stage {
         child(&self.nats, args).await
     }
 
-    pub(crate) fn floor(&self) -> Caller {
+    pub(crate) fn floor(&self) -> LatticeCaller {
         self.floor.clone()
     }
 }
@@ -128,7 +133,7 @@ async fn child(nats: &NatsServer, args: &[&str]) -> Result<Child> {
 }
 
 /// A caller over one link of a provider.
-pub(crate) fn caller(provider: &Provider, link: &str) -> Caller {
+pub(crate) fn caller(provider: &Provider, link: &str) -> LatticeCaller {
     provider
         .caller(COMPONENT)
         .with_link(link)
