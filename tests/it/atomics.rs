@@ -1,4 +1,4 @@
-//! Counters: exact however many count at once, wherever they run, and whatever is lost on the way.
+//! Counters are exact: with many callers, with several instances, and when answers are lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,7 +73,7 @@ async fn a_counter_is_readable_text_that_starts_at_nothing(version: &str) -> Res
         );
         assert_eq!(increment(&caller, "zero", 0).await?, 0);
         assert_eq!(bucket.get("zero").await?, Some("0".into()));
-        // Deleted, by us and by others, it starts again.
+        // After a deletion, ours or another client's, the counter starts again.
         caller.store().delete("default", "a").await??;
         assert_eq!(increment(&caller, "a", 1).await?, 1);
         bucket.delete("a").await?;
@@ -85,7 +85,7 @@ async fn a_counter_is_readable_text_that_starts_at_nothing(version: &str) -> Res
     Ok(())
 }
 
-/// It parses with Rust's `u64`, and takes an empty value for none.
+/// keyvalue-nats parses a counter as Rust's `u64`, and takes an empty value for no value.
 async fn a_counter_that_keyvalue_nats_wrote_goes_on(version: &str) -> Result<()> {
     let (_stack, bucket, caller) = with_orders(version, 1).await?;
     for (key, value, next) in [
@@ -102,7 +102,7 @@ async fn a_counter_that_keyvalue_nats_wrote_goes_on(version: &str) -> Result<()>
     Ok(())
 }
 
-/// Adds as keyvalue-nats does, until it comes through.
+/// Increments as keyvalue-nats does, and tries again until the write succeeds.
 async fn theirs(bucket: &kv::Store, key: &str, delta: u64) -> Result<u64> {
     loop {
         let entry = bucket.entry(key).await?;
@@ -156,7 +156,7 @@ async fn a_sum_that_does_not_fit_is_an_error_and_the_value_stays(version: &str) 
     assert_eq!(increment(&caller, "a", 0).await?, u64::MAX);
     assert_eq!(bucket.get("a").await?, Some(u64::MAX.to_string().into()));
 
-    // Of many at once, those that fit are counted.
+    // Of many increments at once, those that fit are counted.
     bucket
         .put("b", (u64::MAX - ROOM).to_string().into())
         .await?;
@@ -271,7 +271,7 @@ async fn a_lost_acknowledgement_does_not_count_twice(version: &str) -> Result<()
     lost_acknowledgements(&caller, &bucket, &proxy).await
 }
 
-/// There the server finds that the key has changed before it finds that it knows the write.
+/// With three replicas the server checks the key's revision before it checks for a duplicate.
 async fn a_lost_acknowledgement_of_three_replicas_does_not_count_twice(
     version: &str,
 ) -> Result<()> {
@@ -299,7 +299,7 @@ async fn lost_acknowledgements(
 ) -> Result<()> {
     assert_eq!(increment(caller, "a", 1).await?, 1);
     for round in 2..6 {
-        // And of two answers the wrong one first: a node has not noticed that it no longer leads.
+        // Two answers, the false one first: a node has not noticed that it is no longer the leader.
         if round % 2 == 0 {
             proxy.lose(1);
         } else {

@@ -1,5 +1,5 @@
-//! Which bucket a call reaches: one that a link of its own caller grants, and no other, whatever
-//! stands in a name or a key.
+//! Which bucket a call reaches: only one that a link of its own caller grants, whatever the name or
+//! the key contains.
 
 use crate::support::interface::{BOTH, BatchInterface, ErrorAnswer, refused};
 use anyhow::{Context as _, Result, ensure};
@@ -118,7 +118,7 @@ async fn no_other_name_reaches_a_bucket(version: &str) -> Result<()> {
     let shops = Shops::start(version).await?;
     let shop = shops.stack.caller("shop");
     let names = [
-        // Another component's bucket, link and alias, and a bucket of nobody.
+        // Another component's bucket, link and alias, and a bucket that no link grants.
         "foreign",
         "foreign2",
         "foreign3",
@@ -128,7 +128,7 @@ async fn no_other_name_reaches_a_bucket(version: &str) -> Result<()> {
         // The bucket behind an alias or behind another link, by its own name.
         "extra",
         "second",
-        // None at all.
+        // The empty name.
         "nothing",
         "MAIN",
         "main ",
@@ -146,7 +146,7 @@ async fn no_other_name_reaches_a_bucket(version: &str) -> Result<()> {
     for name in names {
         assert_every_operation_is_refused(&shop, name, "no-such-bucket").await?;
     }
-    // Over the other link, what only the first one grants.
+    // A name that only the first link grants, over the other link.
     let carts = shop.with_link("carts");
     for name in ["main", "stock", "plain", "extra", "foreign2"] {
         assert_every_operation_is_refused(&carts, name, "no-such-bucket").await?;

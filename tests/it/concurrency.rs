@@ -1,4 +1,4 @@
-//! Many calls at once: none waits for more than its share, and none is held up by a bad caller.
+//! Many calls at once: each gets its share, and a bad caller delays no other caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ on_version!(
     ]
 );
 
-/// By the order in which the calls end, on a link with few operations in flight.
+/// The order in which the calls end shows it, on a link with a low concurrency limit.
 async fn a_small_batch_does_not_wait_for_the_end_of_a_large_one(version: &str) -> Result<()> {
     const LARGE: usize = 50_000;
     let stack = crate::support::stack(version).start().await?;
@@ -88,7 +88,7 @@ async fn a_small_batch_does_not_wait_for_the_end_of_a_large_one(version: &str) -
     large.end().await
 }
 
-/// In a stream that acknowledges nothing: so many are stored, and no more are sent.
+/// The stream acknowledges nothing, so the number of stored messages is the number in flight.
 async fn a_link_has_as_many_writes_in_flight_as_it_allows(version: &str) -> Result<()> {
     const DEFAULT: u64 = 256;
     let stack = crate::support::stack(version).start().await?;
@@ -224,14 +224,14 @@ async fn garbage_parameters_do_not_affect_other_calls(version: &str) -> Result<(
         // A key of 4 GiB, and a value or a number after one of three bytes.
         b"\x07default\xff\xff\xff\xff\x0f",
         b"\x07default\x03key\xff\xff\xff\xff\x0f",
-        // More than the parameters.
+        // More bytes than the parameters have.
         b"\x07default\x00trailing",
     ];
     for (place, function) in FUNCTIONS.into_iter().enumerate() {
         for (number, bytes) in garbage.into_iter().enumerate() {
             let reply = format!("{inbox}.{place}.{number}");
             invoke(&stack, &lattice, function, Some(reply), bytes).await?;
-            // Nobody to answer.
+            // No reply subject.
             invoke(&stack, &lattice, function, None, bytes).await?;
         }
     }
@@ -255,7 +255,7 @@ async fn garbage_parameters_do_not_affect_other_calls(version: &str) -> Result<(
     Ok(())
 }
 
-/// With so many calls under way, the client often looks at what comes for a call before it knows of
+/// With many calls under way, the client often receives a call's message before it has registered
 /// the call.
 async fn a_busy_client_loses_no_answer(version: &str) -> Result<()> {
     let stack = crate::support::stack(version).start().await?;
@@ -382,7 +382,7 @@ async fn mixed_rounds(
     Ok(())
 }
 
-/// Waits until the server has had so many messages more than now.
+/// Waits until the server has received this many more messages.
 async fn until_more_messages_come_in(stack: &Stack, messages: u64) -> Result<()> {
     let count = async || {
         let server = stack.nats.monitor("/varz").await?;

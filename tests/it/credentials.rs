@@ -1,5 +1,5 @@
 //! A login or a certificate that is not accepted: what the callers and the operator are told, how
-//! often the server is asked, and that all is well once the server's side has been mended.
+//! often the provider connects again, and that calls work once the server accepts it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,16 +21,17 @@ on_oldest_and_newest! {
     reconnects_to_a_server_that_closes_connections_are_slowed_down,
 }
 
-/// How long a server is watched that refuses a link.
+/// How long the test counts the connections to a server that refuses a link. The test has to wait
+/// for a time, because it counts what happens in that time.
 const WATCHED: Duration = Duration::from_secs(8);
 
-/// How often it may be asked in that time. The pauses are doubled from 20 ms to 2 s.
+/// How often the provider may connect in that time. Its pauses are doubled from 20 ms to 2 s.
 const ATTEMPTS: u64 = 14;
 
 const DENIED: &str = "access-denied";
 const DOWN: &str = "unavailable";
 
-/// A server that refuses a link, and what mends it.
+/// A server that refuses a link, and the configuration with which it accepts the link.
 struct ExpectedRefusal {
     /// The component that is linked.
     name: &'static str,
@@ -78,7 +79,7 @@ async fn a_refused_login_is_reported_retried_slowly_and_works_once_it_is_accepte
         .start()
         .await?;
     let refusals = refusals.iter().map(|refusal| refused(&stack, refusal));
-    // Kept, for the links that are there.
+    // Kept alive, because the links need them.
     let _servers = try_join_all(refusals).await?;
     let health = stack.provider.health().await?;
     ensure!(health.healthy, "{:?}", health.message);
@@ -103,11 +104,11 @@ async fn refused(stack: &Stack, refusal: &ExpectedRefusal) -> Result<NatsServer>
     stack.provider.put_link(&(refusal.link)(link)).await?;
     let caller = stack.caller(name);
     let mut said = String::new();
-    // Calls do not make it ask more often.
+    // Calls do not make the provider connect more often.
     while put.elapsed() < WATCHED {
         let error = caller.get_many("default", &["key"]).await?.unwrap_err();
         said = format!("{name}: {error:?}");
-        // The first calls may come before the server has been asked at all.
+        // The first calls may come before the first connection.
         if put.elapsed() > WATCHED / 2 {
             assert_eq!(error.case(), *case, "{said}");
             for word in words {
@@ -247,7 +248,7 @@ async fn denied(caller: &LatticeCaller, words: &str) -> Result<()> {
     .await
 }
 
-/// How many connections the server has been asked for.
+/// How many connections the server has seen.
 async fn attempts(server: &NatsServer) -> Result<u64> {
     let varz = server.monitor("/varz").await?;
     varz["total_connections"].as_u64().context("no number")

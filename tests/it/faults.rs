@@ -61,7 +61,8 @@ async fn calls_while_nats_is_down_are_unavailable_in_time_and_write_nothing_late
         ["kept"],
         "a call answered while NATS was down did not write later"
     );
-    // Time for a write that was only put off to arrive.
+    // There is no event to wait for: a delayed write must not arrive. On a slow machine this finds
+    // less, but does not fail.
     sleep(Duration::from_millis(700)).await;
     assert_eq!(revisions(&stack, "orders").await?, counts([("kept", 1)]));
     assert_eq!(bucket.get("kept").await?.as_deref(), Some(&b"before"[..]));
@@ -78,7 +79,7 @@ async fn calls_begun_while_nats_is_down_are_answered_when_it_is_back_in_time(
         .start()
         .await?;
     stack.create_bucket("orders", history(10)).await?;
-    // Of one link the bucket is known when NATS goes, of the other it has never been looked at.
+    // When NATS stops, the provider knows the bucket of one link, and has never used the other's.
     let known = linked(&stack, "known", "30s").await?;
     let unknown = linked(&stack, "unknown", "30s").await?;
     known
@@ -133,8 +134,8 @@ async fn all_at_once(caller: &LatticeCaller) -> Result<()> {
     Ok(())
 }
 
-/// Writers go on over restarts, good and hard ones. Each of their batches has keys of its own, so
-/// the history of a key tells how often it was written.
+/// Writers go on while the server is stopped or killed, and started again. Each batch has keys of
+/// its own, so the history of a key shows how often it was written.
 async fn batches_across_restarts_are_whole_and_written_once(version: &str) -> Result<()> {
     const WRITERS: usize = 4;
     const KEYS: usize = 300;
@@ -255,13 +256,13 @@ async fn a_paused_server_delays_no_answer_and_leaves_nothing_behind(version: &st
         Ok(())
     })
     .await?;
-    // One round would show if each of its calls left a few KiB.
+    // Several rounds, so that a few KiB that each call leaves behind add up.
     let growth = memory[2].saturating_sub(memory[1]);
     assert!(growth < 6 * 1024, "resident memory grew: {memory:?} KiB");
     Ok(())
 }
 
-/// More than the sockets, and the client's queue, can hold.
+/// More bytes than the sockets and the client's queue hold.
 async fn a_paused_server_with_full_buffers_delays_no_answer(version: &str) -> Result<()> {
     const LIMIT: Duration = Duration::from_secs(1);
     const CALLS: usize = 24;
@@ -291,7 +292,7 @@ async fn a_paused_server_with_full_buffers_delays_no_answer(version: &str) -> Re
     let pairs: Vec<_> = keys.iter().map(|key| (key, &text)).collect();
     stack.nats.pause().await?;
     let outcome = async {
-        // The last ones meet full buffers from the start.
+        // The last calls find the buffers full from the start.
         let calls = (0..CALLS).map(|_| async {
             let started = Instant::now();
             let answer = caller.set_many("default", &pairs).await?;

@@ -1,4 +1,5 @@
-//! Callers that speak wRPC badly on purpose: nothing ends, nothing piles up, others are served.
+//! Callers that break the wRPC protocol on purpose: the provider keeps running, its memory stays
+//! bounded, and other callers are served.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ on_version!(
     ]
 );
 
-/// Whole, cut off, in parts, with parts to spare, and left half-way.
+/// Parameters that are complete, truncated, in parts, with surplus parts, and abandoned half-way.
 async fn arbitrary_parameter_bytes_do_not_affect_other_callers(version: &str) -> Result<()> {
     const OF_EACH: usize = 150;
     let mut stack = stack(version).await?;
@@ -56,7 +57,7 @@ async fn arbitrary_parameter_bytes_do_not_affect_other_callers(version: &str) ->
     assert_healthy(&mut stack).await
 }
 
-/// A name and a value of 4 GiB, as they say, and a list of parts as long as the caller likes.
+/// The lengths announce a name and a value of 4 GiB, and the caller sends parts without end.
 async fn endless_parameters_are_refused_and_not_kept_in_memory(version: &str) -> Result<()> {
     const PART: usize = 512 * 1024;
     let mut stack = stack(version).await?;
@@ -83,7 +84,7 @@ async fn endless_parameters_are_refused_and_not_kept_in_memory(version: &str) ->
         let Some(address) = wire.accepted(&opened).await? else {
             continue;
         };
-        // The link takes 1 MiB, so that it is over twice as much and has been refused long before.
+        // The link takes 1 MiB, so the provider refuses the call long before the last part.
         for _ in 0..200 {
             wire.send_part(&address, vec![b'x'; PART]).await?;
         }
@@ -94,7 +95,7 @@ async fn endless_parameters_are_refused_and_not_kept_in_memory(version: &str) ->
             None => assert_eq!(said, "", "{function}"),
         }
     }
-    // What had not been read yet when the call was refused is given back a little later.
+    // Parts that were still unread when the call was refused are freed a little later.
     eventually("the memory of what was refused to be free", async || {
         let grown = stack.provider.rss_kib()?.saturating_sub(before);
         Ok((grown < 80 * 1024).then_some(()))
@@ -104,7 +105,7 @@ async fn endless_parameters_are_refused_and_not_kept_in_memory(version: &str) ->
     assert_healthy(&mut stack).await
 }
 
-/// Each is within the limits of its link, and none is ever finished.
+/// Each call is within the limits of its link, and no call is ever finished.
 async fn large_parameters_of_many_calls_are_bounded_together(version: &str) -> Result<()> {
     const CALLS: usize = 7;
     const PART: usize = 1024 * 1024;
@@ -128,7 +129,7 @@ async fn large_parameters_of_many_calls_are_bounded_together(version: &str) -> R
         told += usize::from(!said.is_empty());
     }
     assert!(told > 0, "there is no end to what they may bring");
-    // Those that were left end with their time, and what they held is free again.
+    // The unfinished calls end with their timeout, and their memory is free again.
     eventually("room for a large batch", async || {
         let caller = stack.caller("large").with_timeout(LONG_TIMEOUT);
         let value = "x".repeat(600 * 1024);
@@ -141,7 +142,7 @@ async fn large_parameters_of_many_calls_are_bounded_together(version: &str) -> R
     assert_healthy(&mut stack).await
 }
 
-/// While a call is under way, its caller goes on to send.
+/// A caller goes on to send parts while its call is being answered.
 async fn parts_after_the_parameters_are_dropped(version: &str) -> Result<()> {
     const PARTS: usize = 400;
     const PART: usize = 512 * 1024;
@@ -161,7 +162,7 @@ async fn parts_after_the_parameters_are_dropped(version: &str) -> Result<()> {
             wire.send_part(&address, vec![b'x'; PART]).await?;
         }
         wire.flush().await?;
-        // A round trip of the provider, after all of it.
+        // The provider answers the health request after it has read the parts.
         stack.provider.health().await?;
     }
     let grown = stack.provider.rss_kib()?.saturating_sub(before);
@@ -240,7 +241,7 @@ async fn only_a_client_that_may_publish_to_the_provider_can_forge_a_caller(
     for (user, password, forges) in [
         (Some("operator"), "of-wash", false),
         (Some("app"), "of-the-apps", false),
-        // Nothing in the provider can tell.
+        // The provider cannot tell this client from a host.
         (None, "", true),
     ] {
         let options = match user {
@@ -258,7 +259,7 @@ async fn only_a_client_that_may_publish_to_the_provider_can_forge_a_caller(
     Ok(())
 }
 
-/// Bytes that begin like parameters, more often than not.
+/// Random bytes, most of which begin like parameters.
 fn arbitrary(random: &mut TestRng) -> Vec<u8> {
     let mut params = Vec::new();
     if !random.next_u32().is_multiple_of(4) {

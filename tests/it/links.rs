@@ -1,4 +1,4 @@
-//! Links as they come, change and go, and the connections that they share.
+//! Links that are put, changed and deleted, and the connections that they share.
 
 #![allow(clippy::unwrap_used)]
 
@@ -50,7 +50,7 @@ async fn a_second_put_changes_the_link(version: &str) -> Result<()> {
     stack.provider.put_link(&batch).await?;
     assert_eq!(bucket_of(&caller).await?, "two");
 
-    // Not only the bucket.
+    // Not only the bucket changes.
     let keys = ["a", "b"];
     caller.get_many("default", &keys).await??;
     let limited = stack.link("shop", "two").config("max_batch_keys", "1");
@@ -89,7 +89,7 @@ async fn links_go_one_by_one(version: &str) -> Result<()> {
     assert_eq!(bucket_of(&over_second).await?, "two");
     assert_eq!(bucket_of(&other).await?, "three");
 
-    // One that is not there, or no longer.
+    // A link that never existed, and one that is deleted already.
     stack.provider.delete_link(&first).await?;
     stack
         .provider
@@ -281,7 +281,7 @@ async fn links_given_at_the_start_work(version: &str) -> Result<()> {
     assert_eq!(refusal(&stack.caller("bad")).await?, "access-denied");
     logged(&stack.provider, &["timeout", "soon"]).await?;
 
-    // They are links like others.
+    // They can be changed and deleted like other links.
     stack.provider.put_link(&stack.link("shop", "two")).await?;
     assert_eq!(bucket_of(&shop).await?, "two");
     let second = stack.link("shop", "two").name("second");

@@ -1,4 +1,4 @@
-//! Invocations without number: they are bounded, and others are served.
+//! Many more invocations than the provider keeps: memory is bounded, and other callers are served.
 
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ on_version!(
     [unfinished_invocations_do_not_delay_other_callers]
 );
 
-/// More than the provider has under way at most. Each says that a batch of as many keys as the link
-/// allows will come.
+/// Opens more invocations than the provider keeps at a time. Each announces a batch of as many keys
+/// as the link allows, and sends none of them.
 async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Result<()> {
     const OPENED: usize = 20_000;
-    /// So many of them are waited for.
+    /// How many unfinished invocations the provider keeps.
     const KEPT: u64 = 4096;
-    /// What they may take: of each a task, a subscription, and all as they come in.
+    /// How much memory they may take: a task and a subscription for each that is kept, and the
+    /// messages of the others until they are refused.
     const MOST_KIB: u64 = 256 * 1024;
     let mut stack = stack(version).await?;
     let others = Bystander::start(&stack).await?;
@@ -57,18 +58,18 @@ async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Res
         eprintln!(
             "round {round}: {grown} KiB more, {most} subscriptions, {served} rounds of others"
         );
-        // Some of the last round may have ended too late to make room.
-        // Each is accepted twice, at addresses of their own.
+        // Each is accepted at two addresses. Some of the last round may have ended too late to make
+        // room, so the number is not exact.
         let about = 2 * KEPT - 100..2 * KEPT + 100;
         assert!(about.contains(&most), "{most} subscriptions");
         assert!(served > 20, "only {served} rounds of others meanwhile");
         assert!(grown < MOST_KIB, "they take {grown} KiB");
-        // Not yet used, and counted where memory is not given out twice.
+        // Address space counts on machines that do not overcommit memory.
         let reserved = reserved.saturating_sub(reserved_before);
         assert!(reserved < 2 * 1024 * 1024, "they reserve {reserved} KiB");
 
         logged(&stack.provider, &["too many calls wait"]).await?;
-        // After those, a call whose parameters come in parts is served as ever.
+        // Afterwards a call whose parameters come in parts is served as usual.
         drop(wire);
         eventually("the invocations to be given up", async || {
             let left = subscriptions(&stack).await?;
@@ -83,7 +84,7 @@ async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Res
     assert_healthy(&mut stack).await
 }
 
-/// Of all clients of the lattice's NATS, the hostile one has none in the provider's account.
+/// How many subscriptions the provider's connection to the lattice has.
 async fn subscriptions(stack: &Stack) -> Result<u64> {
     let lattice = stack.lattice();
     let connection = lattice.connection_named(env!("CARGO_PKG_NAME")).await?;

@@ -1,5 +1,5 @@
-//! What a lattice sees of the provider: real servers, the real provider process, one file for each
-//! subject. One binary, so that it is linked once.
+//! Tests of the provider as callers on the lattice see it: real servers, and the real provider
+//! process. There is one file for each subject, and one binary, so that it is linked once.
 
 #[macro_use]
 mod support;

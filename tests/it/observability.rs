@@ -64,7 +64,7 @@ async fn health_follows_the_connections_of_the_links(version: &str) -> Result<()
     assert_eq!(healthy(&stack.provider).await?.message, None);
     shop.get_many("default", &["key"]).await??;
 
-    // A link that is gone is nobody's trouble.
+    // A deleted link does not make the provider unhealthy.
     stack.nats.stop().await?;
     unhealthy(&stack.provider).await?;
     stack.provider.delete_link(&first).await?;
@@ -116,7 +116,7 @@ async fn keys_and_values_are_not_in_the_log_at_info(version: &str) -> Result<()>
         let answer = interface.get_many(&shop, "default", &[KEY]);
         ensure!(answer.await?.is_err());
     }
-    // What went wrong is there, without them.
+    // The log says what went wrong, without keys and values.
     logged(&stack.provider, &["set-many", "shop", "invalid-argument"]).await?;
     logged(
         &stack.provider,

@@ -1,5 +1,5 @@
-//! What is lost when the provider's process ends at once, when its links change without pause, and
-//! when one of its two NATS goes away: nothing that was answered.
+//! No answered write is lost when the provider is killed, when its links change without pause, and
+//! when one of its two NATS servers goes away.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use testkit::async_nats::jetstream::kv;
 use testkit::{LinkDefinition, NatsServer, Provider, Stack};
 use tokio::time::{Instant, sleep};
 
-/// Calls succeed again so soon after a fault is over.
+/// How soon after a fault calls have to succeed again.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 on_version!(
@@ -24,7 +24,7 @@ on_version!(
     ]
 );
 
-/// Killed in the middle of batches, and started again by its host, with the links that it had.
+/// The provider is killed in the middle of batches, and started again with the same links.
 async fn answered_writes_survive_a_killed_provider(version: &str) -> Result<()> {
     const KILLS: usize = 3;
     const WRITERS: usize = 8;
@@ -47,8 +47,8 @@ async fn answered_writes_survive_a_killed_provider(version: &str) -> Result<()> 
     nothing_is_lost(&stack, &outcome).await
 }
 
-/// It holds the calls that the lattice has handed to it and that it has not answered: of each writer
-/// here, one at most. The lattice hands it no more once its connection is gone.
+/// The killed instance has at most one unanswered call of each writer. The lattice gives the
+/// instance no more calls once its connection is gone.
 async fn a_killed_instance_loses_only_its_calls_in_flight(version: &str) -> Result<()> {
     const WRITERS: usize = 16;
     let mut stack = stack(version).await?;
@@ -75,7 +75,7 @@ async fn a_killed_instance_loses_only_its_calls_in_flight(version: &str) -> Resu
     })
     .await?;
     let noticed = Instant::now();
-    // All writers may be waiting for the one that is gone, if the lattice took its time.
+    // All writers may be waiting for the killed instance if the lattice noticed late.
     load.wait_for_progress(RECOVERY).await?;
     let outcome = load.stop().await?;
     eprintln!("{outcome}");
@@ -90,7 +90,7 @@ async fn a_killed_instance_loses_only_its_calls_in_flight(version: &str) -> Resu
     nothing_is_lost(&stack, &outcome).await
 }
 
-/// Most with a connection of their own, of two components, some of them refused.
+/// Links of two components. Most have a connection of their own, and some are refused.
 async fn a_thousand_link_changes_leak_nothing_and_fail_no_call(version: &str) -> Result<()> {
     const LINKS: usize = 1000;
     const KEPT: usize = 10;
@@ -140,14 +140,14 @@ fn churned(stack: &Stack, number: usize) -> LinkDefinition {
     let link = link.name(format!("link-{}", number % 100));
     match number % 10 {
         0 => link.config("timeout", "soon"),
-        // That of everybody else.
+        // Shares the connection of the other links.
         2 => link,
         // This server asks for none.
         _ => link.secret("token", format!("token-{number}")),
     }
 }
 
-/// Each is stopped in good order once, and killed once.
+/// Each server is stopped properly once, and killed once.
 async fn either_nats_restarts_without_the_other(version: &str) -> Result<()> {
     const WRITERS: usize = 6;
     let mut stack = stack(version).await?;
@@ -183,7 +183,7 @@ async fn either_nats_restarts_without_the_other(version: &str) -> Result<()> {
     );
     let outcome = load.stop().await?;
     eprintln!("{outcome}");
-    // What is under way when the lattice goes down, and what is begun while it is.
+    // Calls in flight when the lattice goes down, and calls that begin while it is down, may fail.
     assert!(outcome.failed.len() <= 2 * WRITERS * 3, "{outcome}");
     nothing_is_lost(&stack, &outcome).await?;
     let status = stack.provider.shutdown().await?;

@@ -25,7 +25,7 @@ on_oldest_and_newest!(
     open_bucket_tells_what_can_be_opened,
 );
 
-/// Longer than any wait here takes on a machine that is busy with something else.
+/// Longer than any wait here takes, on a busy machine too.
 const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[allow(clippy::unnecessary_wraps)] // As it stands in an answer.
@@ -57,7 +57,7 @@ async fn buckets_of_all_kinds(stack: &Stack) -> Result<Vec<kv::Store>> {
     ])
 }
 
-/// As other tools and older clients create them.
+/// A bucket as other tools and older clients create it.
 async fn create_bucket_without_direct_gets(stack: &Stack, name: &str) -> Result<kv::Store> {
     let jetstream = stack.nats.jetstream().await?;
     let stream = jetstream
@@ -420,7 +420,7 @@ async fn get_many_never_misses_a_key_that_is_always_there(version: &str) -> Resu
     Ok(())
 }
 
-/// Goes on for so many rounds and so much time, whichever is more, however busy the machine is.
+/// Goes on for this many rounds and this much time, whichever is more.
 struct Rounds {
     begun: u32,
     at_least: u32,

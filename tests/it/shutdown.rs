@@ -266,8 +266,8 @@ async fn wait_until_written(stack: &Stack) -> Result<()> {
     .context("the calls write nothing")?
 }
 
-/// A call is answered ok; or the lattice says at once that nobody takes it, and then none of its
-/// keys is in the bucket.
+/// Each call is answered `ok`, or the lattice says at once that no provider takes it. In that case
+/// none of its keys is in the bucket.
 async fn assert_exit_and_answers(
     stack: &Stack,
     status: ExitStatus,
@@ -279,7 +279,7 @@ async fn assert_exit_and_answers(
     let mut answered = 0;
     let mut not_taken = Vec::new();
     let mut lost = 0;
-    // What has been answered is on its way by now.
+    // The provider has ended, so all answers are on their way.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     for StartedCall { prefix, call } in calls {
         let abort = call.abort_handle();

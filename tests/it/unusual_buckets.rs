@@ -616,7 +616,7 @@ async fn a_key_of_another_client_is_listed_and_said_to_be_none(version: &str) ->
             let shown = format!("{shown:?}");
             ensure!(error.text().contains(shown.trim_matches('"')), "{error:?}");
         }
-        // The others are not disturbed.
+        // Other keys work as before.
         let values = caller.get_many("default", &keys).await??;
         assert_eq!(values.iter().flatten().count(), MANY);
         caller.delete_many("default", &keys).await??;
@@ -656,7 +656,7 @@ async fn a_key_that_is_no_text_is_a_clear_error(version: &str) -> Result<()> {
         }
         let values = caller.get_many("default", &["a", "b"]).await??;
         assert_eq!(values, [Some(b"1".to_vec()), Some(b"2".to_vec())]);
-        // Without it all is well again.
+        // Without that key every operation works again.
         stream.purge().await?;
         caller.set_many("default", &[("a", "1")]).await??;
         assert_eq!(sorted_keys(&caller).await?, ["a"]);
@@ -716,7 +716,7 @@ async fn sorted_keys(caller: &LatticeCaller) -> Result<Vec<String>> {
     Ok(keys)
 }
 
-/// How many connections the server has been asked for.
+/// How many connections the server has seen.
 async fn attempts(server: &NatsServer) -> Result<u64> {
     let varz = server.monitor("/varz").await?;
     varz["total_connections"].as_u64().context("no number")
@@ -752,7 +752,7 @@ async fn answers_forged_by_another_client_are_ignored(version: &str) -> Result<(
             .await?;
     }
     other.flush().await?;
-    // Until they have reached the provider, or what is left of them would be sent during the call.
+    // The provider has to read all of them before the call. No event shows that it has.
     sleep(Duration::from_millis(300)).await;
     let values = caller.get_many("default", &keys).await??;
     let forged = values.iter().flatten().filter(|value| *value == b"forged");

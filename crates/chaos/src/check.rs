@@ -14,15 +14,15 @@ use crate::setup::{BUCKET, STREAM, SUBJECTS, Setup};
 
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-/// How a comparison went.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Compared {
-    /// Keys.
+    /// How many keys were compared.
     pub keys: usize,
-    /// Revisions that the bucket has of them.
+    /// How many revisions of these keys the bucket has.
     pub revisions: usize,
-    /// Keys that hold what was answered with an error, because it was carried out later than what
-    /// was answered `ok` after it.
+    /// Keys whose value was answered with an error: the server carried that write out late, after a
+    /// newer write that was answered `ok`.
     pub overtaken: usize,
 }
 
@@ -93,7 +93,7 @@ async fn revisions(setup: &Setup) -> Result<HashMap<String, Vec<Option<Effect>>>
     Ok(found)
 }
 
-/// Tries again while the cluster as a whole may still be about to elect its leader.
+/// Tries again until the limit: the cluster may still be electing its leader.
 async fn retry<T>(work: impl AsyncFn() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + WAIT_LIMIT;
     loop {
@@ -105,7 +105,7 @@ async fn retry<T>(work: impl AsyncFn() -> Result<T>) -> Result<T> {
     }
 }
 
-/// Removes the keys that are written but once from the bucket, so that it does not grow for ever.
+/// Removes the keys that are written only once, so that the bucket does not grow without end.
 ///
 /// # Errors
 /// If the stream does not take it.

@@ -1,4 +1,4 @@
-//! What is known of the calls, and what of it breaks a promise.
+//! Counts the calls, and notes each broken promise.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,20 +19,20 @@ pub struct Times {
 }
 
 impl Times {
-    /// As they are promised.
+    /// The times that the documentation promises.
     pub const PROMISED: Self = Self {
         grace: Duration::from_secs(1),
         recovery: Duration::from_secs(10),
     };
 
-    /// For a machine that does other things as well, and may let all of this wait.
+    /// Longer times, for a machine that is busy with other work.
     pub const ON_A_BUSY_MACHINE: Self = Self {
         grace: Duration::from_secs(5),
         recovery: Duration::from_secs(30),
     };
 }
 
-/// How many broken promises are told in words.
+/// How many broken promises are described. The others are only counted.
 const TOLD: usize = 20;
 
 /// Counts of calls.
@@ -51,7 +51,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds those of another time.
+    /// Adds other counts to these.
     pub fn add(&mut self, other: &Self) {
         self.calls += other.calls;
         self.ok += other.ok;
@@ -96,7 +96,7 @@ struct Inner {
 }
 
 impl Recorder {
-    /// Nothing yet, to be held to these times.
+    /// A recorder without calls. Calls are checked against these times.
     #[must_use]
     pub fn new(times: Times) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl Recorder {
         }
     }
 
-    /// What the calls are held to.
+    /// The times against which calls are checked.
     #[must_use]
     pub fn times(&self) -> Times {
         self.times

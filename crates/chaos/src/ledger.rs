@@ -10,8 +10,7 @@ pub const HISTORY: i64 = 16;
 /// may never have reached it.
 const REMEMBERED: usize = 64;
 
-/// What an operation makes of a key. Each value that is set bears a number that no other one of its
-/// writer has.
+/// The effect of an operation on a key. Each value has a number that is unique for its writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The value of this number.
@@ -36,12 +35,12 @@ struct Op {
     ok: bool,
 }
 
-/// What one writer has asked of one key that nobody else writes, in its order.
+/// The operations of one writer on one key, in order. No other writer uses that key.
 #[derive(Clone, Debug, Default)]
 pub struct KeyLedger {
     ops: VecDeque<Op>,
-    /// Those that were answered with an error, of those that are forgotten otherwise: a frozen node
-    /// may go on with them long after.
+    /// Older operations that were answered with an error. A frozen node may still carry them out
+    /// much later.
     doubtful: Vec<Effect>,
 }
 
@@ -54,7 +53,7 @@ pub enum Verdict {
     /// with an error *before*. docs/guarantees.md says that this can happen: a frozen node may go
     /// on with what was sent to it.
     Overtaken,
-    /// Something is lost, old, doubled or made up.
+    /// A value is lost, outdated, duplicated, or was never written.
     Wrong(String),
 }
 

@@ -1,4 +1,4 @@
-//! What becomes of calls, and of what was answered `ok`, on a cluster whose nodes fail.
+//! Checks the calls, and the writes that were answered `ok`, on a cluster whose nodes fail.
 //!
 //! Writers and readers call the real provider without pause, whose bucket has a replica on each of
 //! three real nodes, and keep a ledger. Meanwhile nodes are killed, frozen, restarted and cut off, at

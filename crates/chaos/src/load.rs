@@ -1,4 +1,4 @@
-//! Writers and readers, which call without pause.
+//! Writers and readers that call all the time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -97,7 +97,7 @@ impl Workload {
         }
     }
 
-    /// Sets all to work.
+    /// Starts all writers and readers.
     pub fn start(&mut self) {
         let stop = Arc::new(AtomicBool::new(false));
         let writers = self.writers.drain(..).map(|mut writer| {
@@ -152,7 +152,7 @@ impl Workload {
         self.writers.iter().map(|writer| &writer.ledger)
     }
 
-    /// Forgets the keys that are written but once; they may go from the bucket too.
+    /// Removes the keys that are written only once from the ledger.
     pub fn forget_fresh(&mut self) {
         for writer in &mut self.writers {
             writer.ledger.retain(|key, _| !is_fresh(key));
@@ -166,7 +166,7 @@ impl Workload {
     }
 }
 
-/// Whether the key is one that is written but once.
+/// Whether the key is written only once.
 #[must_use]
 pub fn is_fresh(key: &str) -> bool {
     key.contains(".f.")

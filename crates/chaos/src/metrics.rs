@@ -1,4 +1,4 @@
-//! What the provider holds: memory, files, connections, subscriptions.
+//! The provider's resources: memory, files, connections, subscriptions.
 
 use std::fmt;
 use std::fs;
@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 
 use crate::setup::Setup;
 
-/// How much more memory it may hold at the end, in per cent, than it did.
+/// How much the memory may grow until the end, in per cent.
 const MAX_GROWTH: u64 = 10;
 
-/// What the provider holds at a time.
+/// The provider's resources at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Metrics {
     /// Resident memory, in KiB.
@@ -40,7 +40,7 @@ impl Metrics {
         })
     }
 
-    /// What has become more since `start`, in words.
+    /// Describes each resource that has grown since `start`.
     #[must_use]
     pub fn grown_since(&self, start: &Self) -> Vec<String> {
         let mut grown = Vec::new();

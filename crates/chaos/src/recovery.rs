@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use crate::setup::{BUCKET, Linked, Setup};
 
-/// After so long it is given up.
+/// The wait fails after this time.
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-/// A key that no writer has.
+/// A key that no writer uses.
 const KEY: &str = "probe";
 
 /// When each link has had a write and a read answered `ok`.

@@ -20,7 +20,7 @@ const PACE: Duration = Duration::from_millis(10);
 /// How long the load runs before the first fault.
 const CALM: Duration = Duration::from_secs(1);
 
-/// What became of all rounds.
+/// The result of all rounds.
 #[derive(Debug, Default)]
 pub struct Report {
     /// The calls of all rounds.

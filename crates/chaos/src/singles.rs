@@ -1,4 +1,4 @@
-//! Callers of single keys, who count.
+//! Callers that increment a counter, and read single keys.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use crate::counts::Recorder;
 use crate::setup::{BUCKET, Linked};
 
-/// What the errors of these interfaces, which have no case for it, say if trying again may help.
+/// How an error of these interfaces says that trying again may help. They have no case for it.
 const TRY_AGAIN: &str = "trying again may help";
 
 /// One caller, with a counter of its own.
@@ -48,7 +48,7 @@ impl CounterCaller {
         }
     }
 
-    /// Sets it to work, with so long a pause between two rounds.
+    /// Starts the caller, with this pause between two rounds.
     pub fn start(&mut self, pace: Duration) {
         let stop = Arc::new(AtomicBool::new(false));
         let (link, recorder, key) = (
@@ -105,7 +105,7 @@ async fn increment(link: &Linked, recorder: &Recorder, key: &str) -> Option<u64>
     recorder.call(&what, link.timeout, call).await
 }
 
-/// A key that has been set once is there, and a page of keys comes.
+/// Checks that the key exists, and reads a page of keys.
 async fn read_single_keys(link: &Linked, recorder: &Recorder, key: &str) {
     let store = link.caller.store();
     let call = async { Ok(store.exists(BUCKET, key).await?.map_err(error)) };

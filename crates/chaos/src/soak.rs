@@ -24,7 +24,7 @@ const SHORTEST_HOLD: f64 = 3.0;
 const LONGEST_HOLD: f64 = 15.0;
 /// The pause of each caller between two calls.
 const PACE: Duration = Duration::from_millis(20);
-/// How long what calls held may take to be given back when they have ended.
+/// How long the provider may take to free the resources of ended calls.
 const REST: Duration = Duration::from_secs(10);
 /// Of how many minutes the memory is compared.
 const SAMPLES: usize = Fault::EACH.len();
@@ -84,7 +84,7 @@ struct Soak {
     load: Workload,
     singles: Vec<CounterCaller>,
     all: Counts,
-    /// What was held after each minute.
+    /// The provider's resources after each minute.
     at_rest: Vec<Metrics>,
 }
 

@@ -55,7 +55,7 @@ struct Node {
     server: NatsServer,
     /// Before the port for clients.
     front: Gate,
-    /// The ways that this node takes to each other one.
+    /// The proxies that lead from this node to each other node.
     ways: HashMap<usize, Gate>,
 }
 
@@ -123,7 +123,7 @@ impl Cluster {
             }
             sleep(Duration::from_millis(100)).await;
         }
-        // If there is no answer it goes nevertheless, or does no harm.
+        // Without an answer the stream is deleted all the same, or does no harm.
         let _ = jetstream.delete_stream(config.name).await;
         Ok(())
     }
@@ -151,7 +151,7 @@ impl Cluster {
         &mut self.nodes[node].server
     }
 
-    /// Cuts a node off.
+    /// Separates a node from the others, as a network partition does.
     pub fn partition(&self, node: usize, cut: Partition) {
         let passage = if cut.silent {
             Passage::Silent
@@ -164,7 +164,7 @@ impl Cluster {
         }
     }
 
-    /// Ends a [`cut`](Self::partition).
+    /// Ends a [`partition`](Self::partition).
     pub fn heal(&self, node: usize) {
         self.set_ways(node, Passage::Open);
         self.nodes[node].front.set(Passage::Open);
@@ -262,7 +262,7 @@ fn config(
     writeln!(text, "name: \"{name}\"")?;
     writeln!(text, "listen: \"127.0.0.1:{own}\"")?;
     writeln!(text, "advertise: \"{NOWHERE}\"")?;
-    // Clients know the nodes' addresses from whoever made them connect, and go round no proxy.
+    // The nodes tell clients no other addresses, so that no client goes round the proxies.
     writeln!(text, "no_advertise: true")?;
     // Its own as well: the number of routes is how many nodes are waited for at the first start.
     let routes: Vec<_> = std::iter::once(own)
@@ -274,7 +274,7 @@ fn config(
     Ok(text)
 }
 
-/// Together, because none gets far without another.
+/// All at the same time, because no node becomes ready without another.
 async fn start_all(builders: Vec<NatsServerBuilder>) -> Result<Vec<NatsServer>> {
     let mut starting: Vec<_> = builders
         .into_iter()

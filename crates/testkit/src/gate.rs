@@ -70,7 +70,7 @@ async fn serve(
     mut passage: watch::Receiver<Passage>,
 ) {
     loop {
-        // The system still takes connections meanwhile, and nobody answers on them.
+        // The system still accepts connections meanwhile, and nothing answers on them.
         if passage
             .wait_for(|&now| now != Passage::Silent)
             .await
@@ -102,7 +102,7 @@ async fn pass(from: TcpStream, port: u16, mut passage: watch::Receiver<Passage>)
     let Ok(to) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
         return;
     };
-    // The halves are small messages that somebody waits for. (An error shows when it is used.)
+    // The messages are small, and somebody waits for each. (An error shows at the next use.)
     let _ = (from.set_nodelay(true), to.set_nodelay(true));
     let (from, back) = from.into_split();
     let (answers, to) = to.into_split();

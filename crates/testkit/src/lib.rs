@@ -1,9 +1,9 @@
 //! Real servers, the real provider process and a caller, for tests, the demo and benches.
 //!
-//! Nothing here stands in for anything: [`NatsServer`] runs the `nats-server` binary, [`Cluster`]
-//! three of them, [`Provider`] runs the provider's binary and speaks to it as a wasmCloud host does,
-//! [`LatticeCaller`] sends it wRPC calls as a host sends them for a component. [`Stack`] starts a server, a
-//! provider and a caller in one call.
+//! Nothing is mocked. [`NatsServer`] runs the `nats-server` binary, and [`Cluster`] runs three of
+//! them. [`Provider`] runs the provider's binary and speaks to it as a wasmCloud host does.
+//! [`LatticeCaller`] sends wRPC calls as a host sends them for a component. [`Stack`] starts a
+//! server, a provider and a caller in one call.
 
 mod bindings;
 mod caller;

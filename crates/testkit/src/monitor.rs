@@ -1,4 +1,4 @@
-//! What a nats-server's monitoring port tells.
+//! Reads a nats-server's monitoring port.
 
 use std::time::Duration;
 

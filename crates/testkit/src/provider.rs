@@ -149,7 +149,7 @@ impl Provider {
         self.command(&command, serde_json::to_vec(config)?).await
     }
 
-    /// Asks the provider how it is.
+    /// Sends a health request, as a host does.
     ///
     /// # Errors
     /// If it does not answer in 10 s.

@@ -9,8 +9,8 @@ use crate::nats_server::{NatsServer, NatsServerBuilder};
 use crate::provider::{Provider, ProviderBuilder};
 use crate::tools::NEWEST;
 
-/// A provider with the NATS that has its buckets and the NATS that is its lattice, which are one
-/// server unless told otherwise.
+/// A provider, the NATS server with its buckets, and the NATS server of its lattice. By default
+/// both are one server.
 #[derive(Debug)]
 pub struct Stack {
     // Fields are dropped in this order: the provider ends before its servers.
@@ -93,7 +93,7 @@ impl Stack {
         }
     }
 
-    /// Starts a stack with one server and nothing special.
+    /// Starts a stack with one server and default settings.
     ///
     /// # Errors
     /// See [`StackBuilder::start`].

@@ -1,4 +1,4 @@
-//! A hostile caller's surroundings, and others who mind their own business meanwhile.
+//! A stack with a hostile caller, and a well-behaved caller that must be served meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,10 +13,10 @@ use tokio::time::{sleep, timeout};
 /// The component that is hostile.
 pub const HOSTILE: &str = "hostile";
 
-/// How long anything may take that ends at all.
+/// Longer than any call takes, on a busy machine too.
 pub const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long others may wait for an answer meanwhile; alone they wait for milliseconds.
+/// How long the well-behaved caller may wait for an answer. Alone it waits for milliseconds.
 const BYSTANDER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A stack with two components: one of them is hostile, and has a bucket of its own.
@@ -47,7 +47,7 @@ pub async fn assert_healthy(stack: &mut Stack) -> Result<()> {
     Ok(())
 }
 
-/// A caller that minds its own business, and checks that it can.
+/// A well-behaved caller, which checks every answer that it gets.
 pub struct Bystander {
     rounds: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -58,7 +58,7 @@ impl Bystander {
     pub async fn start(stack: &Stack) -> Result<Self> {
         let nats = stack.lattice().url();
         let provider = &stack.provider;
-        // A connection of its own: a host does not share its with a hostile caller.
+        // A connection of its own, because a host shares none with a hostile caller.
         let caller = LatticeCaller::connect(&nats, provider.lattice(), provider.key()).await?;
         let caller = caller.with_source("others").with_timeout(BYSTANDER_TIMEOUT);
         let (rounds, stop) = (Arc::default(), Arc::default());

@@ -1,4 +1,4 @@
-//! Both interfaces behind one set of calls, for promises that hold for either.
+//! Both batch interfaces behind one set of calls, for tests that hold for either.
 
 use anyhow::{Result, ensure};
 use testkit::{BatchError, EventualBatchError, LatticeCaller};
@@ -15,11 +15,11 @@ pub const BOTH: [BatchInterface; 2] = [BatchInterface::EventualBatch, BatchInter
 /// The answer of `get-many`.
 pub type Values = Vec<Option<Vec<u8>>>;
 
-/// An error of either interface, by the case that the provider means.
+/// An error of either interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorAnswer {
     pub case: &'static str,
-    /// Empty where the interface's case has none.
+    /// Empty where the error case has no text.
     pub text: String,
 }
 
@@ -107,7 +107,7 @@ impl BatchInterface {
         })
     }
 
-    /// The case with which this interface tells of what `eventual-batch` calls `case`.
+    /// The error case of this interface that stands for the case `case` of `eventual-batch`.
     pub fn case(self, case: &'static str) -> &'static str {
         match (self, case) {
             (Self::Batch, "no-such-bucket") => "no-such-store",
@@ -117,7 +117,7 @@ impl BatchInterface {
     }
 }
 
-/// The refusal, or a failure that says what was answered in its place.
+/// The error of an answer. Fails if the answer is no error, and shows the answer.
 pub fn refused<T: std::fmt::Debug>(
     answer: Result<T, impl Into<ErrorAnswer>>,
 ) -> Result<ErrorAnswer> {

@@ -1,4 +1,4 @@
-//! Writers that go on through faults, and know what they were told.
+//! Writers that go on while something fails, and remember how each call was answered.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 const BATCH: usize = 20;
 
-/// So long a writer waits for the answer of a call: longer than the link's calls take.
+/// How long a writer waits for the answer of a call. The link's own timeout is shorter.
 const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Writers under way. Each sets batches of keys of its own, to values that are the keys, and deletes
-/// every other one again.
+/// Running writers. Each sets batches of its own keys. The value of a key is the key itself. Every
+/// other batch is deleted again.
 pub struct WriteLoad {
     stop: Arc<AtomicBool>,
-    /// Of each writer, the calls that were answered ok.
+    /// How many calls of each writer were answered `ok`.
     ok: Vec<Arc<AtomicUsize>>,
     writers: Vec<JoinHandle<Outcome>>,
 }
@@ -29,9 +29,9 @@ pub struct WriteLoad {
 pub struct Outcome {
     pub calls: Vec<Instant>,
     pub failed: Vec<Failed>,
-    /// What must be there: keys whose call was answered ok.
+    /// Keys that must be in the bucket: their call was answered `ok`.
     pub set: Vec<String>,
-    /// What must not.
+    /// Keys that must not be in the bucket.
     pub deleted: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ impl WriteLoad {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        // A call that waits in vain for its answer has to be given up first.
+        // A writer first has to give up a call that gets no answer.
         if timeout(WAIT_LIMIT + limit, gone_on).await.is_err() {
             let ok: Vec<_> = now().collect();
             bail!("calls do not succeed again: {before:?}, {ok:?}");
@@ -141,12 +141,12 @@ impl Outcome {
             ended: Instant::now(),
             error,
         });
-        // Nobody there answers at once, and is asked again in a while.
+        // Without a provider the error comes at once: a pause keeps the writer from spinning.
         sleep(Duration::from_millis(20)).await;
         false
     }
 
-    /// How many calls were begun then or later.
+    /// How many calls began at this time or later.
     pub fn begun_after(&self, then: Instant) -> usize {
         self.calls.iter().filter(|begun| **begun >= then).count()
     }

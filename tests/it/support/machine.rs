@@ -1,5 +1,5 @@
-//! Who runs beside whom. All tests are one process, which runs as many at a time as there are
-//! processors.
+//! Which tests run at the same time. All tests are one process, which runs as many tests at once
+//! as the machine has processors.
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -10,8 +10,8 @@ pub async fn shared() -> RwLockReadGuard<'static, ()> {
     MACHINE.read().await
 }
 
-/// For a test that takes all of a small machine, and would make others late. Held until the test
-/// ends.
+/// For a test that uses all of a small machine, so that others would exceed their time limits. Held
+/// until the test ends.
 pub async fn alone() -> RwLockWriteGuard<'static, ()> {
     MACHINE.write().await
 }

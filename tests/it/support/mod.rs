@@ -24,7 +24,7 @@ pub fn stack(version: &str) -> StackBuilder {
     Stack::builder(version, PROVIDER)
 }
 
-/// Like [`Stack::linked`], with time for calls on a machine that is busy with something else.
+/// Like [`Stack::linked`], with a timeout that is long enough for a busy machine.
 pub async fn linked_with_long_timeout(
     stack: &Stack,
     component: &str,

@@ -1,4 +1,4 @@
-//! A way to a server that loses an answer when it is told to, or has another one come first.
+//! A TCP proxy that drops a server's answer on request, or sends another answer before it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +12,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// How long a connection lives on that has become mute: the server carries out what it was sent.
+/// How long a connection stays open after the proxy stops passing answers on. The server meanwhile
+/// carries out what it has received.
 const MUTE: Duration = Duration::from_millis(200);
 
 /// Passes connections on to a server on this machine.
@@ -24,9 +25,9 @@ pub struct Proxy {
 
 #[derive(Default)]
 struct ProxyState {
-    /// How many answers are to be lost.
+    /// How many answers the proxy will drop.
     losses: AtomicUsize,
-    /// How many are to come after that of a node that does not lead.
+    /// How many answers will come after the false answer of a node that is not the leader.
     refusals: AtomicUsize,
 }
 
@@ -57,13 +58,13 @@ impl Proxy {
         self.state.losses.store(count, Ordering::SeqCst);
     }
 
-    /// Has a node that no longer leads, and knows of newer writes, answer the next `count` writes that expect a revision, before
-    /// the leader does, which carries them out.
+    /// For the next `count` writes that expect a revision: sends the answer of a node that is no
+    /// longer the leader, and then the leader's own answer. The leader carries the writes out.
     pub fn refuse(&self, count: usize) {
         self.state.refusals.store(count, Ordering::SeqCst);
     }
 
-    /// How many answers are still to be lost, or to come second.
+    /// How many answers will still be dropped, or come second.
     pub fn left(&self) -> usize {
         let ProxyState { losses, refusals } = &*self.state;
         losses.load(Ordering::SeqCst) + refusals.load(Ordering::SeqCst)

@@ -1,4 +1,4 @@
-//! A NATS client that sends whatever it is given, as no library would.
+//! A NATS client that sends any bytes, including those that no client library would send.
 
 use anyhow::{Context as _, Result, ensure};
 use testkit::NatsServer;

@@ -11,7 +11,7 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-/// A year that is over.
+/// A year in the past.
 const PAST: i32 = 2020;
 
 /// A certificate authority, with a folder for what a server reads from files.
