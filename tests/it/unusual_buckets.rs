@@ -17,7 +17,6 @@ use testkit::async_nats::jetstream::stream::{
     Compression, Config, DiscardPolicy, Republish, Source, StorageType, SubjectTransform,
 };
 use testkit::{LatticeCaller, NatsServer, OLDEST, Stack};
-use tokio::time::sleep;
 
 on_oldest_and_newest! {
     a_bucket_of_any_setting_does_everything,
@@ -752,8 +751,12 @@ async fn answers_forged_by_another_client_are_ignored(version: &str) -> Result<(
             .await?;
     }
     other.flush().await?;
-    // The provider has to read all of them before the call. No event shows that it has.
-    sleep(Duration::from_millis(300)).await;
+    // The provider has to read all of them before the call.
+    eventually("the provider to read the forged answers", async || {
+        let read = stack.nats.have_read_everything(env!("CARGO_PKG_NAME"));
+        Ok(read.await?.then_some(()))
+    })
+    .await?;
     let values = caller.get_many("default", &keys).await??;
     let forged = values.iter().flatten().filter(|value| *value == b"forged");
     assert_eq!(forged.count(), 0, "of {MANY}");

@@ -1,5 +1,6 @@
 //! Reads a nats-server's monitoring port.
 
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -23,6 +24,10 @@ pub struct ClientConnection {
     pub subscriptions: u64,
     /// How many messages the server has got over it.
     pub in_msgs: u64,
+    /// How many bytes the server has not yet sent over it.
+    pub pending_bytes: u64,
+    /// The client's port.
+    pub port: u64,
 }
 
 impl ClientConnection {
@@ -36,6 +41,8 @@ impl ClientConnection {
             name: connection["name"].as_str().unwrap_or_default().to_owned(),
             subscriptions: number("subscriptions")?,
             in_msgs: number("in_msgs")?,
+            pending_bytes: number("pending_bytes")?,
+            port: number("port")?,
         })
     }
 }
@@ -76,6 +83,19 @@ impl NatsServer {
         }
     }
 
+    /// Whether the clients of this name have read all that the server has for them now.
+    ///
+    /// # Errors
+    /// See [`connections`](Self::connections); or if the system does not list its sockets.
+    pub async fn have_read_everything(&self, name: &str) -> Result<bool> {
+        let mut named = self.connections().await?;
+        named.retain(|connection| connection.name == name);
+        let sockets = fs::read_to_string("/proc/net/tcp").context("cannot list the sockets")?;
+        let read =
+            |client: &ClientConnection| client.pending_bytes == 0 && is_idle(&sockets, client.port);
+        Ok(named.iter().all(read))
+    }
+
     /// The JSON that the monitoring port answers for `path`, such as `/varz` or `/jsz?streams=1`.
     ///
     /// # Errors
@@ -86,6 +106,18 @@ impl NatsServer {
             .with_context(|| format!("no answer in 5 s to {path}"))??;
         serde_json::from_slice(&body).with_context(|| format!("{path} is not JSON"))
     }
+}
+
+/// Whether no bytes wait in the sockets at either end of the connection with this port, in a table
+/// as Linux has it.
+fn is_idle(sockets: &str, port: u64) -> bool {
+    let port = format!(":{port:04X}");
+    let mut ends = sockets
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        // Number, own address, other address, state, queues.
+        .filter(|line| line.len() > 4 && (line[1].ends_with(&port) || line[2].ends_with(&port)));
+    ends.all(|line| line[4] == "00000000:00000000")
 }
 
 /// The body of a 200 answer. HTTP/1.0, so that it comes unchunked and the server closes.
@@ -108,4 +140,20 @@ async fn http_get(port: u16, path: &str) -> Result<Vec<u8>> {
         String::from_utf8_lossy(&body)
     );
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_idle_if_no_bytes_wait_at_either_end() {
+        let sockets = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 0100007F:C001 01 00000000:00000000 00:00000000 00000000     0        0 1
+   1: 0100007F:C001 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 2
+   2: 0100007F:C002 0100007F:1F90 01 00000000:00000400 00:00000000 00000000     0        0 3";
+        assert!(is_idle(sockets, 0xC001));
+        assert!(!is_idle(sockets, 0xC002));
+    }
 }
