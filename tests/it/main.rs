@@ -7,6 +7,7 @@ mod support;
 mod atomics;
 mod bucket_access;
 mod cluster_faults;
+mod compare_and_swap;
 mod concurrency;
 mod configuration;
 mod credentials;

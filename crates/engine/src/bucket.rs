@@ -187,6 +187,22 @@ impl Bucket {
         counter::increment(&self.handle, &self.counters, key, delta, &deadline).await
     }
 
+    /// Sets the number that is the key's value to `new` if it is `old`, and answers whether it was. A
+    /// key without a value counts as 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotANumber`], or why the key could not be read or written.
+    pub async fn compare_and_swap(
+        &self,
+        key: &str,
+        old: u64,
+        new: u64,
+        deadline: Deadline,
+    ) -> Result<bool, Error> {
+        counter::compare_and_swap(&self.handle, &self.counters, key, old, new, &deadline).await
+    }
+
     /// A page of the keys that have a value: those whose last message comes after the sequence `after` of
     /// the stream. Begin with 0, and go on with [`Page::next`].
     ///

@@ -6,6 +6,7 @@
 //! processes. Each gets the sum as if it had come by itself.
 
 mod combine;
+mod swap;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::ControlFlow;
@@ -26,6 +27,7 @@ use super::write::{self, Replaced};
 
 use combine::Waiting;
 pub(super) use combine::{Counters, Last};
+pub(super) use swap::compare_and_swap;
 
 /// Adds `delta` to the key's number, and returns the sum.
 pub(super) async fn increment(
@@ -194,7 +196,7 @@ fn fail(batch: Vec<Waiting>, error: &Error) {
 
 /// The error of an increment of which nobody can say whether it was carried out.
 fn unclear(key: &str) -> Error {
-    Error::UnclearIncrement {
+    Error::UnclearNumber {
         key: CallerText::key(key),
     }
 }

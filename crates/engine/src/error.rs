@@ -128,20 +128,20 @@ pub enum Error {
     /// A write was sent, and nobody can say whether it was carried out.
     #[error("a write was sent and not acknowledged, so it may or may not be in the bucket: {0}")]
     UnclearWrite(Box<Error>),
-    /// An increment was sent, and nobody can say whether it was carried out.
+    /// An increment or a swap was sent, and nobody can say whether it was carried out.
     #[error(
-        "an increment of key {:?} was sent and not acknowledged, so it may or may not be counted: the \
+        "a new number for key {:?} was sent and not acknowledged, so it may or may not be stored: the \
          server did not answer in time; trying again may help",
         key.for_caller()
     )]
-    UnclearIncrement {
+    UnclearNumber {
         /// The key.
         key: CallerText,
     },
     /// Other writers changed the key time and again.
     #[error(
-        "key {:?} was not incremented: other writers changed it whenever it had been read; trying \
-         again may help",
+        "the number of key {:?} was not changed: other writers changed it whenever it had been read; \
+         trying again may help",
         key.for_caller()
     )]
     Contended {
@@ -166,10 +166,10 @@ pub enum Error {
         /// What the server said.
         reason: LogText,
     },
-    /// The value of a key that is to be incremented is not a number.
+    /// The value of a key that is to be counted with is not a number.
     #[error(
-        "the value of key {:?} cannot be incremented: it is not a number from 0 to 2^64 - 1 in \
-         decimal text",
+        "the value of key {:?} cannot be counted with: it is not a number from 0 to 2^64 - 1 in decimal \
+         text",
         key.for_caller()
     )]
     NotANumber {
@@ -235,7 +235,7 @@ impl Error {
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::NoAnswer { .. }
             | Self::NotRepeated
-            | Self::UnclearIncrement { .. }
+            | Self::UnclearNumber { .. }
             | Self::Contended { .. }
             | Self::PageLost { .. } => Kind::Unavailable,
             Self::ReadOnly { .. }
@@ -255,8 +255,8 @@ impl Error {
             Self::NoAnswer { reason, .. } => reason.log_text().after("no answer in time: "),
             Self::NotRepeated => LogText::fixed("the server did not answer in time"),
             Self::UnclearWrite(cause) => cause.log_text()?.after("a write was not acknowledged: "),
-            Self::UnclearIncrement { .. } => LogText::fixed(
-                "an increment was sent and not acknowledged, so it may or may not be counted",
+            Self::UnclearNumber { .. } => LogText::fixed(
+                "a new number was sent and not acknowledged, so it may or may not be stored",
             ),
             Self::Contended { .. } => {
                 LogText::fixed("other writers changed the key whenever it had been read")
