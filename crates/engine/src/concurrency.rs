@@ -37,7 +37,8 @@ impl ConcurrencyLimit {
         &self.permits
     }
 
-    /// Takes note of a batch of so many items that begins.
+    /// Takes note that a batch begins, of a call of so many items: what is left over of a large call is
+    /// no small batch.
     pub(super) fn begins(&self, items: usize) {
         self.begins_at(items, self.made.elapsed());
     }
@@ -53,6 +54,11 @@ impl ConcurrencyLimit {
         } else {
             Some(tuning::WINDOW_BESIDE_SMALL)
         }
+    }
+
+    /// Until when small batches are expected.
+    pub(super) fn small_until(&self) -> Instant {
+        self.made + Duration::from_micros(self.small_until.load(Ordering::Relaxed))
     }
 
     fn begins_at(&self, items: usize, now: Duration) {

@@ -190,6 +190,29 @@ impl Connection {
         Some(self.denied(refusal))
     }
 
+    /// How many permission errors there have been.
+    pub(super) fn permission_errors(&self) -> u64 {
+        self.status.borrow().refusals.count()
+    }
+
+    /// The permission errors that came when there had been `count`, if there are any.
+    pub(super) fn permission_errors_after(&self, count: u64) -> Option<NewPermissionErrors> {
+        let status = self.status.borrow();
+        let errors = &status.refusals;
+        if errors.count() == count {
+            return None;
+        }
+        let of_inbox = errors.after(count).find(|error| error.is_of_inbox());
+        let by_subject = errors.after(count);
+        Some(NewPermissionErrors {
+            count: errors.count(),
+            of_inbox: of_inbox.map(|error| self.denied(error)),
+            by_subject: by_subject
+                .map(|error| (error.subject().to_owned(), self.denied(error)))
+                .collect(),
+        })
+    }
+
     /// Waits for such a permission error.
     pub(super) async fn until_refused(
         &self,
@@ -282,6 +305,16 @@ impl Connection {
             error: error.map(|words| self.hints.explain(words)),
         })
     }
+}
+
+/// What the server does not let this login do, as far as it is new.
+pub(super) struct NewPermissionErrors {
+    /// How many permission errors there have been, all in all.
+    pub(super) count: u64,
+    /// That answers cannot be heard.
+    pub(super) of_inbox: Option<Error>,
+    /// The errors of requests, by the subjects that they were sent to.
+    pub(super) by_subject: HashMap<String, Error>,
 }
 
 /// The connections in use, one for each [`ConnectionSettings`].

@@ -18,6 +18,7 @@ use super::message::Stored;
 use super::pipeline;
 use super::quarantine::LostConnections;
 use super::stream_info::{ReadPath, StreamInfo};
+use super::tuning;
 
 pub(crate) use leader::{exists, read_leader, read_one, revisions};
 
@@ -71,7 +72,10 @@ async fn read(
     }
     // What is left: all keys on an older server, and the keys that `multi_last` did not answer.
     let (unknown, lost) = (batch.unknown(), batch.lost);
-    let mut reads = one_by_one::Reads::new(batch, unknown, None).after(lost);
+    let call_len = batch.call_len;
+    let mut reads = one_by_one::Reads::new(batch, unknown, None)
+        .part_of(call_len)
+        .after(lost);
     pipeline::run(bucket, &mut reads, deadline).await
 }
 
@@ -95,6 +99,8 @@ struct KeyRead<'a> {
 /// The keys of one batch, each once, and what is known of them.
 struct ReadBatch<'a> {
     keys: Vec<KeyRead<'a>>,
+    /// How many keys the call has that this batch is part of.
+    call_len: usize,
     /// For each place of the answer, which of `keys` stands there.
     order: Vec<usize>,
     /// Whether the values matter, or only which keys have one.
@@ -130,6 +136,7 @@ impl<'a> ReadBatch<'a> {
             order.push(index);
         }
         Ok(Self {
+            call_len: keys.len(),
             keys,
             order,
             keep_values: true,
@@ -149,6 +156,8 @@ impl<'a> ReadBatch<'a> {
         };
         Self {
             keys: keys.iter().map(key).collect(),
+            // A listing is a large call, however few keys are left to be read.
+            call_len: keys.len().max(tuning::LARGE_BATCH),
             order: Vec::new(),
             keep_values: false,
             answer_bytes: 0,

@@ -38,6 +38,14 @@ pub(super) const ITEMS_AT_A_TIME: usize = 512;
 /// In how many bursts at least a batch takes all of its link's slots.
 pub(super) const BURSTS: usize = 4;
 
+/// Requests of a batch in flight at once after the server has refused one of them for want of a
+/// permission. Half of what the client keeps of a server's complaints at a time: it drops the rest.
+pub(super) const WINDOW_ONCE_DENIED: usize = 64;
+
+/// How long an answer is waited for then, before the request is sent again: long enough for a server
+/// that is not overloaded.
+pub(super) const PATIENCE_ONCE_DENIED: Duration = Duration::from_millis(400);
+
 /// How long a bucket has to know a write again if writes are to be sent in groups.
 pub(super) const GROUP_DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
 

@@ -3,19 +3,18 @@
 mod dedupe;
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_nats::Message;
 use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
 use async_nats::jetstream::ErrorCode;
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::deadline::Deadline;
 use super::error::{Error, Kind, ValueLimit};
 use super::handle::BucketHandle;
 use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_conflict, is_transient};
-use super::pipeline::{self, Operation, Request};
+use super::pipeline::{self, Items, Operation, Request};
 use super::stream_info::StreamInfo;
 use super::text::{CallerText, LogText};
 use super::tuning;
@@ -106,7 +105,7 @@ pub(super) async fn replace(
     }
     Ok(match writes.revision {
         Some(revision) => Replaced::Yes(revision),
-        None if writes.repeated.load(Ordering::Relaxed) => Replaced::Unclear(writes.id(0)),
+        None if writes.repeated => Replaced::Unclear(writes.id(0)),
         None => Replaced::No(writes.id(0)),
     })
 }
@@ -138,7 +137,7 @@ struct Writes {
     revision: Option<u64>,
     /// Whether a write that may have been carried out, or has been by another node than answered,
     /// was sent again.
-    repeated: AtomicBool,
+    repeated: bool,
     items: Vec<Write>,
     failures: Failures,
 }
@@ -159,7 +158,7 @@ impl Writes {
             max_payload: usize::MAX,
             expected: None,
             revision: None,
-            repeated: AtomicBool::new(false),
+            repeated: false,
             items,
             failures: Failures::default(),
         }
@@ -243,7 +242,9 @@ impl Writes {
     }
 }
 
-impl Operation for Writes {
+impl Items for Writes {
+    type Info = StreamInfo;
+
     fn len(&self) -> usize {
         self.items.len()
     }
@@ -252,6 +253,24 @@ impl Operation for Writes {
         self.items[item].size()
     }
 
+    /// What else is in its group may have to be sent again on its account, so the bucket has to know
+    /// it again for longer than a group takes.
+    fn groups(&self, item: usize, info: &StreamInfo) -> bool {
+        self.has_id(item, info) && info.duplicate_window >= tuning::GROUP_DUPLICATE_WINDOW
+    }
+
+    /// A write is repeated only while the server would know it again, or it could be applied
+    /// twice, and over somebody else's newer value.
+    fn repeat_within(&self, item: usize, info: &StreamInfo) -> Duration {
+        if self.has_id(item, info) {
+            info.duplicate_window / 2
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+impl Operation for Writes {
     fn request(&self, item: usize, info: &StreamInfo) -> Request {
         let write = &self.items[item];
         let mut headers = HeaderMap::new();
@@ -272,15 +291,13 @@ impl Operation for Writes {
         }
     }
 
-    /// What else is in its group may have to be sent again on its account, so the bucket has to know
-    /// it again for longer than a group takes.
-    fn groups(&self, item: usize, info: &StreamInfo) -> bool {
-        self.has_id(item, info) && info.duplicate_window >= tuning::GROUP_DUPLICATE_WINDOW
+    fn place(&self, message: &Message, info: &StreamInfo) -> Option<u64> {
+        let answer: Acknowledgement<'_> = serde_json::from_slice(&message.payload).ok()?;
+        answer.is_of(&info.write_stream).then_some(answer.seq)
     }
 
-    fn is_done(&self, message: &Message, info: &StreamInfo) -> bool {
-        serde_json::from_slice(&message.payload)
-            .is_ok_and(|answer: Acknowledgement<'_>| answer.is_of(&info.write_stream))
+    fn sent_again(&mut self) {
+        self.repeated = true;
     }
 
     fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> pipeline::Answer {
@@ -297,7 +314,7 @@ impl Operation for Writes {
             Some(error) if is_transient(&error) => {
                 // While a node has not noticed that it no longer leads, a cluster hands a write to
                 // it and to the new leader: one refuses it, the other carries it out.
-                self.repeated.store(true, Ordering::Relaxed);
+                self.repeated = true;
                 pipeline::Answer::Again
             }
             Some(error) if self.expected.is_some() && is_conflict(&error) => pipeline::Answer::Done,
@@ -335,14 +352,6 @@ impl Operation for Writes {
             }
             why => why,
         }
-    }
-
-    /// A write is repeated only while the server would know it again, or it could be applied
-    /// twice, and over somebody else's newer value.
-    fn repeatable(&self, item: usize, sent: Instant, info: &StreamInfo) -> bool {
-        let repeatable = self.has_id(item, info) && sent.elapsed() < info.duplicate_window / 2;
-        self.repeated.fetch_or(repeatable, Ordering::Relaxed);
-        repeatable
     }
 
     fn failed(&mut self, item: usize, error: Error) -> ControlFlow<Error> {

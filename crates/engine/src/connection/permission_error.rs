@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many refusals are remembered: as many as one batch may have requests in flight. What is
-/// forgotten is found out when its answer does not come.
-const REMEMBERED: usize = 256;
+/// How many permission errors are remembered: as many as four batches may have requests in flight. A
+/// batch takes new ones out at each turn of its loop, so it misses one only if so many come meanwhile.
+const REMEMBERED: usize = 4096;
 
 /// A publish or a subscription that the server refused.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ impl PermissionError {
     }
 
     /// The subject, which the server puts into quotation marks.
-    fn subject(&self) -> &str {
+    pub(super) fn subject(&self) -> &str {
         let after = self.words.split_once('"').map_or("", |(_, after)| after);
         after.split_once('"').map_or("", |(subject, _)| subject)
     }
@@ -50,16 +50,32 @@ impl PermissionError {
     }
 }
 
-/// The latest refusals, oldest first.
+/// The latest permission errors, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PermissionErrors(VecDeque<PermissionError>);
+pub(super) struct PermissionErrors {
+    latest: VecDeque<PermissionError>,
+    /// How many there have been, those that are forgotten too.
+    count: u64,
+}
 
 impl PermissionErrors {
-    pub(super) fn push(&mut self, refusal: PermissionError) {
-        if self.0.len() == REMEMBERED {
-            self.0.pop_front();
+    pub(super) fn push(&mut self, error: PermissionError) {
+        if self.latest.len() == REMEMBERED {
+            self.latest.pop_front();
         }
-        self.0.push_back(refusal);
+        self.latest.push_back(error);
+        self.count += 1;
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Those that came when there had been `count`, as far as they are remembered.
+    pub(super) fn after(&self, count: u64) -> impl Iterator<Item = &PermissionError> {
+        let new = usize::try_from(self.count.saturating_sub(count)).unwrap_or(usize::MAX);
+        let known = self.latest.len().saturating_sub(new);
+        self.latest.range(known..)
     }
 
     /// One since then that is of an inbox, or of a subject that concerns the caller.
@@ -68,7 +84,7 @@ impl PermissionErrors {
         since: Instant,
         concerns: &impl Fn(&str) -> bool,
     ) -> Option<&PermissionError> {
-        let later = self.0.iter().rev();
+        let later = self.latest.iter().rev();
         later
             .take_while(|refusal| refusal.when >= since)
             .find(|refusal| refusal.is_of_inbox() || concerns(refusal.subject()))
@@ -89,5 +105,25 @@ mod tests {
         assert_eq!(subscription.subject(), "_INBOX.a");
         assert!(subscription.is_of_inbox());
         assert_eq!(refusal("nats: Permissions Violation").subject(), "");
+    }
+
+    #[test]
+    fn new_ones_are_those_since_a_count() {
+        let mut errors = PermissionErrors::default();
+        let subjects = |errors: &PermissionErrors, count| {
+            let new = errors.after(count);
+            new.map(|error| error.subject().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert!(subjects(&errors, 0).is_empty());
+        for key in 0..REMEMBERED + 2 {
+            errors.push(PermissionError::new(format!("for Publish to \"{key}\"")));
+        }
+        let count = errors.count();
+        assert_eq!(subjects(&errors, count - 1), [(REMEMBERED + 1).to_string()]);
+        assert!(subjects(&errors, count).is_empty());
+        let all = subjects(&errors, 0);
+        assert_eq!(all.len(), REMEMBERED, "the oldest are forgotten");
+        assert_eq!(all[0], "2");
     }
 }

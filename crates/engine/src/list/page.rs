@@ -179,9 +179,11 @@ impl Scan<'_> {
         let mut keys = Vec::with_capacity(values.len());
         let mut bytes = 0;
         let mut chunks = values.chunks(tuning::KEYS_CHECKED).peekable();
+        // A page is a large call, although it reads few keys at a time.
+        let call_len = values.len().max(tuning::LARGE_BATCH);
         while let Some(chunk) = chunks.next() {
             let asked: Vec<_> = chunk.iter().map(|(_, key)| *key).collect();
-            let (last, size) = revisions(self.bucket, &asked, deadline).await?;
+            let (last, size) = revisions(self.bucket, &asked, call_len, deadline).await?;
             for ((here, key), last) in chunk.iter().zip(last) {
                 if last <= *here {
                     keys.push(self.decode(key)?);

@@ -1,65 +1,79 @@
-//! The loop that carries a batch out.
+//! The loop that carries a batch out: it does for the machine what needs a connection or a clock.
 
-mod answers;
-mod permission_errors;
-mod send;
+mod actions;
 
 use std::future::poll_fn;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
+use async_nats::Message;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::PollSemaphore;
 
-use super::Operation;
-use super::in_flight::{Attempts, EarlierAttempts, InFlight, InFlightGroup, Queue};
+use super::machine::{Event, Machine, Reply, Sizes, Time};
+use super::{Answer, Operation};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::handle::BucketHandle;
 use crate::inbox::Inbox;
+use crate::message::is_no_responders;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
 
-/// Carries the batch out. Items that fail are told to the pipeline.
+/// Carries the batch out. Items that fail are told to the operation.
 ///
 /// # Errors
 ///
-/// What the pipeline breaks off with, or why the bucket could not be info.
+/// What the operation breaks off with, or why the bucket could not be opened.
 pub(crate) async fn run(
     bucket: &BucketHandle,
-    pipeline: &mut impl Operation,
+    operation: &mut impl Operation,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    if pipeline.len() == 0 {
+    if operation.len() == 0 {
         return Ok(());
     }
-    bucket.concurrency().begins(pipeline.len());
+    bucket.concurrency().begins(operation.call_len());
     let info = bucket.stream_info(deadline).await?;
-    let inbox = open_inbox(bucket, pipeline.len(), deadline).await?;
-    // Small shares of the slots, so that other batches come in between.
-    let burst = bucket.limits().max_concurrency / tuning::BURSTS;
+    let inbox = open_inbox(bucket, operation.len(), deadline).await?;
+    let origin = Instant::now();
     let run = Run {
         bucket,
-        burst: burst.clamp(1, tuning::BURST),
         deadline,
-        checked: Instant::now(),
-        info,
-        slots: PollSemaphore::new(Arc::clone(bucket.concurrency().permits())),
+        origin,
+        machine: Machine::new(
+            operation.len(),
+            info,
+            sizes(bucket),
+            deadline.limits(),
+            origin.saturating_duration_since(deadline.start()),
+        ),
+        permission_errors: bucket.connection().permission_errors(),
         permits: None,
+        queue: PollSemaphore::new(Arc::clone(bucket.concurrency().permits())),
+        asked: 0,
         inbox,
-        answered: true,
-        queue: Queue::new(pipeline.len()),
-        in_flight: InFlight::default(),
-        last_launched: 0,
-        pipeline,
-        backoff: tuning::BACKOFF.0,
-        looked: None,
-        epoch: 0,
-        refused: None,
+        ended: 0,
+        operation,
     };
     run.finish().await
+}
+
+fn sizes(bucket: &BucketHandle) -> Sizes {
+    // Small shares of the permits, so that other batches come in between.
+    let burst = bucket.limits().max_concurrency / tuning::BURSTS;
+    Sizes {
+        window: tuning::WINDOW,
+        window_bytes: tuning::WINDOW_BYTES,
+        burst: burst.clamp(1, tuning::BURST),
+        group: tuning::GROUP,
+        large: tuning::LARGE_BATCH,
+        window_beside_small: tuning::WINDOW_BESIDE_SMALL,
+        window_of_late: tuning::WINDOW_OF_LATE,
+        backoff: tuning::BACKOFF,
+        window_once_denied: tuning::WINDOW_ONCE_DENIED,
+        patience_once_denied: tuning::PATIENCE_ONCE_DENIED,
+    }
 }
 
 async fn open_inbox(
@@ -81,80 +95,63 @@ async fn open_inbox(
 async fn try_open_inbox(bucket: &BucketHandle, len: usize, deadline: &Deadline) -> Option<Inbox> {
     // One for each item by itself, and one for each group that begins with it; one item is no group.
     let tokens = if len == 1 { 1 } else { 2 * len };
-    let info = timeout_at(deadline.settle(), bucket.connection().open_inbox(tokens));
-    info.await.ok().flatten()
+    let inbox = timeout_at(deadline.settle(), bucket.connection().open_inbox(tokens));
+    inbox.await.ok().flatten()
 }
 
-struct Run<'a, X> {
+struct Run<'a, O> {
     bucket: &'a BucketHandle,
     deadline: &'a Deadline,
-    /// Since when the server's refusals have not been looked at.
-    checked: Instant,
-    pipeline: &'a mut X,
-    info: Arc<StreamInfo>,
-    /// How many items are sent at a time, at most.
-    burst: usize,
-    slots: PollSemaphore,
-    /// Permits in hand for the next items.
+    operation: &'a mut O,
+    machine: Machine<StreamInfo, Error>,
+    /// When the machine's time began.
+    origin: Instant,
+    /// The permits that the machine has not given back.
     permits: Option<OwnedSemaphorePermit>,
+    queue: PollSemaphore,
+    /// How many permits the machine waits for.
+    asked: u32,
     inbox: Inbox,
-    /// Whether no answer is still to come but those to what is in flight.
-    answered: bool,
-    queue: Queue,
-    in_flight: InFlight,
-    /// The token of the flight that was launched last.
-    last_launched: usize,
-    backoff: Duration,
-    /// When the bucket was last looked at again: one look serves all that found no responder.
-    looked: Option<Instant>,
-    epoch: u64,
-    /// That the server refuses this login such requests.
-    refused: Option<Error>,
+    /// How many items are done or have failed.
+    ended: usize,
+    /// How many permission errors the connection had had when they were last looked at.
+    permission_errors: u64,
 }
 
-impl<X: Operation> Run<'_, X> {
+impl<O: Operation> Run<'_, O> {
     async fn finish(mut self) -> Result<(), Error> {
         let mut status = self.bucket.connection().status();
         loop {
             // First what has come: it is no longer to be given up or sent again.
             while let Some(message) = self.inbox.next_now() {
-                self.take(message).await?;
+                self.take(message);
             }
-            // Another client knows nothing of the inbox.
-            if self.inbox.has_ended()
-                && self.bucket.connection().is_up()
-                && let Some(inbox) =
-                    try_open_inbox(self.bucket, self.pipeline.len(), self.deadline).await
-            {
-                self.inbox = inbox;
-            }
+            let up = if self.inbox.has_ended() {
+                self.tell(Event::ClientEnded);
+                self.bucket.connection().is_up()
+            } else {
+                self.inbox.is_up()
+            };
             let epoch = status.borrow_and_update().epoch;
-            self.reconnected(epoch)?;
-            self.check_time().await?;
-            // Nothing is sent while there is no connection: the client would keep it, and a write
-            // could reach the server after this call has answered that it failed.
-            let connected = self.inbox.is_up();
-            if connected {
-                self.send_while_there_is_room().await?;
-            }
-            if self.in_flight.is_empty() && self.queue.is_empty() {
-                if self.answered {
+            self.tell(Event::Connection { epoch, up });
+            self.take_permission_errors();
+            let small_until = self.bucket.concurrency().small_until();
+            self.tell(Event::SmallBatchesUntil(self.time(small_until)));
+            self.tell(Event::Tick);
+            if let Some(all_answered) = self.act().await? {
+                if all_answered {
                     self.bucket.connection().return_inbox(self.inbox);
                 }
                 return Ok(());
             }
-            let wanted = if connected && self.permits.is_none() {
-                self.next_burst()
-            } else {
-                0
-            };
-            let waits = !self.in_flight.is_empty() && !self.inbox.has_ended();
-            let wake = self.wake(connected);
+            let waits = self.machine.has_in_flight() && !self.inbox.has_ended();
+            let wake = self.origin + self.machine.wake().since_start();
+            let asked = self.asked;
             tokio::select! {
                 biased;
-                Some(message) = self.inbox.next(), if waits => self.take(message).await?,
-                permits = poll_fn(|cx| self.slots.poll_acquire_many(cx, wanted)), if wanted > 0 => {
-                    self.permits = permits;
+                Some(message) = self.inbox.next(), if waits => self.take(message),
+                permits = poll_fn(|cx| self.queue.poll_acquire_many(cx, asked)), if asked > 0 => {
+                    self.granted(permits);
                 }
                 Ok(()) = status.changed() => {}
                 () = sleep_until(wake) => {}
@@ -162,126 +159,78 @@ impl<X: Operation> Run<'_, X> {
         }
     }
 
-    /// After a reconnect the answers to what was sent before it may never come.
-    fn reconnected(&mut self, epoch: u64) -> Result<(), Error> {
-        if epoch > self.epoch {
-            self.epoch = epoch;
-            let lost = self.in_flight.before(epoch);
-            if !lost.is_empty() {
-                self.pipeline.connection_lost();
-            }
-            for token in lost {
-                self.send_again(token)?;
-            }
-        }
-        Ok(())
+    fn time(&self, at: Instant) -> Time {
+        Time::from_start(at.saturating_duration_since(self.origin))
     }
 
-    /// Gives up, or sends again, what has waited too long; and all of it when the time is over.
-    async fn check_time(&mut self) -> Result<(), Error> {
-        self.take_refusals().await?;
-        let now = Instant::now();
-        if now >= self.deadline.settle() {
-            self.give_up_unsent(&self.bucket.explain(self.deadline))?;
-        }
-        if now >= self.deadline.end() {
-            let why = self.bucket.explain(self.deadline);
-            for token in self.in_flight.tokens() {
-                self.give_up(token, &why)?;
-            }
-            return Ok(());
-        }
-        while now < self.deadline.settle()
-            && let Some((sent, token)) = self.in_flight.oldest()
-            && sent + self.patience() <= now
-        {
-            self.send_again(token)?;
-        }
-        Ok(())
+    fn tell(&mut self, event: Event<StreamInfo, Error>) {
+        let now = self.time(Instant::now());
+        self.machine.handle(now, event, self.operation);
     }
 
-    /// Waits no longer for a flight's answers, which may still come.
-    fn abandon(&mut self, token: usize) -> Option<InFlightGroup> {
-        let flight = self.in_flight.land(token)?;
-        self.answered = false;
-        Some(flight)
-    }
-
-    fn send_again(&mut self, token: usize) -> Result<(), Error> {
-        let Some(flight) = self.abandon(token) else {
-            return Ok(());
+    fn granted(&mut self, permits: Option<OwnedSemaphorePermit>) {
+        self.asked = 0;
+        let Some(granted) = permits else {
+            return;
         };
-        let past = flight.past.with(EarlierAttempts::Unanswered);
-        for item in flight.items {
-            self.again(item, past, Duration::ZERO)?;
+        let count = granted.num_permits();
+        match &mut self.permits {
+            Some(permits) => permits.merge(granted),
+            None => self.permits = Some(granted),
         }
-        Ok(())
+        self.tell(Event::Granted(count));
     }
 
-    fn give_up(&mut self, token: usize, why: &Error) -> Result<(), Error> {
-        let Some(flight) = self.abandon(token) else {
-            return Ok(());
+    fn take(&mut self, message: Message) {
+        let Some(token) = self.inbox.token_of(&message) else {
+            return;
         };
-        for item in flight.items {
-            self.fail(item, self.pipeline.unanswered(why.clone()))?;
-        }
-        Ok(())
-    }
-
-    fn give_up_unsent(&mut self, why: &Error) -> Result<(), Error> {
-        // A place in the line for permits would keep them from others.
-        self.slots = PollSemaphore::new(Arc::clone(self.bucket.concurrency().permits()));
-        self.permits = None;
-        for (item, past) in self.queue.drain() {
-            self.fail_unsent(item, past, why)?;
-        }
-        Ok(())
-    }
-
-    /// Fails an item of which no copy is in flight.
-    fn fail_unsent(
-        &mut self,
-        item: usize,
-        past: Option<Attempts>,
-        why: &Error,
-    ) -> Result<(), Error> {
-        let error = match past {
-            Some(past) if past.may_be_done() => self.pipeline.unanswered(why.clone()),
-            _ => why.clone(),
+        let Some((items, info)) = self.machine.group(token) else {
+            return;
         };
-        self.fail(item, error)
-    }
-
-    fn fail(&mut self, item: usize, error: Error) -> Result<(), Error> {
-        match self.pipeline.failed(item, error) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(error) => Err(error),
-        }
-    }
-
-    /// How long an answer is waited for.
-    fn patience(&self) -> Duration {
-        self.deadline.patience_for(self.in_flight.weight())
-    }
-
-    /// When to look at the clock again if nothing happens.
-    fn wake(&mut self, connected: bool) -> Instant {
-        let now = Instant::now();
-        let mut wake = if now < self.deadline.settle() {
-            self.deadline.settle()
+        let reply = if is_no_responders(&message) {
+            Reply::NoResponders
+        } else if items.len() > 1 {
+            let place = self.operation.place(&message, info);
+            place.map_or(Reply::NotDone, |place| Reply::Done { place })
         } else {
-            self.deadline.end()
+            match self.operation.answer(items.start, message, info) {
+                Answer::Done => Reply::Done { place: 0 },
+                Answer::Again => Reply::Again,
+                Answer::Failed(error) => Reply::Failed(error),
+                Answer::Outdated(error) => Reply::Outdated(error),
+                Answer::Gone => Reply::Gone,
+            }
         };
-        if !connected {
-            wake = wake.min(now + tuning::BACKOFF.0);
-        } else if let Some(due) = self.queue.first_due().filter(|&due| due > now) {
-            wake = wake.min(due);
+        self.tell(Event::Answer { token, reply });
+    }
+
+    /// Tells the machine what the server does not let this login do: the server says so apart from the
+    /// request that it refuses, which stays unanswered. Another call's permission error is none of
+    /// this one's business.
+    fn take_permission_errors(&mut self) {
+        let connection = self.bucket.connection();
+        let Some(new) = connection.permission_errors_after(self.permission_errors) else {
+            return;
+        };
+        self.permission_errors = new.count;
+        if let Some(error) = new.of_inbox {
+            self.tell(Event::InboxDenied(error));
+            return;
         }
-        if let Some((sent, _)) = self.in_flight.oldest()
-            && now < self.deadline.settle()
-        {
-            wake = wake.min(sent + self.patience());
+        for token in self.machine.tokens() {
+            let Some((items, info)) = self.machine.group(token) else {
+                continue;
+            };
+            let denied = items.filter_map(|item| {
+                let request = self.operation.request(item, info);
+                let error = new.by_subject.get(&request.subject)?;
+                Some((item, error.clone()))
+            });
+            let denied: Vec<_> = denied.collect();
+            if !denied.is_empty() {
+                self.tell(Event::ItemsDenied { token, denied });
+            }
         }
-        wake
     }
 }

@@ -71,10 +71,12 @@ impl Reader for One<'_> {
 }
 
 /// The sequence of each key's last message, 0 for a key without one, and how many bytes of values came
-/// along. `encoded` are keys as they stand in the bucket.
+/// along. `encoded` are keys as they stand in the bucket. The whole
+/// call asks for `call_len` keys.
 pub(crate) async fn revisions(
     bucket: &BucketHandle,
     encoded: &[&str],
+    call_len: usize,
     deadline: &Deadline,
 ) -> Result<(Vec<u64>, usize), Error> {
     let mut places = Places {
@@ -83,7 +85,7 @@ pub(crate) async fn revisions(
         bytes: 0,
     };
     let all = (0..encoded.len()).collect();
-    let mut reads = Reads::new(&mut places, all, None);
+    let mut reads = Reads::new(&mut places, all, None).part_of(call_len);
     pipeline::run(bucket, &mut reads, deadline).await?;
     Ok((places.revisions, places.bytes))
 }

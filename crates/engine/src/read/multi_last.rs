@@ -53,7 +53,7 @@ pub(super) async fn read(
     }
     let mut left = VecDeque::from(batch.unknown());
     let all = left.len();
-    bucket.concurrency().begins(all);
+    bucket.concurrency().begins(batch.call_len);
     let mut requests = FuturesUnordered::new();
     let mut lost = false;
     loop {

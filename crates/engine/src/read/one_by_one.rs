@@ -1,17 +1,17 @@
 //! One request for each key: by direct get (ADR-31), or through the stream's leader.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use async_nats::jetstream::stream::RawMessage;
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::message::{Stored, is_stored, is_transient};
-use crate::pipeline::{Answer, Operation, Request};
+use crate::pipeline::{Answer, Items, Operation, Request};
 use crate::quarantine::{LostConnections, parser_breaker};
 use crate::stream_info::{ReadPath, StreamInfo};
 use crate::text::LogText;
@@ -35,6 +35,8 @@ pub(super) struct Reads<'r, R> {
     reader: &'r mut R,
     /// Which of the reader's keys each item is.
     items: Vec<usize>,
+    /// How many keys the whole call has.
+    call_len: usize,
     /// `None`: the bucket's own.
     path: Option<ReadPath>,
     /// The connections that were lost while some of the keys were being read.
@@ -48,12 +50,18 @@ impl<'r, R: Reader> Reads<'r, R> {
     pub(super) fn new(reader: &'r mut R, items: Vec<usize>, path: Option<ReadPath>) -> Self {
         Self {
             reader,
+            call_len: items.len(),
             items,
             path,
             lost: LostConnections::default(),
             bytes_seen: 0,
             values_seen: 0,
         }
+    }
+
+    /// The same reads, which are part of a call for so many keys.
+    pub(super) fn part_of(self, call_len: usize) -> Self {
+        Self { call_len, ..self }
     }
 
     /// The same reads, after the call has lost these connections.
@@ -114,9 +122,15 @@ struct LeaderAnswer {
     error: Option<jetstream::Error>,
 }
 
-impl<R: Reader> Operation for Reads<'_, R> {
+impl<R: Reader> Items for Reads<'_, R> {
+    type Info = StreamInfo;
+
     fn len(&self) -> usize {
         self.items.len()
+    }
+
+    fn call_len(&self) -> usize {
+        self.call_len.max(self.items.len())
     }
 
     fn weight(&self, _item: usize) -> usize {
@@ -125,6 +139,16 @@ impl<R: Reader> Operation for Reads<'_, R> {
             .unwrap_or(tuning::UNSEEN_VALUE_BYTES)
     }
 
+    fn groups(&self, _item: usize, _info: &StreamInfo) -> bool {
+        false
+    }
+
+    fn repeat_within(&self, _item: usize, _info: &StreamInfo) -> Duration {
+        Duration::MAX
+    }
+}
+
+impl<R: Reader> Operation for Reads<'_, R> {
     fn request(&self, item: usize, info: &StreamInfo) -> Request {
         let StreamInfo {
             api_prefix,
@@ -156,12 +180,8 @@ impl<R: Reader> Operation for Reads<'_, R> {
         }
     }
 
-    fn groups(&self, _item: usize, _opened: &StreamInfo) -> bool {
-        false
-    }
-
-    fn is_done(&self, _message: &Message, _opened: &StreamInfo) -> bool {
-        false
+    fn place(&self, _message: &Message, _info: &StreamInfo) -> Option<u64> {
+        None
     }
 
     fn answer(&mut self, item: usize, mut message: Message, info: &StreamInfo) -> Answer {
@@ -202,10 +222,6 @@ impl<R: Reader> Operation for Reads<'_, R> {
 
     fn connection_lost(&mut self) {
         self.lost.record();
-    }
-
-    fn repeatable(&self, _item: usize, _sent: Instant, _opened: &StreamInfo) -> bool {
-        true
     }
 
     fn unanswered(&self, why: Error) -> Error {

@@ -1,0 +1,351 @@
+//! What the batches of a history share: the time, the connection, the server, and the link's permits.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+use std::ops::Range;
+
+use super::permits::Permits;
+use super::setup::{Fault, Setup, millis};
+use super::tape::Tape;
+use crate::pipeline::machine::{Reply, Time};
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Violation(pub(super) &'static str);
+
+/// The simulated error says by itself what it is about.
+pub(super) type Error = &'static str;
+
+/// A copy of a request on its way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Copy {
+    batch: usize,
+    token: usize,
+    item: usize,
+    /// The version of the stream info that it was made for.
+    version: u32,
+    client: u32,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Fault(usize),
+    FaultEnds(usize),
+    Arrives(Copy),
+    /// The copy is answered with the answer of this number.
+    Answered(Copy, usize),
+    /// The server says that it refuses the copy.
+    Complained(Copy),
+}
+
+/// What the world knows of a batch.
+#[derive(Debug)]
+pub(super) struct Side {
+    /// Answers that its driver has not taken yet: token, item, and answer.
+    pub(super) inbox: VecDeque<(usize, usize, Reply<Error>)>,
+    /// Items that the server has said to refuse, and its driver has not been told.
+    pub(super) complaints: Vec<usize>,
+    pub(super) inbox_denied: bool,
+    /// When each item was applied last, where, and how often all in all.
+    applied: Vec<Option<(Time, u64, u32)>>,
+    /// Whether the driver has taken an acknowledgement of the item.
+    pub(super) acknowledged: Vec<bool>,
+    /// Whether the item was done (true) or failed (false).
+    pub(super) ended: Vec<Option<bool>>,
+    pub(super) reads: bool,
+    ids: Vec<bool>,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) setup: Setup,
+    pub(super) tape: Tape,
+    pub(super) now: Time,
+    pub(super) up: bool,
+    pub(super) epoch: u64,
+    /// Counts clients: what is for the inbox of an earlier one is lost.
+    pub(super) client: u32,
+    pub(super) permits: Permits,
+    pub(super) small_until: Time,
+    pub(super) gone: bool,
+    pub(super) version: u32,
+    pub(super) sides: Vec<Side>,
+    pub(super) violation: Option<Violation>,
+    leaderless: bool,
+    items_denied: bool,
+    inbox_denied: bool,
+    place: u64,
+    happenings: BinaryHeap<Reverse<(Time, u32, Happening)>>,
+    happening: u32,
+    answers: Vec<Reply<Error>>,
+    trace: Option<Vec<String>>,
+}
+
+impl World {
+    pub(super) fn new(mut tape: Tape, traced: bool) -> Self {
+        let setup = Setup::draw(&mut tape);
+        let sides = setup.batches.iter().map(|batch| Side {
+            inbox: VecDeque::new(),
+            complaints: Vec::new(),
+            inbox_denied: false,
+            applied: vec![None; batch.ids.len()],
+            acknowledged: vec![false; batch.ids.len()],
+            ended: vec![None; batch.ids.len()],
+            reads: batch.reads,
+            ids: batch.ids.clone(),
+        });
+        let mut world = Self {
+            sides: sides.collect(),
+            permits: Permits::new(setup.permits),
+            tape,
+            now: Time::START,
+            up: true,
+            epoch: 1,
+            client: 0,
+            small_until: Time::START,
+            gone: false,
+            version: 0,
+            violation: None,
+            leaderless: false,
+            items_denied: false,
+            inbox_denied: false,
+            place: 0,
+            happenings: BinaryHeap::new(),
+            happening: 0,
+            answers: Vec::new(),
+            trace: traced.then(Vec::new),
+            setup,
+        };
+        for fault in 0..world.setup.faults.len() {
+            let at = world.setup.faults[fault].0;
+            world.schedule(at, Happening::Fault(fault));
+        }
+        let setup = format!("{:?}", traced.then_some(&world.setup));
+        world.note(|| setup);
+        world
+    }
+
+    /// Writes a line of the history down, if anybody is to read it.
+    pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let at = self.now.since_start().as_secs_f64() * 1000.0;
+            trace.push(format!("{at:10.3} ms  {}", line()));
+        }
+    }
+
+    pub(super) fn break_promise(&mut self, promise: &'static str) {
+        self.note(|| format!("BROKEN: {promise}"));
+        self.violation.get_or_insert(Violation(promise));
+    }
+
+    pub(super) fn check(&mut self, kept: bool, promise: &'static str) {
+        if !kept {
+            self.break_promise(promise);
+        }
+    }
+
+    /// When something happens next without the batches.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.happenings.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Lets the time pass, and all that happens meanwhile happen.
+    pub(super) fn advance(&mut self, to: Time) {
+        while self.next().is_some_and(|at| at <= to)
+            && let Some(Reverse((at, _, happening))) = self.happenings.pop()
+        {
+            self.now = self.now.max(at);
+            self.happen(happening);
+        }
+        self.now = self.now.max(to);
+    }
+
+    fn schedule(&mut self, at: Time, happening: Happening) {
+        self.happening += 1;
+        self.happenings
+            .push(Reverse((at, self.happening, happening)));
+    }
+
+    /// Whether something goes wrong now.
+    pub(super) fn trouble(&mut self) -> bool {
+        self.setup.trouble > 0 && self.tape.one_in(self.setup.trouble)
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        if !matches!(happening, Happening::Answered(..)) {
+            self.note(|| format!("world: {happening:?}"));
+        }
+        match happening {
+            Happening::Fault(fault) => self.begin(fault),
+            Happening::FaultEnds(fault) => match self.setup.faults[fault].1 {
+                Fault::LinkLost | Fault::ClientEnds => {
+                    self.epoch += u64::from(!self.up);
+                    self.up = true;
+                }
+                Fault::StreamGone => self.gone = false,
+                Fault::NoLeader => self.leaderless = false,
+                Fault::ItemsDenied => self.items_denied = false,
+                Fault::InboxDenied => self.inbox_denied = false,
+                Fault::SmallBatch | Fault::MaxMessageChanges => {}
+            },
+            Happening::Arrives(copy) => self.arrive(copy),
+            Happening::Answered(copy, answer) => self.hear(&copy, answer),
+            Happening::Complained(copy) => {
+                if self.up && copy.client == self.client {
+                    self.sides[copy.batch].complaints.push(copy.item);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, fault: usize) {
+        let (_, kind, lasts) = self.setup.faults[fault];
+        match kind {
+            Fault::SmallBatch => self.small_until = self.now.after(millis(20)),
+            Fault::LinkLost => self.up = false,
+            Fault::ClientEnds => {
+                self.up = false;
+                self.client += 1;
+                for side in &mut self.sides {
+                    side.inbox.clear();
+                }
+            }
+            Fault::StreamGone => self.gone = true,
+            Fault::NoLeader => self.leaderless = true,
+            Fault::MaxMessageChanges => self.version += 1,
+            Fault::ItemsDenied => self.items_denied = true,
+            Fault::InboxDenied => {
+                self.inbox_denied = true;
+                for side in &mut self.sides {
+                    side.inbox_denied = true;
+                }
+            }
+        }
+        self.schedule(self.now.after(lasts), Happening::FaultEnds(fault));
+    }
+
+    /// A driver hands a request to the client.
+    pub(super) fn publish(&mut self, batch: usize, token: usize, item: usize, version: u32) {
+        // What is sent while the connection is being lost is lost with it.
+        if !self.up || (self.trouble() && self.tape.one_in(2)) {
+            self.note(|| format!("world: the copy of item {item} of batch {batch} is lost"));
+            return;
+        }
+        let most = if self.setup.trouble == 0 {
+            3
+        } else {
+            self.setup.delay
+        };
+        let at = self.now.after(millis(self.tape.below(most)));
+        let copy = Copy {
+            batch,
+            token,
+            item,
+            version,
+            client: self.client,
+        };
+        self.schedule(at, Happening::Arrives(copy));
+    }
+
+    /// The server takes a copy.
+    fn arrive(&mut self, copy: Copy) {
+        let side = &mut self.sides[copy.batch];
+        // Every third item may be denied.
+        if self.items_denied && copy.item % 3 == 0 {
+            if !self.tape.one_in(6) {
+                self.schedule(self.now, Happening::Complained(copy));
+            }
+            return;
+        }
+        let reply = if self.gone {
+            if side.reads && self.tape.one_in(2) {
+                Reply::Gone
+            } else {
+                Reply::NoResponders
+            }
+        } else if self.leaderless {
+            match self.tape.below(3) {
+                0 => Reply::NoResponders,
+                1 => Reply::Again,
+                _ => return,
+            }
+        } else if self.trouble() && self.tape.one_in(2) {
+            match self.tape.below(4) {
+                0 => Reply::Again,
+                1 => Reply::NoResponders,
+                2 => Reply::Outdated("too large"),
+                _ => Reply::Failed("refused"),
+            }
+        } else if copy.version % 2 == 1 && self.version > copy.version {
+            Reply::Outdated("too large for an old version")
+        } else {
+            self.apply(&copy)
+        };
+        self.answer(copy, reply);
+    }
+
+    fn apply(&mut self, copy: &Copy) -> Reply<Error> {
+        let side = &mut self.sides[copy.batch];
+        let earlier = side.applied[copy.item];
+        if let Some((at, place, _)) = earlier
+            && side.ids[copy.item]
+            && self.now.since(at) < self.setup.duplicate_window
+        {
+            return Reply::Done { place };
+        }
+        let times = earlier.map_or(1, |(_, _, times)| times + 1);
+        self.place += 1;
+        side.applied[copy.item] = Some((self.now, self.place, times));
+        let is_right = times == 1 || side.reads;
+        self.check(is_right, "an item is never applied twice");
+        Reply::Done { place: self.place }
+    }
+
+    fn answer(&mut self, copy: Copy, reply: Reply<Error>) {
+        // Only what was carried out is answered twice: a server says no to each copy once.
+        let is_good = matches!(reply, Reply::Done { .. }) || self.sides[copy.batch].reads;
+        self.answers.push(reply);
+        let answer = self.answers.len() - 1;
+        let mut times = 1;
+        let mut most = 3;
+        if self.trouble() {
+            match self.tape.below(3) {
+                0 => most = 5_000,
+                1 if is_good => times = 2,
+                _ => times = 0,
+            }
+        }
+        for _ in 0..times {
+            let at = self.now.after(millis(self.tape.below(most)));
+            self.schedule(at, Happening::Answered(copy.clone(), answer));
+        }
+    }
+
+    fn hear(&mut self, copy: &Copy, answer: usize) {
+        let reply = self.answers[answer].clone();
+        if self.up && copy.client == self.client && !self.inbox_denied {
+            self.note(|| format!("world: {copy:?} is answered {reply:?}"));
+            let side = &mut self.sides[copy.batch];
+            side.inbox.push_back((copy.token, copy.item, reply));
+        }
+    }
+
+    /// A driver says what became of items.
+    pub(super) fn end(&mut self, batch: usize, items: Range<usize>, done: bool) {
+        for item in items {
+            let side = &mut self.sides[batch];
+            let first = side.ended[item].replace(done).is_none();
+            let acknowledged = side.acknowledged[item];
+            self.check(first, "each item ends once");
+            self.check(
+                !done || acknowledged,
+                "an item is done only if it is acknowledged",
+            );
+        }
+    }
+
+    pub(super) fn trace(&self) -> impl fmt::Display {
+        self.trace.as_deref().unwrap_or_default().join("\n")
+    }
+}
