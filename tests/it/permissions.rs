@@ -18,6 +18,7 @@ use tokio::time::Instant;
 on_oldest_and_newest! {
     each_operation_needs_exactly_what_the_page_lists,
     a_refused_operation_does_not_fail_other_operations,
+    none_of_many_refused_writes_waits_for_its_answer,
     a_permission_granted_later_works_without_a_new_link,
     accounts_never_see_each_others_buckets,
 }
@@ -393,6 +394,48 @@ async fn a_refused_operation_does_not_fail_other_operations(version: &str) -> Re
         done = allowed => done,
         failed = refused => failed,
     }
+}
+
+/// The server refuses more writes at once than the client keeps complaints of. None of the batches waits
+/// for answers that never come: of 8 MiB in flight, for ten seconds.
+async fn none_of_many_refused_writes_waits_for_its_answer(version: &str) -> Result<()> {
+    const BATCHES: usize = 3;
+    const KEYS: usize = 1100;
+    const WAITS: Duration = Duration::from_secs(10);
+    let reader = r#"authorization { users: [ { user: admin, password: secret }
+        { user: reader, password: secret, permissions: { subscribe: "_INBOX.>", publish: { allow: [
+            "$JS.API.STREAM.INFO.KV_direct" ] } } } ] }"#;
+    let stack = crate::support::stack(version)
+        .separate_lattice()
+        .nats(|nats| nats.config(reader))
+        .start()
+        .await?;
+    create(&admin(&stack.nats).await?, "direct", true).await?;
+    let link = stack
+        .link("reader", "direct")
+        .config("username", "reader")
+        .secret("password", "secret")
+        .config("max_concurrency", "4096")
+        .config("timeout", TIMEOUT);
+    stack.provider.put_link(&link).await?;
+    let caller = stack.caller("reader").with_timeout(Duration::from_secs(60));
+    open(&caller).await?;
+    let value = "v".repeat(7 * 1024);
+    let batches = (0..BATCHES).map(|batch| {
+        let (caller, value) = (&caller, &value);
+        async move {
+            let keys = (0..KEYS).map(|n| format!("closed.{batch}.{n}"));
+            let pairs: Vec<_> = keys.map(|key| (key, value.as_str())).collect();
+            let begun = Instant::now();
+            let error = caller.set_many("default", &pairs).await?.unwrap_err();
+            let took = begun.elapsed();
+            assert_eq!(error.case(), "access-denied", "{error:?}");
+            ensure!(error.text().contains("1100 of 1100 keys"), "{error:?}");
+            ensure!(took < WAITS, "{error:?} after {took:?}");
+            Ok(())
+        }
+    });
+    try_join_all(batches).await.map(drop)
 }
 
 async fn a_permission_granted_later_works_without_a_new_link(version: &str) -> Result<()> {

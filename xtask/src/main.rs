@@ -14,6 +14,7 @@ mod host;
 mod nats_server;
 mod pip;
 mod setup;
+mod simulate;
 mod summary;
 mod test;
 
@@ -32,6 +33,9 @@ Commands:
   chaos [ARGS]    rounds of random faults on a cluster of three servers, for about twenty minutes;
                   `chaos --help` says more
   soak [ARGS]     an hour of mixed load on such a cluster, with a fault every minute
+  simulate [--seed N] [--histories N]
+                  drive the pipeline's state machine through random histories, and check every
+                  promise in each; a million of seed 1 if nothing else is said
   architecture    check the rules of ARCHITECTURE.md that a command can prove
   components      build the adapter, and the examples composed with it
   setup           fetch the nats-servers that the tests and the demo run, each pinned and checked
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         "bench" => bench::command(&rest),
         "chaos" | "soak" => chaos::command(&command, &rest),
         "e2e" => host::command(&rest),
+        "simulate" => simulate::command(&rest),
         "architecture" if rest.is_empty() => architecture::command().map(|()| ExitCode::SUCCESS),
         "components" if rest.is_empty() => components::command().map(|()| ExitCode::SUCCESS),
         "setup" if rest.is_empty() => setup::command().map(|()| ExitCode::SUCCESS),

@@ -49,6 +49,9 @@ pub(super) enum Answer {
 pub(super) trait Operation: Items<Info = StreamInfo> {
     fn request(&self, item: usize, info: &StreamInfo) -> Request;
 
+    /// The subject of the item's request.
+    fn subject(&self, item: usize, info: &StreamInfo) -> String;
+
     /// Where in the stream a request of a group stands, if the answer says that it was carried out.
     fn place(&self, message: &Message, info: &StreamInfo) -> Option<u64>;
 

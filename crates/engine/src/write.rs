@@ -283,12 +283,16 @@ impl Operation for Writes {
         if write.value.is_none() {
             headers.insert(KV_OPERATION, KV_DELETE);
         }
-        let encoded = write.encoded.as_ref().unwrap_or(&write.key);
         Request {
-            subject: format!("{}{encoded}", info.write_prefix),
+            subject: self.subject(item, info),
             headers: (!headers.is_empty()).then_some(headers),
             payload: write.value.clone().unwrap_or_default(),
         }
+    }
+
+    fn subject(&self, item: usize, info: &StreamInfo) -> String {
+        let Write { key, encoded, .. } = &self.items[item];
+        format!("{}{}", info.write_prefix, encoded.as_ref().unwrap_or(key))
     }
 
     fn place(&self, message: &Message, info: &StreamInfo) -> Option<u64> {

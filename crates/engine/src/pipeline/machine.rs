@@ -41,8 +41,12 @@ mod answers;
 mod attempts;
 mod in_flight;
 mod interface;
+mod outcomes;
 mod queue;
+mod refresh;
 mod sending;
+#[cfg(test)]
+mod tests;
 mod time;
 mod timing;
 
@@ -51,9 +55,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::attempts::{Attempts, EarlierAttempts};
 use self::in_flight::InFlight;
-use self::queue::{Delayed, Queue};
+use self::queue::Queue;
+use self::refresh::{InDoubt, Refresh};
 use self::sending::Sending;
 use crate::deadline::TimeLimits;
 
@@ -75,9 +79,7 @@ pub(crate) struct Machine<I, E> {
 
     epoch: u64,
     connected: bool,
-    client_ended: bool,
-    /// Whether another inbox is being opened.
-    opening: bool,
+    inbox: Inbox,
     /// When to try to open one again.
     open_at: Time,
     small_until: Time,
@@ -103,8 +105,7 @@ pub(crate) struct Machine<I, E> {
     /// When the stream info was last fetched because nobody answered: one fetch serves all the items
     /// that found no responder.
     refreshed: Option<Time>,
-    refresh_due: bool,
-    refreshing: Option<Refreshing>,
+    refresh: Refresh,
     in_doubt: VecDeque<InDoubt<I, E>>,
 
     /// That the server refuses this login such requests.
@@ -115,21 +116,14 @@ pub(crate) struct Machine<I, E> {
     actions: VecDeque<Action<I, E>>,
 }
 
-/// Why the stream info is being fetched.
+/// Whether answers can be heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refreshing {
-    NobodyAnswered,
-    /// For the first of the items in doubt.
-    InDoubt,
-}
-
-/// An item that failed, unless the stream has been changed since `info` was fetched.
-#[derive(Debug)]
-struct InDoubt<I, E> {
-    item: usize,
-    attempts: Attempts,
-    info: Arc<I>,
-    error: E,
+enum Inbox {
+    Open,
+    /// Its client has ended.
+    Ended,
+    /// Another one is being opened.
+    Opening,
 }
 
 impl<I, E: Clone> Machine<I, E> {
@@ -150,8 +144,7 @@ impl<I, E: Clone> Machine<I, E> {
             info,
             epoch: 0,
             connected: false,
-            client_ended: false,
-            opening: false,
+            inbox: Inbox::Open,
             open_at: Time::START,
             small_until: Time::START,
             queue: Queue::new(len),
@@ -166,8 +159,7 @@ impl<I, E: Clone> Machine<I, E> {
             backoff: sizes.backoff.0,
             sizes,
             refreshed: None,
-            refresh_due: false,
-            refreshing: None,
+            refresh: Refresh::default(),
             in_doubt: VecDeque::new(),
             denied: None,
             all_answered: true,
@@ -183,8 +175,7 @@ impl<I, E: Clone> Machine<I, E> {
             Event::Connection { epoch, up } => self.connection(epoch, up, items),
             Event::ClientEnded => self.end_client(),
             Event::InboxOpened(opened) => {
-                self.opening = false;
-                self.client_ended = !opened;
+                self.inbox = if opened { Inbox::Open } else { Inbox::Ended };
                 self.open_at = self.now.after(self.sizes.backoff.0);
             }
             Event::SmallBatchesUntil(until) => self.small_until = until,
@@ -212,10 +203,8 @@ impl<I, E: Clone> Machine<I, E> {
         if self.sending.is_some() {
             return None;
         }
-        if self.actions.is_empty()
-            && !self.finished
-            && (self.refreshing.is_none() || self.is_over())
-        {
+        let waits_for_info = self.refresh.running.is_some() || self.needs_refresh();
+        if self.actions.is_empty() && !self.finished && (!waits_for_info || self.is_over()) {
             self.plan(items);
         }
         if let Some(action) = self.actions.pop_front() {
@@ -232,7 +221,7 @@ impl<I, E: Clone> Machine<I, E> {
             let all_answered = self.all_answered;
             return Some(Action::Finish { all_answered });
         }
-        if self.refreshing.is_some() {
+        if self.refresh.running.is_some() {
             return None;
         }
         self.next_refresh()
@@ -270,121 +259,22 @@ impl<I, E: Clone> Machine<I, E> {
         self.queue.is_empty() && self.in_flight.is_empty() && self.in_doubt.is_empty()
     }
 
-    fn needs_refresh(&self) -> bool {
-        self.refresh_due || !self.in_doubt.is_empty()
-    }
-
-    fn next_refresh(&mut self) -> Option<Action<I, E>> {
-        let (reason, stale) = if let Some(first) = self.in_doubt.front() {
-            (Refreshing::InDoubt, &first.info)
-        } else if self.refresh_due {
-            (Refreshing::NobodyAnswered, &self.info)
-        } else {
-            return None;
-        };
-        let brief = reason == Refreshing::NobodyAnswered;
-        let stale = Arc::clone(stale);
-        self.refresh_due &= !brief;
-        self.refreshing = Some(reason);
-        Some(Action::Refresh { stale, brief })
-    }
-
     fn next_inbox(&mut self) -> Option<Action<I, E>> {
-        let opens = self.client_ended
+        let opens = self.inbox == Inbox::Ended
             && self.connected
-            && !self.opening
             && self.now >= self.open_at
             && self.now < self.settle;
         opens.then(|| {
-            self.opening = true;
+            self.inbox = Inbox::Opening;
             Action::OpenInbox
         })
     }
 
     fn end_client(&mut self) {
-        self.client_ended = true;
+        if self.inbox == Inbox::Open {
+            self.inbox = Inbox::Ended;
+        }
         self.all_answered = false;
         self.burst = 0;
-    }
-
-    /// Queues an item to be sent again after a pause; unless an earlier copy of it may have been
-    /// carried out, and a second one could do harm.
-    fn again(
-        &mut self,
-        item: usize,
-        attempts: Attempts,
-        pause: Duration,
-        items: &impl Items<Info = I>,
-    ) {
-        if !self.may_send(item, attempts, items) {
-            self.fail(item, true, Why::NotRepeatable);
-            return;
-        }
-        // The queue is in another order now than when the burst was planned.
-        self.burst = 0;
-        self.queue.delay(Delayed {
-            due: self.now.after(pause),
-            item,
-            attempts,
-        });
-    }
-
-    fn may_send(&self, item: usize, attempts: Attempts, items: &impl Items<Info = I>) -> bool {
-        !attempts.may_be_done() || self.now < self.repeat_by(item, attempts, items)
-    }
-
-    /// Until when the item may be sent again, although an earlier copy may have been carried out.
-    fn repeat_by(&self, item: usize, attempts: Attempts, items: &impl Items<Info = I>) -> Time {
-        let within = items.repeat_within(item, &self.info);
-        attempts.first_sent.after(within)
-    }
-
-    /// Fails all that waits to be sent.
-    fn give_up_unsent(&mut self, why: &Why<E>) {
-        self.burst = 0;
-        let (again, fresh) = self.queue.drain();
-        for Delayed { item, attempts, .. } in again {
-            self.fail(item, attempts.may_be_done(), why.clone());
-        }
-        if !fresh.is_empty() {
-            self.actions.push_back(Action::Failed {
-                items: fresh,
-                unanswered: false,
-                why: why.clone(),
-            });
-        }
-    }
-
-    fn fail(&mut self, item: usize, unanswered: bool, why: Why<E>) {
-        self.actions.push_back(Action::Failed {
-            items: item..item + 1,
-            unanswered,
-            why,
-        });
-    }
-
-    /// Waits no longer for a group's answers, which may still come.
-    fn abandon(&mut self, token: usize) -> Option<in_flight::InFlightGroup<I>> {
-        let group = self.land(token)?;
-        self.all_answered = false;
-        Some(group)
-    }
-
-    /// Takes a group out of those in flight, and gives its permits back.
-    fn land(&mut self, token: usize) -> Option<in_flight::InFlightGroup<I>> {
-        let group = self.in_flight.land(token)?;
-        self.to_release += group.outstanding();
-        Some(group)
-    }
-
-    /// Sends a group's items again one by one: they may have been carried out.
-    fn send_again(&mut self, token: usize, items: &impl Items<Info = I>) {
-        let Some(group) = self.abandon(token) else {
-            return;
-        };
-        let attempts = group.attempts.with(EarlierAttempts::Unanswered);
-        for item in group.items {
-            self.again(item, attempts, Duration::ZERO, items);
-        }
     }
 }

@@ -223,8 +223,8 @@ impl<O: Operation> Run<'_, O> {
                 continue;
             };
             let denied = items.filter_map(|item| {
-                let request = self.operation.request(item, info);
-                let error = new.by_subject.get(&request.subject)?;
+                let subject = self.operation.subject(item, info);
+                let error = new.by_subject.get(&subject)?;
                 Some((item, error.clone()))
             });
             let denied: Vec<_> = denied.collect();

@@ -180,6 +180,10 @@ impl<R: Reader> Operation for Reads<'_, R> {
         }
     }
 
+    fn subject(&self, item: usize, info: &StreamInfo) -> String {
+        self.request(item, info).subject
+    }
+
     fn place(&self, _message: &Message, _info: &StreamInfo) -> Option<u64> {
         None
     }

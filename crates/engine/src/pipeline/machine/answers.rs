@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::attempts::EarlierAttempts;
+use super::Machine;
+use super::attempts::{Attempts, EarlierAttempts};
 use super::in_flight::Answers;
-use super::interface::{Action, Items, Refreshed, Reply, Why};
-use super::{InDoubt, Machine, Refreshing};
+use super::interface::{Action, Items, Reply, Why};
+use super::refresh::InDoubt;
 
 impl<I, E: Clone> Machine<I, E> {
     /// Takes an answer. The second answer to a request that was sent twice finds no group.
@@ -81,66 +82,16 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Sends an item again, unless the server refuses this login such requests.
-    fn again_or_denied(
+    pub(super) fn again_or_denied(
         &mut self,
         item: usize,
-        attempts: super::Attempts,
+        attempts: Attempts,
         pause: Duration,
         items: &impl Items<Info = I>,
     ) {
         match self.denied.clone() {
             Some(denied) => self.fail(item, attempts.may_be_done(), Why::Given(denied)),
             None => self.again(item, attempts, pause, items),
-        }
-    }
-
-    /// Nobody answers for the stream. If it is gone, so is all that has not been sent; if it is
-    /// there, it is without a leader, and what was sent is tried again after a pause.
-    fn want_refresh(&mut self) {
-        let is_recent = |refreshed| self.now.since(refreshed) < self.backoff;
-        self.refresh_due |= !self.refreshed.is_some_and(is_recent);
-    }
-
-    pub(super) fn refreshed(&mut self, refreshed: Refreshed<I, E>, items: &impl Items<Info = I>) {
-        // What was planned before may not fit what is known now.
-        self.burst = 0;
-        match self.refreshing.take() {
-            Some(Refreshing::NobodyAnswered) => {
-                self.refreshed = Some(self.now);
-                self.backoff = (self.backoff * 2).min(self.sizes.backoff.1);
-                match refreshed {
-                    Refreshed::Info { info, .. } => self.info = info,
-                    Refreshed::Failed(error) => self.give_up_unsent(&Why::Given(error)),
-                    // Without a leader, a server may be silent.
-                    Refreshed::Silent => {}
-                }
-            }
-            Some(Refreshing::InDoubt) => {
-                let Some(InDoubt {
-                    item,
-                    mut attempts,
-                    error,
-                    ..
-                }) = self.in_doubt.pop_front()
-                else {
-                    return;
-                };
-                match refreshed {
-                    Refreshed::Info {
-                        info,
-                        max_message_changed: true,
-                    } => {
-                        self.info = info;
-                        if attempts.earlier == EarlierAttempts::DoneOrNot {
-                            // It was not: the server would have known this copy again.
-                            attempts = attempts.with(EarlierAttempts::NotDone);
-                        }
-                        self.again_or_denied(item, attempts, Duration::ZERO, items);
-                    }
-                    _ => self.fail(item, false, Why::Given(error)),
-                }
-            }
-            None => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::setup::{Batch, Info, millis};
+use super::setup::{Batch, Fault, Info, millis};
 use super::world::{Error, World};
 use crate::pipeline::machine::{Action, Event, Machine, Refreshed, Time, Unsent};
 
@@ -260,7 +260,7 @@ impl Driver {
             Refreshed::Silent
         } else if silent {
             Refreshed::Failed("no answer")
-        } else if world.gone {
+        } else if world.suffers(Fault::StreamGone) {
             Refreshed::Failed("the stream is gone")
         } else {
             let is_same = world.version == stale.version;

@@ -20,16 +20,16 @@ pub(super) type Error = &'static str;
 /// A copy of a request on its way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Copy {
-    batch: usize,
-    token: usize,
-    item: usize,
+    pub(super) batch: usize,
+    pub(super) token: usize,
+    pub(super) item: usize,
     /// The version of the stream info that it was made for.
-    version: u32,
-    client: u32,
+    pub(super) version: u32,
+    pub(super) client: u32,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Happening {
+pub(super) enum Happening {
     Fault(usize),
     FaultEnds(usize),
     Arrives(Copy),
@@ -48,13 +48,13 @@ pub(super) struct Side {
     pub(super) complaints: Vec<usize>,
     pub(super) inbox_denied: bool,
     /// When each item was applied last, where, and how often all in all.
-    applied: Vec<Option<(Time, u64, u32)>>,
+    pub(super) applied: Vec<Option<(Time, u64, u32)>>,
     /// Whether the driver has taken an acknowledgement of the item.
     pub(super) acknowledged: Vec<bool>,
     /// Whether the item was done (true) or failed (false).
     pub(super) ended: Vec<Option<bool>>,
     pub(super) reads: bool,
-    ids: Vec<bool>,
+    pub(super) ids: Vec<bool>,
 }
 
 #[derive(Debug)]
@@ -68,17 +68,14 @@ pub(super) struct World {
     pub(super) client: u32,
     pub(super) permits: Permits,
     pub(super) small_until: Time,
-    pub(super) gone: bool,
+    active: Vec<Fault>,
     pub(super) version: u32,
     pub(super) sides: Vec<Side>,
     pub(super) violation: Option<Violation>,
-    leaderless: bool,
-    items_denied: bool,
-    inbox_denied: bool,
-    place: u64,
+    pub(super) place: u64,
     happenings: BinaryHeap<Reverse<(Time, u32, Happening)>>,
     happening: u32,
-    answers: Vec<Reply<Error>>,
+    pub(super) answers: Vec<Reply<Error>>,
     trace: Option<Vec<String>>,
 }
 
@@ -104,12 +101,9 @@ impl World {
             epoch: 1,
             client: 0,
             small_until: Time::START,
-            gone: false,
+            active: Vec::new(),
             version: 0,
             violation: None,
-            leaderless: false,
-            items_denied: false,
-            inbox_denied: false,
             place: 0,
             happenings: BinaryHeap::new(),
             happening: 0,
@@ -161,7 +155,7 @@ impl World {
         self.now = self.now.max(to);
     }
 
-    fn schedule(&mut self, at: Time, happening: Happening) {
+    pub(super) fn schedule(&mut self, at: Time, happening: Happening) {
         self.happening += 1;
         self.happenings
             .push(Reverse((at, self.happening, happening)));
@@ -178,18 +172,8 @@ impl World {
         }
         match happening {
             Happening::Fault(fault) => self.begin(fault),
-            Happening::FaultEnds(fault) => match self.setup.faults[fault].1 {
-                Fault::LinkLost | Fault::ClientEnds => {
-                    self.epoch += u64::from(!self.up);
-                    self.up = true;
-                }
-                Fault::StreamGone => self.gone = false,
-                Fault::NoLeader => self.leaderless = false,
-                Fault::ItemsDenied => self.items_denied = false,
-                Fault::InboxDenied => self.inbox_denied = false,
-                Fault::SmallBatch | Fault::MaxMessageChanges => {}
-            },
-            Happening::Arrives(copy) => self.arrive(copy),
+            Happening::FaultEnds(fault) => self.end_fault(self.setup.faults[fault].1),
+            Happening::Arrives(copy) => self.arrive(&copy),
             Happening::Answered(copy, answer) => self.hear(&copy, answer),
             Happening::Complained(copy) => {
                 if self.up && copy.client == self.client {
@@ -211,124 +195,31 @@ impl World {
                     side.inbox.clear();
                 }
             }
-            Fault::StreamGone => self.gone = true,
-            Fault::NoLeader => self.leaderless = true,
             Fault::MaxMessageChanges => self.version += 1,
-            Fault::ItemsDenied => self.items_denied = true,
             Fault::InboxDenied => {
-                self.inbox_denied = true;
                 for side in &mut self.sides {
                     side.inbox_denied = true;
                 }
             }
+            Fault::StreamGone | Fault::NoLeader | Fault::ItemsDenied => {}
         }
+        self.active.push(kind);
         self.schedule(self.now.after(lasts), Happening::FaultEnds(fault));
     }
 
-    /// A driver hands a request to the client.
-    pub(super) fn publish(&mut self, batch: usize, token: usize, item: usize, version: u32) {
-        // What is sent while the connection is being lost is lost with it.
-        if !self.up || (self.trouble() && self.tape.one_in(2)) {
-            self.note(|| format!("world: the copy of item {item} of batch {batch} is lost"));
-            return;
+    fn end_fault(&mut self, fault: Fault) {
+        if let Some(place) = self.active.iter().position(|active| *active == fault) {
+            self.active.swap_remove(place);
         }
-        let most = if self.setup.trouble == 0 {
-            3
-        } else {
-            self.setup.delay
-        };
-        let at = self.now.after(millis(self.tape.below(most)));
-        let copy = Copy {
-            batch,
-            token,
-            item,
-            version,
-            client: self.client,
-        };
-        self.schedule(at, Happening::Arrives(copy));
-    }
-
-    /// The server takes a copy.
-    fn arrive(&mut self, copy: Copy) {
-        let side = &mut self.sides[copy.batch];
-        // Every third item may be denied.
-        if self.items_denied && copy.item % 3 == 0 {
-            if !self.tape.one_in(6) {
-                self.schedule(self.now, Happening::Complained(copy));
-            }
-            return;
-        }
-        let reply = if self.gone {
-            if side.reads && self.tape.one_in(2) {
-                Reply::Gone
-            } else {
-                Reply::NoResponders
-            }
-        } else if self.leaderless {
-            match self.tape.below(3) {
-                0 => Reply::NoResponders,
-                1 => Reply::Again,
-                _ => return,
-            }
-        } else if self.trouble() && self.tape.one_in(2) {
-            match self.tape.below(4) {
-                0 => Reply::Again,
-                1 => Reply::NoResponders,
-                2 => Reply::Outdated("too large"),
-                _ => Reply::Failed("refused"),
-            }
-        } else if copy.version % 2 == 1 && self.version > copy.version {
-            Reply::Outdated("too large for an old version")
-        } else {
-            self.apply(&copy)
-        };
-        self.answer(copy, reply);
-    }
-
-    fn apply(&mut self, copy: &Copy) -> Reply<Error> {
-        let side = &mut self.sides[copy.batch];
-        let earlier = side.applied[copy.item];
-        if let Some((at, place, _)) = earlier
-            && side.ids[copy.item]
-            && self.now.since(at) < self.setup.duplicate_window
-        {
-            return Reply::Done { place };
-        }
-        let times = earlier.map_or(1, |(_, _, times)| times + 1);
-        self.place += 1;
-        side.applied[copy.item] = Some((self.now, self.place, times));
-        let is_right = times == 1 || side.reads;
-        self.check(is_right, "an item is never applied twice");
-        Reply::Done { place: self.place }
-    }
-
-    fn answer(&mut self, copy: Copy, reply: Reply<Error>) {
-        // Only what was carried out is answered twice: a server says no to each copy once.
-        let is_good = matches!(reply, Reply::Done { .. }) || self.sides[copy.batch].reads;
-        self.answers.push(reply);
-        let answer = self.answers.len() - 1;
-        let mut times = 1;
-        let mut most = 3;
-        if self.trouble() {
-            match self.tape.below(3) {
-                0 => most = 5_000,
-                1 if is_good => times = 2,
-                _ => times = 0,
-            }
-        }
-        for _ in 0..times {
-            let at = self.now.after(millis(self.tape.below(most)));
-            self.schedule(at, Happening::Answered(copy.clone(), answer));
+        if matches!(fault, Fault::LinkLost | Fault::ClientEnds) {
+            self.epoch += u64::from(!self.up);
+            self.up = true;
         }
     }
 
-    fn hear(&mut self, copy: &Copy, answer: usize) {
-        let reply = self.answers[answer].clone();
-        if self.up && copy.client == self.client && !self.inbox_denied {
-            self.note(|| format!("world: {copy:?} is answered {reply:?}"));
-            let side = &mut self.sides[copy.batch];
-            side.inbox.push_back((copy.token, copy.item, reply));
-        }
+    /// Whether this goes wrong now.
+    pub(super) fn suffers(&self, fault: Fault) -> bool {
+        self.active.contains(&fault)
     }
 
     /// A driver says what became of items.
