@@ -4,7 +4,7 @@
 //! three real nodes, and keep a ledger. Meanwhile nodes are killed, frozen, restarted and cut off, at
 //! random from a seed. After each round the bucket is compared with the ledger, revision by revision.
 //!
-//! What is checked is said where it is checked: [`ledger`] for values, [`recorder`] for calls,
+//! Each check is described where it is done: [`ledger`] for values, [`counts`] for calls,
 //! [`recovery`] for the time until calls succeed again.
 
 pub mod check;

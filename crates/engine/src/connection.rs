@@ -5,7 +5,6 @@ mod error_hint;
 mod permission_error;
 mod settings;
 mod status;
-mod tls;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};

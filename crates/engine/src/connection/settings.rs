@@ -1,5 +1,7 @@
 //! How to reach NATS and log in. Buckets whose settings are equal share a connection.
 
+mod tls;
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -7,8 +9,6 @@ use std::sync::Arc;
 use async_nats::{AuthError, ConnectOptions};
 use nkeys::KeyPair;
 use zeroize::Zeroizing;
-
-use super::tls;
 
 /// A text that never appears in `Debug` and is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]

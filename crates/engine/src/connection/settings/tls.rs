@@ -12,7 +12,7 @@ use async_nats::rustls::pki_types::pem::PemObject as _;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::{ClientConfig, RootCertStore};
 
-use super::settings::{ConnectionSetting, SettingError, Tls};
+use super::{ConnectionSetting, SettingError, Tls};
 
 /// The configuration for these settings; `None` if they hold no certificates.
 pub(super) fn config(tls: &Tls) -> Result<Option<ClientConfig>, SettingError> {
