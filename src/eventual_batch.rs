@@ -1,80 +1,71 @@
 //! `wrpc:keyvalue/eventual-batch@0.1.0`.
 
-use std::sync::Arc;
-
 use crate::hints::call_text;
 use crate::translate;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::{Error, Value};
 use crate::wrpc::{Endpoint, Lattice, endpoint};
-use crate::wrpc::{Params, answer, delete_many};
+use crate::wrpc::{Request, delete_many};
 use eventual_batch_engine::Kind;
-use eventual_batch_links::Links;
-use eventual_batch_links::{Call, CallError};
+use eventual_batch_links::CallError;
 
 const INSTANCE: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
 
 type Answer<T> = (Result<T, Error>,);
 
-pub(crate) async fn endpoints(
-    lattice: &Lattice,
-    links: &Arc<Links>,
-) -> anyhow::Result<Vec<Endpoint>> {
+pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(lattice, links, INSTANCE, "open-bucket", open_bucket).await?,
-        endpoint(lattice, links, INSTANCE, "get-many", get_many).await?,
-        endpoint(lattice, links, INSTANCE, "keys", keys).await?,
-        endpoint(lattice, links, INSTANCE, "set-many", set_many).await?,
-        endpoint(
-            lattice,
-            links,
-            INSTANCE,
-            "delete-many",
-            delete_many::<Error>,
-        )
-        .await?,
+        endpoint(lattice, INSTANCE, "open-bucket", open_bucket).await?,
+        endpoint(lattice, INSTANCE, "get-many", get_many).await?,
+        endpoint(lattice, INSTANCE, "keys", keys).await?,
+        endpoint(lattice, INSTANCE, "set-many", set_many).await?,
+        endpoint(lattice, INSTANCE, "delete-many", delete_many::<Error>).await?,
     ])
 }
 
-async fn open_bucket(call: Call, params: Params<(String,)>) -> Answer<()> {
-    answer(call, params, |call, (name,)| async move {
-        call.run(&name, None, |bucket, deadline| async move {
-            Ok(bucket.open(deadline).await?)
+async fn open_bucket(request: Request<(String,)>) -> Answer<()> {
+    request
+        .answer(|call, (name,)| async move {
+            call.run(&name, None, |bucket, deadline| async move {
+                Ok(bucket.open(deadline).await?)
+            })
+            .await
         })
         .await
-    })
-    .await
 }
 
-async fn get_many(call: Call, params: Params<(String, Vec<String>)>) -> Answer<Vec<Option<Value>>> {
-    answer(call, params, |call, (name, keys)| async move {
-        call.run(&name, Some(keys.len()), |bucket, deadline| async move {
-            let values = bucket.get_many(&keys, deadline).await?;
-            Ok(translate::encode(values).await)
+async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<Value>>> {
+    request
+        .answer_within(|call, (name, keys), memory| async move {
+            call.run(&name, Some(keys.len()), |bucket, deadline| async move {
+                let values = memory.get_many(&bucket, &keys, deadline).await?;
+                Ok(translate::encode(values).await)
+            })
+            .await
         })
         .await
-    })
-    .await
 }
 
-async fn keys(call: Call, params: Params<(String,)>) -> Answer<Vec<String>> {
-    answer(call, params, |call, (name,)| async move {
-        call.run(&name, None, |bucket, deadline| async move {
-            Ok(bucket.keys(deadline).await?)
+async fn keys(request: Request<(String,)>) -> Answer<Vec<String>> {
+    request
+        .answer_within(|call, (name,), memory| async move {
+            call.run(&name, None, |bucket, deadline| async move {
+                memory.keys(&bucket, deadline).await
+            })
+            .await
         })
         .await
-    })
-    .await
 }
 
-async fn set_many(call: Call, params: Params<(String, Vec<(String, Value)>)>) -> Answer<()> {
-    answer(call, params, |call, (name, entries)| async move {
-        call.run(&name, Some(entries.len()), |bucket, deadline| async move {
-            let entries = translate::decode(entries, bucket.limits()).await?;
-            Ok(bucket.set_many(entries, deadline).await?)
+async fn set_many(request: Request<(String, Vec<(String, Value)>)>) -> Answer<()> {
+    request
+        .answer(|call, (name, entries)| async move {
+            call.run(&name, Some(entries.len()), |bucket, deadline| async move {
+                let entries = translate::decode(entries, bucket.limits()).await?;
+                Ok(bucket.set_many(entries, deadline).await?)
+            })
+            .await
         })
         .await
-    })
-    .await
 }
 
 impl From<CallError> for Error {

@@ -8,6 +8,7 @@ mod atomics;
 mod batch;
 mod eventual_batch;
 mod hints;
+mod lattice;
 pub mod provider;
 mod store;
 mod translate;

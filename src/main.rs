@@ -2,11 +2,13 @@
 
 use std::num::NonZero;
 use std::os::unix::process::CommandExt as _;
+use std::pin::pin;
 use std::process::Command;
 use std::{env, thread};
 
 use anyhow::Context as _;
-use eventual_batch_nats_provider::provider::EventualBatchProvider;
+use eventual_batch_nats_provider::provider::{EventualBatchProvider, host_connection_end};
+use futures::FutureExt as _;
 use mimalloc::MiMalloc;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +30,11 @@ fn main() -> anyhow::Result<()> {
     const RUST_LOG: &str = "RUST_LOG";
     let given = env::var(RUST_LOG).unwrap_or_default();
     if given.ends_with(QUIET) {
-        return runtime()?.block_on(run());
+        let runtime = runtime()?;
+        let outcome = runtime.block_on(run());
+        // Does not wait for what may still block a thread, such as the look-up of a name.
+        runtime.shutdown_background();
+        return outcome;
     }
     let directives = match given.as_str() {
         "" => QUIET.to_owned(),
@@ -65,18 +71,29 @@ async fn run() -> anyhow::Result<()> {
     let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
 
     let provider = EventualBatchProvider::new(host)?;
-    let stopped_by_host = run_provider(provider.clone(), NAME)
+    let commands = run_provider(provider.clone(), NAME)
         .await
         .context("failed to start the provider")?;
-    provider.serve().await?;
+    let mut host_connection_end = pin!(host_connection_end().await?);
+    provider.serve(host).await?;
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        () = stopped_by_host => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let host_is_there = tokio::select! {
+        biased;
+        () = &mut host_connection_end => false,
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => true,
+        // The SDK also stops when its connection has ended.
+        () = provider.handle_commands(commands) => host_connection_end.now_or_never().is_none(),
+    };
+    if !host_is_there {
+        tracing::error!(
+            "the connection over which the host speaks to this provider has ended for good; the \
+             provider stops, and the host starts it again"
+        );
     }
     provider.stop().await;
+    anyhow::ensure!(host_is_there, "the connection to the host has ended");
     Ok(())
 }

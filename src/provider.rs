@@ -1,13 +1,16 @@
 //! The wasmCloud side: what the host tells this provider, and what it answers.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures::poll;
 use tokio::time::sleep;
+use tracing::subscriber::{NoSubscriber, with_default};
 use wasmcloud_provider_sdk::core::secrets::SecretValue;
 use wasmcloud_provider_sdk::{
     HealthCheckRequest, HealthCheckResponse, HostData, LinkConfig, LinkDeleteInfo, Provider,
@@ -15,15 +18,23 @@ use wasmcloud_provider_sdk::{
 };
 
 use crate::hints::{interface_hint, outage_text};
-use crate::wrpc::{Lattice, Serving};
+use crate::lattice::{LatticeLogin, watch_end};
+use crate::wrpc::{DEFAULT_MAX_RESPONSE_BYTES, Serving};
 use eventual_batch_engine::Secret;
 use eventual_batch_links::{ConfigError, Links, RawSettings};
+
+const NAME: &str = env!("CARGO_PKG_NAME");
+
+/// The key of the provider's configuration that bounds the memory of all answers under way. It is
+/// read when the provider starts. All other keys are defaults of links.
+const MAX_RESPONSE_BYTES: &str = "max_response_bytes_in_flight";
 
 /// The provider, as the SDK drives it.
 #[derive(Clone, Debug)]
 pub struct EventualBatchProvider {
     links: Arc<Links>,
     serving: Serving,
+    stopped: Arc<AtomicBool>,
 }
 
 impl EventualBatchProvider {
@@ -31,13 +42,16 @@ impl EventualBatchProvider {
     ///
     /// # Errors
     ///
-    /// A secret of the provider that is not text.
+    /// A secret of the provider that is not text, or a value of [`MAX_RESPONSE_BYTES`] that is no
+    /// number.
     pub fn new(host: &HostData) -> anyhow::Result<Self> {
-        let values = values(&host.config, &host.secrets)?;
+        let max_response_bytes = max_response_bytes(&host.config)?;
+        let values = values(&link_defaults(&host.config), &host.secrets)?;
         let timeout = default_timeout(host.default_rpc_timeout_ms);
         Ok(Self {
-            links: Arc::new(Links::new(env!("CARGO_PKG_NAME"), values, timeout)),
-            serving: Serving::default(),
+            links: Arc::new(Links::new(NAME, values, timeout)),
+            serving: Serving::new(max_response_bytes),
+            stopped: Arc::default(),
         })
     }
 
@@ -45,24 +59,35 @@ impl EventualBatchProvider {
     ///
     /// # Errors
     ///
-    /// The lattice did not take a subscription.
-    pub async fn serve(&self) -> anyhow::Result<()> {
-        let connection = get_connection();
-        let lattice = Lattice {
-            nats: connection.nats.as_ref().clone(),
-            prefix: format!("{}.{}", connection.lattice, connection.provider_key()).into(),
-        };
-        self.serving.start(&lattice, &self.links).await?;
-        let flushed = lattice.nats.flush().await;
-        flushed.context("failed to reach the lattice")
+    /// The lattice is not there, or did not take a subscription.
+    pub async fn serve(&self, host: &HostData) -> anyhow::Result<()> {
+        let login = LatticeLogin::new(&format!("{NAME}-calls"), host)?;
+        let prefix = format!("{}.{}", host.lattice_rpc_prefix, host.provider_key);
+        let links = Arc::clone(&self.links);
+        self.serving.start(login, prefix.into(), links).await
     }
 
-    /// Answers the calls under way, and hands the answers to the network.
+    /// Answers the calls under way, and hands the answers to the network, in 30 s at most.
     pub async fn stop(&self) {
         self.serving.stop().await;
-        if let Err(error) = get_connection().nats.flush().await {
-            tracing::warn!(%error, "the last answers may not have been sent");
-        }
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Drives the SDK's loop for the host's commands.
+    ///
+    /// When the host has stopped the provider, the SDK ends its subscriptions and its loop at the
+    /// same time. Half of the time the loop meets an ended subscription first, and logs that as an
+    /// error. So nothing that the loop says after the stop is logged.
+    pub async fn handle_commands(&self, commands: impl Future<Output = ()>) {
+        let mut commands = pin!(commands);
+        poll_fn(|context| {
+            if self.stopped.load(Ordering::Relaxed) {
+                with_default(NoSubscriber::default(), || commands.as_mut().poll(context))
+            } else {
+                commands.as_mut().poll(context)
+            }
+        })
+        .await;
     }
 }
 
@@ -97,7 +122,7 @@ impl Provider for EventualBatchProvider {
 
     async fn on_config_update(&self, update: impl ProviderConfigUpdate) -> anyhow::Result<()> {
         self.links
-            .update_defaults(update.get_values().clone())
+            .update_defaults(link_defaults(update.get_values()))
             .await;
         Ok(())
     }
@@ -150,6 +175,34 @@ async fn forget_link(source: String) {
             }
         }
     });
+}
+
+/// Waits until the SDK's connection, over which the host speaks, has ended for good. To be called
+/// when the SDK runs.
+///
+/// # Errors
+///
+/// It has ended already.
+pub async fn host_connection_end() -> anyhow::Result<impl Future<Output = ()>> {
+    let watched = watch_end(&get_connection().nats).await;
+    watched.context("the connection to the host has ended")
+}
+
+fn link_defaults(config: &HashMap<String, String>) -> HashMap<String, String> {
+    let mut defaults = config.clone();
+    defaults.remove(MAX_RESPONSE_BYTES);
+    defaults
+}
+
+fn max_response_bytes(config: &HashMap<String, String>) -> anyhow::Result<usize> {
+    const LEAST: usize = 1024 * 1024;
+    let Some(value) = config.get(MAX_RESPONSE_BYTES) else {
+        return Ok(DEFAULT_MAX_RESPONSE_BYTES);
+    };
+    let bytes = value.trim().parse().ok().filter(|bytes| *bytes >= LEAST);
+    bytes.with_context(|| {
+        format!("`{MAX_RESPONSE_BYTES}` of the provider is {value:?}: expected a number of bytes, at least {LEAST}")
+    })
 }
 
 fn values(

@@ -1,87 +1,87 @@
 //! `wrpc:keyvalue/store@0.2.0-draft`, and the error that it shares with `batch` and `atomics`.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use crate::hints::call_text;
+use crate::wrpc::Request;
 pub(crate) use crate::wrpc::bindings::exports::wrpc::keyvalue0_2_0_draft::store::Error;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_2_0_draft::store::KeyResponse;
 use crate::wrpc::{Endpoint, Lattice, endpoint};
-use crate::wrpc::{Params, answer};
 use eventual_batch_engine::Kind;
-use eventual_batch_links::Links;
-use eventual_batch_links::{Call, CallError};
+use eventual_batch_links::CallError;
 
 const INSTANCE: &str = "wrpc:keyvalue/store@0.2.0-draft";
 
 pub(crate) type Answer<T> = (Result<T, Error>,);
 
-pub(crate) async fn endpoints(
-    lattice: &Lattice,
-    links: &Arc<Links>,
-) -> anyhow::Result<Vec<Endpoint>> {
+pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(lattice, links, INSTANCE, "get", get).await?,
-        endpoint(lattice, links, INSTANCE, "set", set).await?,
-        endpoint(lattice, links, INSTANCE, "delete", delete).await?,
-        endpoint(lattice, links, INSTANCE, "exists", exists).await?,
-        endpoint(lattice, links, INSTANCE, "list-keys", list_keys).await?,
+        endpoint(lattice, INSTANCE, "get", get).await?,
+        endpoint(lattice, INSTANCE, "set", set).await?,
+        endpoint(lattice, INSTANCE, "delete", delete).await?,
+        endpoint(lattice, INSTANCE, "exists", exists).await?,
+        endpoint(lattice, INSTANCE, "list-keys", list_keys).await?,
     ])
 }
 
-async fn get(call: Call, params: Params<(String, String)>) -> Answer<Option<Bytes>> {
-    answer(call, params, |call, (name, key)| async move {
-        call.run(&name, Some(1), |bucket, deadline| async move {
-            Ok(bucket.get(&key, deadline).await?)
-        })
-        .await
-    })
-    .await
-}
-
-async fn set(call: Call, params: Params<(String, String, Bytes)>) -> Answer<()> {
-    answer(call, params, |call, (name, key, value)| async move {
-        call.run(&name, Some(1), |bucket, deadline| async move {
-            Ok(bucket.set(key, value, deadline).await?)
-        })
-        .await
-    })
-    .await
-}
-
-async fn delete(call: Call, params: Params<(String, String)>) -> Answer<()> {
-    answer(call, params, |call, (name, key)| async move {
-        call.run(&name, Some(1), |bucket, deadline| async move {
-            Ok(bucket.delete(key, deadline).await?)
-        })
-        .await
-    })
-    .await
-}
-
-async fn exists(call: Call, params: Params<(String, String)>) -> Answer<bool> {
-    answer(call, params, |call, (name, key)| async move {
-        call.run(&name, Some(1), |bucket, deadline| async move {
-            Ok(bucket.exists(&key, deadline).await?)
-        })
-        .await
-    })
-    .await
-}
-
-async fn list_keys(call: Call, params: Params<(String, Option<u64>)>) -> Answer<KeyResponse> {
-    answer(call, params, |call, (name, cursor)| async move {
-        call.run(&name, None, |bucket, deadline| async move {
-            let page = bucket.list_keys(cursor.unwrap_or(0), deadline).await?;
-            Ok(KeyResponse {
-                keys: page.keys,
-                cursor: page.next,
+async fn get(request: Request<(String, String)>) -> Answer<Option<Bytes>> {
+    request
+        .answer_within(|call, (name, key), memory| async move {
+            call.run(&name, Some(1), |bucket, deadline| async move {
+                memory.get(&bucket, &key, deadline).await
             })
+            .await
         })
         .await
-    })
-    .await
+}
+
+async fn set(request: Request<(String, String, Bytes)>) -> Answer<()> {
+    request
+        .answer(|call, (name, key, value)| async move {
+            call.run(&name, Some(1), |bucket, deadline| async move {
+                Ok(bucket.set(key, value, deadline).await?)
+            })
+            .await
+        })
+        .await
+}
+
+async fn delete(request: Request<(String, String)>) -> Answer<()> {
+    request
+        .answer(|call, (name, key)| async move {
+            call.run(&name, Some(1), |bucket, deadline| async move {
+                Ok(bucket.delete(key, deadline).await?)
+            })
+            .await
+        })
+        .await
+}
+
+async fn exists(request: Request<(String, String)>) -> Answer<bool> {
+    request
+        .answer(|call, (name, key)| async move {
+            call.run(&name, Some(1), |bucket, deadline| async move {
+                Ok(bucket.exists(&key, deadline).await?)
+            })
+            .await
+        })
+        .await
+}
+
+async fn list_keys(request: Request<(String, Option<u64>)>) -> Answer<KeyResponse> {
+    request
+        .answer_within(|call, (name, cursor), memory| async move {
+            call.run(&name, None, |bucket, deadline| async move {
+                let after = cursor.unwrap_or(0);
+                let page = memory.list_keys(&bucket, after, deadline).await?;
+                Ok(KeyResponse {
+                    keys: page.keys,
+                    cursor: page.next,
+                })
+            })
+            .await
+        })
+        .await
 }
 
 impl From<CallError> for Error {

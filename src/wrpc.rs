@@ -1,26 +1,31 @@
 //! The lattice side: wRPC calls in, typed answers out.
 //!
-//! A function of an interface (`eventual_batch`, `batch`, `store`, `atomics`) turns wire types into the engine's and
-//! back; what all of them do alike is in `call`; `function`, `invocation` and `handshake` speak wRPC,
-//! and `serve` runs the calls.
+//! A function of an interface (`eventual_batch`, `batch`, `store`, `atomics`) turns wire types into
+//! the engine's and back. A call comes in through `serve` (runs the calls), `endpoint` (one
+//! function), `invocation` and `handshake` (the protocol), and reaches the function as a `request`.
 
 mod call;
 mod endpoint;
+mod error;
 mod handshake;
 mod invocation;
+mod load_limits;
 mod memory_budget;
+mod parameter_buffer;
 mod parameters;
+mod request;
+mod response_memory;
 mod results;
 mod serve;
 mod size;
-mod unanswered;
 
 pub use bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
-pub(crate) use call::{Params, answer, delete_many};
-pub use endpoint::Lattice;
-pub(crate) use endpoint::{Endpoint, endpoint};
+pub(crate) use call::delete_many;
+pub(crate) use endpoint::{Endpoint, Lattice, endpoint};
+pub(crate) use load_limits::DEFAULT_MAX_RESPONSE_BYTES;
 pub use parameters::{BatchDecoder, NameDecoder, ParameterError, Parameters};
-pub use serve::Serving;
+pub(crate) use request::Request;
+pub(crate) use serve::Serving;
 
 pub(crate) mod bindings {
     #![allow(missing_docs, clippy::pedantic)]

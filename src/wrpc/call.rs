@@ -1,6 +1,5 @@
 //! A wRPC call: its caller by the headers that the host sends, and the bounds on its parameters.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use eventual_batch_engine::{Excess, Kind};
@@ -8,13 +7,11 @@ use eventual_batch_links::{Call, CallError, CallOrigin, Links};
 use lattice_nats::HeaderMap;
 use wasmcloud_provider_sdk::provider::invocation_context;
 
-use super::memory_budget::MAX_HELD_BYTES;
+use super::memory_budget::MemoryBudget;
+use super::request::Request;
 
 /// The header in which the host names the caller.
 const SOURCE_ID: &str = "source-id";
-
-/// A call's parameters, or why they could not be read.
-pub(crate) type Params<P> = Result<P, CallError>;
 
 /// The call that an invocation with these headers is.
 pub(super) fn call(
@@ -67,47 +64,27 @@ pub(super) fn too_many_keys(call: &Call, keys: usize) -> CallError {
 }
 
 /// The error for parameters that are over the process's memory budget.
-pub(super) fn no_memory() -> CallError {
+pub(super) fn no_memory(budget: &MemoryBudget) -> CallError {
     CallError::Rejected {
         kind: Kind::Unavailable,
         reason: format!(
-            "the calls under way bring more than {} MiB of parameters, which is all that this provider \
-             takes at once: try again later, with smaller batches, or run more instances",
-            MAX_HELD_BYTES >> 20
+            "the parameters of the calls under way take the {} MiB that this provider keeps for them: \
+             try again later, with smaller batches, or run more instances",
+            budget.mebibytes()
         ),
     }
 }
 
-/// Does the work of a call whose parameters could be read, and gives the error the interface's type.
-pub(crate) async fn answer<P, T, E, F>(
-    call: Call,
-    params: Params<P>,
-    work: impl FnOnce(Call, P) -> F,
-) -> (Result<T, E>,)
-where
-    E: From<CallError>,
-    F: Future<Output = Result<T, CallError>>,
-{
-    let result = match params {
-        Ok(params) => work(call, params).await,
-        Err(error) => {
-            call.reject(&error);
-            Err(error)
-        }
-    };
-    (result.map_err(E::from),)
-}
-
 /// `delete-many`, which is the same in both interfaces but for the type of its error.
 pub(crate) async fn delete_many<E: From<CallError>>(
-    call: Call,
-    params: Params<(String, Vec<String>)>,
+    request: Request<(String, Vec<String>)>,
 ) -> (Result<(), E>,) {
-    answer(call, params, |call, (name, keys)| async move {
-        call.run(&name, Some(keys.len()), |bucket, deadline| async move {
-            Ok(bucket.delete_many(keys, deadline).await?)
+    request
+        .answer(|call, (name, keys)| async move {
+            call.run(&name, Some(keys.len()), |bucket, deadline| async move {
+                Ok(bucket.delete_many(keys, deadline).await?)
+            })
+            .await
         })
         .await
-    })
-    .await
 }

@@ -1,46 +1,42 @@
-//! The acceptance of an invocation, and making sure that the caller has noticed it.
+//! The acceptance of an invocation, and making sure that the caller has seen it.
 //!
-//! The client of the transport crate, which is a host's, takes the messages that come for its calls
-//! and the news of its own calls from two queues, in random order. Under load it can come upon a
-//! message before it knows of the call, and then it drops it: a call whose acceptance is lost hangs,
-//! and one whose results are lost ends with "unexpected end of file". About one in a few hundred
-//! does, where many calls are under way.
+//! A host calls with the client of the transport crate. This client takes the messages for its
+//! calls from one queue, and the news of its own calls from another, in random order. Under load it
+//! can meet a message before it knows of the call, and then it drops the message. A call whose
+//! acceptance is lost hangs. A call whose results are lost ends with "unexpected end of file". This
+//! happens to about one call in a few hundred where many calls are under way.
 //!
-//! Once the client has noticed the acceptance it knows of the call and loses nothing more, and it
-//! shows that: it ends its parameters, at the address that the acceptance gave. So the acceptance is
-//! repeated until the caller is heard of, with another address than the first. Which of the two the
-//! caller uses tells what else it may have missed.
+//! Once the client has seen the acceptance it knows of the call, and loses nothing more. It shows
+//! that: it ends its parameters, at the address that the acceptance gave. So the acceptance is
+//! repeated, with a second address, until something comes from the caller. The address that the
+//! caller uses tells whether it has missed the first acceptance, and what else it may have missed.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::future::{pending, poll_fn};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use futures::stream::SelectAll;
-use lattice_nats::{Client, Message, Subject, Subscriber};
+use lattice_nats::{Client, Subject, Subscriber};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wrpc_transport_nats::param_subject;
 
-use super::unanswered::Unanswered;
+use super::error::InvocationError;
 
 /// After how long the acceptance is repeated for the first time; then after twice as long, and so on.
 const REPEAT: Duration = Duration::from_millis(5);
 
-/// How long a caller is waited for until it counts as silent: a host that is busy may take long.
-const PATIENCE: Duration = Duration::from_millis(1280);
+/// How long to wait for the caller's confirmation. A host that is busy may take long.
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(1280);
 
-/// How long a caller is waited for that was silent the last time.
-const PATIENCE_WITH_SILENT: Duration = Duration::from_millis(20);
+/// How long to wait for a client that did not confirm its last call.
+const SHORT_CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(20);
 
-/// How many calls whose parameters are waited for are being accepted at once. Thousands may have been
-/// opened and left, and what the client has to do for each would stand before all that other calls
-/// send.
-static TURNS: Semaphore = Semaphore::const_new(64);
-
-/// How many callers are known to be silent, at most.
-const MAX_SILENT: usize = 1024;
+/// How many clients that do not confirm are remembered, at most.
+const MAX_UNRESPONSIVE: usize = 1024;
 
 /// An invocation that has been accepted.
 pub(super) struct Handshake {
@@ -49,26 +45,29 @@ pub(super) struct Handshake {
     pub(super) caller: Subject,
     /// What the addresses of the parameters have in common.
     inbox: String,
-    params: SelectAll<Subscriber>,
-    /// Parameters are still to come.
-    unfinished: bool,
-    accepted: bool,
-    heard: Option<Heard>,
+    /// What comes at the address of the first acceptance, and at that of all others. When the caller
+    /// has used one address, the subscription to the other is dropped, with all that it holds.
+    params: [Option<Subscriber>; 2],
+    /// Bounds the acceptances of calls whose parameters are not all there; `None` if they are.
+    accepting: Option<Arc<Semaphore>>,
+    confirmation: Option<Confirmation>,
 }
 
-/// Which acceptance a caller has noticed.
+/// Which acceptance a caller has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// The first: it has missed nothing.
+pub(super) enum Confirmation {
+    /// The first one: it has missed nothing.
     First,
     /// A repeated one: it may have missed all that was sent to it before that.
     Repeated,
-    /// None, or it does not say so.
-    Nothing,
+    /// None in time: it may be slow, and may have missed all that was sent to it.
+    Late,
+    /// None, as in the call before: its client does not say so.
+    Unresponsive,
 }
 
 impl Handshake {
-    /// Accepts the invocation of this caller, whose parameters are all there or `unfinished`.
+    /// Accepts the invocation of this caller. `accepting` is `None` if its parameters are all there.
     ///
     /// # Errors
     ///
@@ -76,48 +75,43 @@ impl Handshake {
     pub(super) async fn begin(
         nats: Client,
         caller: Subject,
-        unfinished: bool,
-    ) -> Result<Self, Unanswered> {
+        accepting: Option<Arc<Semaphore>>,
+    ) -> Result<Self, InvocationError> {
         let inbox = nats.new_inbox();
         let mut handshake = Self {
             nats,
             caller,
             inbox,
-            params: SelectAll::new(),
-            unfinished,
-            accepted: false,
-            heard: None,
+            params: [None, None],
+            accepting,
+            confirmation: None,
         };
-        handshake.accept().await?;
+        handshake.accept(Confirmation::First).await?;
         Ok(handshake)
     }
 
-    async fn accept(&mut self) -> Result<(), Unanswered> {
-        let _turn = if self.unfinished {
-            Some(TURNS.acquire().await.map_err(|_| Unanswered::Closed)?)
-        } else {
-            None
+    async fn accept(&mut self, which: Confirmation) -> Result<(), InvocationError> {
+        let _permit = match &self.accepting {
+            Some(accepting) => {
+                let permit = accepting.acquire().await;
+                Some(permit.map_err(|_| InvocationError::Closed)?)
+            }
+            None => None,
         };
-        let repeated = self.accepted;
-        let address = self.address(repeated);
-        if self.params.len() <= usize::from(repeated) {
-            // Before the caller knows of it, so that nothing is missed; and each by itself: for a
-            // wildcard the server goes through all the subjects it has seen of late.
+        let index = usize::from(which != Confirmation::First);
+        let address = format!("{}.{index}", self.inbox);
+        if self.params[index].is_none() {
+            // Before the caller knows of the address, so that nothing is missed. Each address has a
+            // subscription of its own, because a wildcard would make the server go through all the
+            // subjects that it has seen lately.
             let params = self.nats.subscribe(param_subject(&address)).await;
-            self.params
-                .push(params.map_err(Unanswered::lattice("subscribe to the parameters"))?);
+            let params = params.map_err(InvocationError::lattice("subscribe to the parameters"))?;
+            self.params[index] = Some(params);
         }
-        self.accepted = true;
-        let accepted = self
-            .nats
-            .publish_with_reply(self.caller.clone(), address, Bytes::new());
+        let caller = self.caller.clone();
+        let accepted = self.nats.publish_with_reply(caller, address, Bytes::new());
         let accepted = accepted.await;
-        accepted.map_err(Unanswered::lattice("accept the invocation"))
-    }
-
-    /// One for the first acceptance, and one for all the others.
-    fn address(&self, repeated: bool) -> String {
-        format!("{}.{}", self.inbox, u8::from(repeated))
+        accepted.map_err(InvocationError::lattice("accept the invocation"))
     }
 
     /// The next part of the parameters; an empty one is their end.
@@ -125,91 +119,142 @@ impl Handshake {
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn params(&mut self) -> Result<Message, Unanswered> {
-        if self.heard.is_some() {
-            return self.params.next().await.ok_or(Unanswered::Closed);
+    pub(super) async fn params(&mut self) -> Result<Bytes, InvocationError> {
+        if self.confirmation.is_some() {
+            return self.next().await.map(|(_, part)| part);
         }
         let mut pause = REPEAT;
-        let part = loop {
-            match timeout(pause, self.params.next()).await {
-                Ok(part) => break part.ok_or(Unanswered::Closed)?,
-                Err(_) => self.accept().await?,
+        loop {
+            match timeout(pause, self.next()).await {
+                Err(_) => self.accept(Confirmation::Repeated).await?,
+                Ok(next) => {
+                    let (index, part) = next?;
+                    if part.is_empty() && self.is_end_of_other_address(index) {
+                        continue;
+                    }
+                    self.use_address(index);
+                    return Ok(part);
+                }
             }
             pause *= 2;
-        };
-        let first = param_subject(&self.address(false));
-        self.heard = Some(if part.subject.as_str() == first {
-            Heard::First
-        } else {
-            Heard::Repeated
-        });
-        Ok(part)
+        }
     }
 
-    /// Has the lattice keep to itself what the caller sends after its parameters, but for the one
-    /// message that tells what it has noticed. It would pile up here until the call is answered.
+    /// A caller may answer each acceptance, and send its parameters to one address only. What comes
+    /// at the other address is then an end with nothing before it. It is no end of the parameters,
+    /// so that address is dropped.
+    fn is_end_of_other_address(&mut self, index: usize) -> bool {
+        let other = self.params[1 - index].is_some();
+        if self.accepting.is_some() && other {
+            self.params[index] = None;
+        }
+        self.accepting.is_some() && other
+    }
+
+    fn use_address(&mut self, index: usize) {
+        self.params[1 - index] = None;
+        self.confirmation = Some(if index == 0 {
+            Confirmation::First
+        } else {
+            Confirmation::Repeated
+        });
+    }
+
+    /// The next message from the caller, and at which address it came. The first address goes
+    /// first: a caller that has used both has seen the first acceptance.
+    async fn next(&mut self) -> Result<(usize, Bytes), InvocationError> {
+        let params = &mut self.params;
+        if params.iter().all(Option::is_none) {
+            // There is nothing to come any more; the caller's time limit ends the wait.
+            pending::<()>().await;
+        }
+        poll_fn(|context| {
+            for (index, params) in params.iter_mut().enumerate() {
+                if let Some(params) = params
+                    && let Poll::Ready(message) = params.poll_next_unpin(context)
+                {
+                    let message = message.ok_or(InvocationError::Closed);
+                    return Poll::Ready(message.map(|message| (index, message.payload)));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Has the lattice keep what the caller sends after its parameters, but for the one message that
+    /// confirms the acceptance. It would pile up here until the call is answered.
     ///
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn end_of_params(&mut self) -> Result<(), Unanswered> {
-        self.unfinished = false;
-        if self.heard.is_some() {
-            self.params.clear();
+    pub(super) async fn end_of_params(&mut self) -> Result<(), InvocationError> {
+        self.accepting = None;
+        if self.confirmation.is_some() {
+            self.params = [None, None];
         }
-        for params in &mut self.params {
+        for params in self.params.iter_mut().flatten() {
             let ended = params.unsubscribe_after(1).await;
-            ended.map_err(Unanswered::lattice("end the parameters"))?;
+            ended.map_err(InvocationError::lattice("end the parameters"))?;
         }
         Ok(())
     }
 
-    /// What the caller has noticed so far.
-    pub(super) fn heard_so_far(&self) -> Option<Heard> {
-        self.heard
+    /// Which acceptance the caller is known to have seen so far.
+    pub(super) fn confirmed_so_far(&self) -> Option<Confirmation> {
+        self.confirmation
     }
 
-    /// Waits until the caller knows of the call, for a while.
+    /// Waits for a while until the caller confirms that it knows of the call.
     ///
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn heard(&mut self, silent: &SilentCallers) -> Result<Heard, Unanswered> {
-        if self.heard.is_none() {
-            let was_silent = silent.contains(&self.caller);
-            let patience = if was_silent {
-                PATIENCE_WITH_SILENT
+    pub(super) async fn confirm(
+        &mut self,
+        unresponsive: &UnresponsiveClients,
+    ) -> Result<Confirmation, InvocationError> {
+        if self.confirmation.is_none() {
+            let was_unresponsive = unresponsive.contains(&self.caller);
+            let limit = if was_unresponsive {
+                SHORT_CONFIRMATION_TIMEOUT
             } else {
-                PATIENCE
+                CONFIRMATION_TIMEOUT
             };
-            match timeout(patience, self.params()).await {
+            match timeout(limit, self.params()).await {
                 Ok(part) => drop(part?),
-                Err(_) => silent.add(&self.caller),
+                Err(_) => unresponsive.add(&self.caller),
             }
-            if was_silent && self.heard.is_some() {
-                silent.remove(&self.caller);
+            // Whatever else the caller sends is of no use.
+            self.params = [None, None];
+            if was_unresponsive && self.confirmation.is_some() {
+                unresponsive.remove(&self.caller);
+            }
+            if self.confirmation.is_none() && !was_unresponsive {
+                return Ok(Confirmation::Late);
             }
         }
-        Ok(self.heard.unwrap_or(Heard::Nothing))
+        Ok(self.confirmation.unwrap_or(Confirmation::Unresponsive))
     }
 }
 
-/// Clients that did not end the parameters of a call. One that never does, as others than the
-/// transport crate's may, is waited for at length once; one that gave up a call is soon heard again.
-#[derive(Default)]
-pub(super) struct SilentCallers(Mutex<HashSet<Box<str>>>);
+/// Clients that did not end the parameters of a call. A client that never does, as one that is not
+/// the transport crate's may, is waited for at length once. A client that gave up one call confirms
+/// the next one in time.
+#[derive(Debug, Default)]
+pub(super) struct UnresponsiveClients(Mutex<HashSet<Box<str>>>);
 
-impl SilentCallers {
+impl UnresponsiveClients {
     fn contains(&self, caller: &Subject) -> bool {
         self.lock().contains(client(caller))
     }
 
     fn add(&self, caller: &Subject) {
-        let mut callers = self.lock();
-        if callers.len() >= MAX_SILENT {
-            callers.clear();
+        let mut clients = self.lock();
+        if clients.len() >= MAX_UNRESPONSIVE {
+            clients.clear();
         }
-        callers.insert(client(caller).into());
+        clients.insert(client(caller).into());
     }
 
     fn remove(&self, caller: &Subject) {
@@ -217,8 +262,8 @@ impl SilentCallers {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
-        let Self(callers) = self;
-        callers.lock().unwrap_or_else(PoisonError::into_inner)
+        let Self(clients) = self;
+        clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

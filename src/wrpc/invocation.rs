@@ -1,116 +1,134 @@
 //! The server side of wRPC's NATS transport, for functions without streams.
 //!
-//! An invocation is a message; what of the parameters does not fit into it follows, once the caller
-//! knows where to; the results go back on a subject of the caller's. The transport crate's own
-//! server keeps its subscriptions to itself, so that they cannot be drained; it has one task hand
-//! the messages of all calls around, which may look at one before it knows whose it is; and it
-//! copies every buffer. It serves streams, which these interfaces do not have.
+//! An invocation is a message. What of the parameters does not fit into it follows, once the caller
+//! knows where to send it. The results go back on a subject of the caller's. The transport crate's
+//! own server does not fit here: it keeps its subscriptions to itself, so that they cannot be
+//! drained; one task of it hands out the messages of all calls, and may look at a message before it
+//! knows whose it is; and it copies every buffer. It serves streams, which these interfaces lack.
 
-use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
+use bytes::Bytes;
 use lattice_nats::{Client, HeaderMap, Message, Subject};
-use tokio::sync::Semaphore;
-use tokio_util::codec::Decoder;
+use tokio::sync::OwnedSemaphorePermit;
 use wrpc_transport_nats::result_subject;
 
-use super::handshake::{Handshake, Heard, SilentCallers};
-use super::memory_budget::Held;
+use super::error::InvocationError;
+use super::handshake::{Confirmation, Handshake, UnresponsiveClients};
+use super::load_limits::LoadLimits;
+use super::memory_budget::Reservation;
+use super::parameter_buffer::{ParameterBuffer, Received};
+use super::parameters::Parameters;
 use super::results::{Parts, Results};
-use super::unanswered::Unanswered;
 
-/// The largest part of results that do not fit into one message, in bytes. Those of other calls come in
-/// between, so that small ones do not wait for all of a large one; a client puts any parts together.
+/// The largest part of results that do not fit into one message, in bytes. Those of other calls come
+/// in between, so that small ones do not wait for all of a large one. A client puts parts of any
+/// size together.
 const MAX_PART: usize = 256 * 1024;
+
+/// From this size on, results count as sent only when the network has taken them.
+const FLUSHED_RESULTS: usize = 16 * 1024;
 
 const SEND: &str = "send the results";
 
-/// An invocation that has been received, as far as its first message goes.
+/// An invocation of which the first message has come.
 pub(super) struct Invocation {
     nats: Client,
     message: Message,
+    limits: LoadLimits,
+    memory: Reservation,
+    /// Whether there is no room for the first message, which has been dropped then.
+    shed: bool,
 }
 
 /// An invocation whose parameters have been received.
-pub(super) struct Accepted {
+pub(super) struct AcceptedInvocation {
     handshake: Handshake,
-    /// They take their room until the call is over.
-    _held: Held,
-}
-
-/// What became of an invocation's parameters.
-pub(super) enum Received<P, E> {
-    /// They are all there.
-    Params(P),
-    /// The decoder refused them.
-    Refused(E),
-    /// They have more bytes than may be read.
-    TooLarge,
-    /// With those of other calls they are more than this process takes at once.
-    NoRoom,
+    /// The parameters take their room until the call is over.
+    _memory: Reservation,
 }
 
 impl Invocation {
-    pub(super) fn new(nats: Client, message: Message) -> Self {
-        Self { nats, message }
+    /// Reserves room for the message, and drops its payload if there is none.
+    pub(super) fn new(nats: Client, mut message: Message, limits: LoadLimits) -> Self {
+        let memory = limits.parameters.reservation();
+        let shed = !memory.grow_to(message.payload.len());
+        if shed {
+            message.payload = Bytes::new();
+        }
+        Self {
+            nats,
+            message,
+            limits,
+            memory,
+            shed,
+        }
     }
 
     pub(super) fn headers(&self) -> Option<&HeaderMap> {
         self.message.headers.as_ref()
     }
 
-    /// Accepts the invocation, and reads its parameters to their end or to `max` bytes. If they did
-    /// not come whole it has one of the `places` meanwhile, and is not accepted if there is none:
-    /// looking at it has cost next to nothing then.
+    /// Accepts the invocation, and reads its parameters to their end or to `max_bytes`. An invocation
+    /// that did not come whole needs a permit to be waited for. Without one it is not accepted, and
+    /// has cost next to nothing.
     ///
     /// # Errors
     ///
-    /// There is no place, the parameters ended too early, or the lattice is not there.
-    pub(super) async fn receive<D: Decoder>(
+    /// There is no permit, the parameters ended too early, or the lattice is not there.
+    pub(super) async fn receive<P: Parameters>(
         self,
-        mut decoder: D,
-        max: u64,
-        places: &Semaphore,
-    ) -> Result<(Accepted, Received<D::Item, D::Error>), Unanswered> {
-        let Self { nats, message } = self;
-        let caller = message.reply.ok_or(Unanswered::NoReply)?;
-        let mut buffer = BytesMut::from(message.payload);
-        let mut bytes = buffer.len();
-        let mut held = Held::default();
-        let mut outcome = decoder.decode(&mut buffer);
-        let place = match outcome {
-            Ok(None) => Some(places.try_acquire().map_err(|_| Unanswered::NoPlace)?),
-            _ => None,
+        max_keys: usize,
+        max_bytes: u64,
+    ) -> Result<(AcceptedInvocation, Received<P>), InvocationError> {
+        let Self {
+            nats,
+            message,
+            limits,
+            memory,
+            shed,
+        } = self;
+        let caller = message.reply.ok_or(InvocationError::NoReplySubject)?;
+        let mut buffer = ParameterBuffer::<P>::new(message.payload, max_keys, max_bytes);
+        let mut received = if shed {
+            Some(Received::NoMemory)
+        } else {
+            buffer.decode(&memory)
         };
-        let mut handshake = Handshake::begin(nats, caller, place.is_some()).await?;
+        let permit = match received {
+            None => Some(unfinished(&limits)?),
+            Some(_) => None,
+        };
+        let accepting = permit.is_some().then(|| Arc::clone(&limits.accepting));
+        let mut handshake = Handshake::begin(nats, caller, accepting).await?;
         let received = loop {
-            match outcome {
-                Ok(Some(params)) => break Received::Params(params),
-                Err(refusal) => break Received::Refused(refusal),
-                Ok(None) if u64::try_from(bytes).is_ok_and(|bytes| bytes > max) => {
-                    break Received::TooLarge;
-                }
-                Ok(None) => {}
+            if let Some(received) = received {
+                break received;
             }
             let part = handshake.params().await?;
-            if part.payload.is_empty() {
-                return Err(Unanswered::ParametersEndEarly);
+            if part.is_empty() {
+                return Err(InvocationError::ParametersEndEarly);
             }
-            if !held.take(part.payload.len()) {
-                break Received::NoRoom;
-            }
-            bytes += part.payload.len();
-            buffer.extend_from_slice(&part.payload);
-            outcome = decoder.decode(&mut buffer);
+            received = buffer.extend(&part, &memory);
         };
         handshake.end_of_params().await?;
-        let accepted = Accepted {
+        if !matches!(received, Received::Params(_)) {
+            memory.release();
+        }
+        let accepted = AcceptedInvocation {
             handshake,
-            _held: held,
+            _memory: memory,
         };
         Ok((accepted, received))
     }
 }
 
-impl Accepted {
+fn unfinished(limits: &LoadLimits) -> Result<OwnedSemaphorePermit, InvocationError> {
+    let permit = Arc::clone(&limits.unfinished).try_acquire_owned();
+    permit.map_err(|_| InvocationError::TooManyUnfinished)
+}
+
+impl AcceptedInvocation {
     /// Sends the results, which have about this encoded size.
     ///
     /// # Errors
@@ -120,47 +138,52 @@ impl Accepted {
         self,
         results: impl Results,
         size: usize,
-        silent: &SilentCallers,
-    ) -> Result<(), Unanswered> {
+        unresponsive: &UnresponsiveClients,
+    ) -> Result<(), InvocationError> {
         let mut handshake = self.handshake;
         let mut max_part = handshake.nats.server_info().max_payload.max(1);
         if size > max_part {
             max_part = max_part.min(MAX_PART);
         }
-        let mut parts = Parts::new(results, size, max_part).map_err(Unanswered::Unencoded)?;
-        let first = parts.next().map_err(Unanswered::Unencoded)?;
+        let mut parts = Parts::new(results, size, max_part).map_err(InvocationError::Encoding)?;
+        let first = parts.next().map_err(InvocationError::Encoding)?;
         if parts.is_empty() {
-            let heard_before = handshake.heard_so_far();
+            let confirmed_before = handshake.confirmed_so_far();
             publish(&handshake, first.clone()).await?;
-            // The end of the results is not needed to read them, so nobody waits for this.
-            let heard = handshake.heard(silent).await?;
-            if heard_before.is_none() && heard == Heard::Repeated {
+            // The end of the results is not needed to read them, so no caller waits for this.
+            let confirmation = handshake.confirm(unresponsive).await?;
+            let may_be_lost = matches!(confirmation, Confirmation::Repeated | Confirmation::Late);
+            if confirmed_before.is_none() && may_be_lost {
                 // Twice does no harm: the caller reads no further than the results go.
                 publish(&handshake, first).await?;
             }
         } else {
             // A caller that misses the first part would take the second for it.
-            handshake.heard(silent).await?;
+            handshake.confirm(unresponsive).await?;
             publish(&handshake, first).await?;
             while !parts.is_empty() {
-                handshake
-                    .nats
-                    .flush()
-                    .await
-                    .map_err(Unanswered::lattice(SEND))?;
-                let part = parts.next().map_err(Unanswered::Unencoded)?;
+                flush(&handshake).await?;
+                let part = parts.next().map_err(InvocationError::Encoding)?;
                 publish(&handshake, part).await?;
             }
         }
-        publish(&handshake, Bytes::new()).await
+        publish(&handshake, Bytes::new()).await?;
+        if size >= FLUSHED_RESULTS {
+            // What the client has not sent yet takes memory, so the call still counts.
+            flush(&handshake).await?;
+        }
+        Ok(())
     }
 }
 
+async fn flush(to: &Handshake) -> Result<(), InvocationError> {
+    let flushed = to.nats.flush().await;
+    flushed.map_err(InvocationError::lattice(SEND))
+}
+
 /// Publishes a part of the results. An empty one is the end.
-async fn publish(to: &Handshake, part: Bytes) -> Result<(), Unanswered> {
+async fn publish(to: &Handshake, part: Bytes) -> Result<(), InvocationError> {
     let subject = Subject::from(result_subject(&to.caller));
-    to.nats
-        .publish(subject, part)
-        .await
-        .map_err(Unanswered::lattice(SEND))
+    let published = to.nats.publish(subject, part).await;
+    published.map_err(InvocationError::lattice(SEND))
 }

@@ -3,84 +3,158 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
+use lattice_nats::connection::State;
 use lattice_nats::{Client, Message, UnsubscribeError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::endpoint::{Endpoint, Lattice};
+use super::load_limits::LoadLimits;
+use crate::lattice::{self, LatticeLogin};
 use crate::{atomics, batch, eventual_batch, store};
 use eventual_batch_links::Links;
 
-/// Invocations under way in this process, at most. Those that come while it is full wait in their
-/// subscriptions, which the client bounds in turn.
-const MAX_INVOCATIONS: usize = 16_384;
-
-/// How long calls under way may take to end when the provider stops.
+/// How long the provider may take to stop: to end the calls under way, and to send the answers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many more invocations of a endpoint are taken when the provider stops, and for how long.
+/// How many more invocations of an endpoint are taken when the provider stops, and for how long.
 ///
 /// The server counts them as well and sends no more, so that none is lost between the last that is
 /// taken and the end of the subscription. Where calls are so rare that the number is not reached in
 /// time, the subscription just ends.
 const LAST_INVOCATIONS: (u64, Duration) = (32, Duration::from_secs(1));
 
-/// How long the lattice's server may take to answer a message of this process to itself.
-const ROUND_TRIP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Stops the serving, and tells when it has stopped. Clones are handles of the same serving.
+/// Serves calls, and stops that. Clones are handles of the same serving.
 #[derive(Clone, Debug)]
-pub struct Serving {
+pub(crate) struct Serving {
     stop: CancellationToken,
     calls: TaskTracker,
-    slots: Arc<Semaphore>,
-}
-
-impl Default for Serving {
-    fn default() -> Self {
-        Self {
-            stop: CancellationToken::new(),
-            calls: TaskTracker::new(),
-            slots: Arc::new(Semaphore::new(MAX_INVOCATIONS)),
-        }
-    }
+    limits: LoadLimits,
+    /// The client over which calls come now.
+    client: Arc<watch::Sender<Option<Client>>>,
 }
 
 impl Serving {
-    /// Subscribes to the invocations of all interfaces, and serves them in the background.
+    /// Nothing yet. All answers together take at most this many bytes of memory.
+    pub(crate) fn new(max_response_bytes: usize) -> Self {
+        Self {
+            stop: CancellationToken::new(),
+            calls: TaskTracker::new(),
+            limits: LoadLimits::new(max_response_bytes),
+            client: Arc::default(),
+        }
+    }
+
+    /// Subscribes to the invocations of all interfaces, and serves them in the background, over
+    /// another client whenever one has ended.
     ///
     /// # Errors
     ///
-    /// The lattice did not take a subscription.
-    pub async fn start(&self, lattice: &Lattice, links: &Arc<Links>) -> anyhow::Result<()> {
-        let mut endpoints = eventual_batch::endpoints(lattice, links).await?;
-        endpoints.extend(batch::endpoints(lattice, links).await?);
-        endpoints.extend(store::endpoints(lattice, links).await?);
-        endpoints.extend(atomics::endpoints(lattice, links).await?);
+    /// The lattice is not there, or did not take a subscription.
+    pub(crate) async fn start(
+        &self,
+        login: LatticeLogin,
+        prefix: Arc<str>,
+        links: Arc<Links>,
+    ) -> anyhow::Result<()> {
+        let mut lattice = Lattice {
+            nats: login.connect().await?,
+            prefix,
+            links,
+            limits: self.limits.clone(),
+        };
+        let mut ended = self.serve(&lattice).await?.boxed();
+        let serving = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = serving.stop.cancelled() => return,
+                    () = ended => {}
+                }
+                error!(
+                    "the lattice's client has ended, as it does over a message that it cannot parse; \
+                     the calls that came over it stay unanswered; another one takes its place"
+                );
+                ended = loop {
+                    lattice.nats = tokio::select! {
+                        () = serving.stop.cancelled() => return,
+                        client = login.connect_again() => client,
+                    };
+                    match serving.serve(&lattice).await {
+                        Ok(ended) => break ended.boxed(),
+                        Err(error) => warn!(error = format!("{error:#}"), "cannot serve calls"),
+                    }
+                };
+            }
+        });
+        Ok(())
+    }
+
+    /// Serves the calls that come over this client, and returns what waits for its end.
+    async fn serve(
+        &self,
+        lattice: &Lattice,
+    ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+        let subscribed = timeout(lattice::REQUEST_TIMEOUT, subscribe(lattice)).await;
+        let endpoints = subscribed.context("the lattice did not answer in time")??;
+        let ended = lattice::watch_end(&lattice.nats).await?;
         for endpoint in endpoints {
             self.calls
                 .spawn(accept(endpoint, lattice.nats.clone(), self.clone()));
         }
-        Ok(())
+        self.client.send_replace(Some(lattice.nats.clone()));
+        Ok(ended)
     }
 
-    /// Takes no more calls, and waits until those under way are answered, or have had
-    /// 30 s to be.
-    pub async fn stop(&self) {
+    /// Takes no more calls, waits until those under way are answered, and hands the answers to the
+    /// network. All of it takes 30 s at most.
+    pub(crate) async fn stop(&self) {
+        let end = Instant::now() + DRAIN_TIMEOUT;
         self.stop.cancel();
         self.calls.close();
-        if timeout(DRAIN_TIMEOUT, self.calls.wait()).await.is_err() {
+        let calls_end = end - lattice::REQUEST_TIMEOUT;
+        if timeout_at(calls_end, self.calls.wait()).await.is_err() {
             let unanswered = self.calls.len();
             warn!(unanswered, "stopped before all calls were answered");
         } else {
             info!("all calls that were under way are answered");
         }
+        let client = self.client.borrow().clone();
+        let Some(client) = client else {
+            return;
+        };
+        if let Err(error) = flush(&client).await {
+            let error = format!("{error:#}");
+            warn!(error, "the last answers may not have been sent");
+        }
     }
+}
+
+async fn subscribe(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
+    let mut endpoints = eventual_batch::endpoints(lattice).await?;
+    endpoints.extend(batch::endpoints(lattice).await?);
+    endpoints.extend(store::endpoints(lattice).await?);
+    endpoints.extend(atomics::endpoints(lattice).await?);
+    let flushed = lattice.nats.flush().await;
+    flushed.context("failed to reach the lattice")?;
+    Ok(endpoints)
+}
+
+async fn flush(client: &Client) -> anyhow::Result<()> {
+    if !is_up(client) {
+        anyhow::bail!("the lattice is not connected");
+    }
+    lattice::flush(client).await
+}
+
+fn is_up(client: &Client) -> bool {
+    client.connection_state() == State::Connected
 }
 
 /// Takes a function's invocations until the provider stops, and then those that the server has sent
@@ -90,6 +164,11 @@ async fn accept(mut endpoint: Endpoint, nats: Client, serving: Serving) {
     tokio::select! {
         () = accepted.all() => return,
         () = serving.stop.cancelled() => {}
+    }
+    if !is_up(&nats) {
+        // Nothing comes any more.
+        accepted.those_here().await;
+        return;
     }
     round_trip(&nats).await;
     accepted.those_here().await;
@@ -118,19 +197,19 @@ impl<'a> Accepted<'a> {
 
     /// Takes invocations until the subscription ends. May be dropped between any two.
     async fn all(&mut self) {
-        while let Some(slot) = self.slot().await
+        while let Some(permit) = self.permit().await
             && let Some(message) = self.endpoint.invocations.next().await
         {
-            self.answer(message, slot);
+            self.answer(message, permit);
         }
     }
 
     /// Takes the invocations that have been received.
     async fn those_here(&mut self) {
-        while let Some(slot) = self.slot().await
+        while let Some(permit) = self.permit().await
             && let Some(Some(message)) = self.endpoint.invocations.next().now_or_never()
         {
-            self.answer(message, slot);
+            self.answer(message, permit);
         }
     }
 
@@ -140,18 +219,19 @@ impl<'a> Accepted<'a> {
         self.endpoint.invocations.unsubscribe_after(all).await
     }
 
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.serving.slots).acquire_owned().await.ok()
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let invocations: &Arc<Semaphore> = &self.serving.limits.invocations;
+        Arc::clone(invocations).acquire_owned().await.ok()
     }
 
-    fn answer(&mut self, message: Message, slot: OwnedSemaphorePermit) {
+    fn answer(&mut self, message: Message, permit: OwnedSemaphorePermit) {
         self.count += 1;
         let answer = (self.endpoint.answer)(message);
         self.serving.calls.spawn(async move {
             if let Err(error) = answer.await {
                 debug!(%error, "an invocation was not answered");
             }
-            drop(slot);
+            drop(permit);
         });
     }
 }
@@ -164,7 +244,7 @@ async fn round_trip(nats: &Client) {
         nats.publish(inbox, Bytes::new()).await.ok()?;
         back.next().await
     };
-    if timeout(ROUND_TRIP_TIMEOUT, trip).await.is_err() {
+    if timeout(lattice::REQUEST_TIMEOUT, trip).await.is_err() {
         warn!("the lattice is slow; calls sent to this process may stay unanswered");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::CALLS_CONNECTION;
 use crate::support::hostile::{Bystander, HOSTILE, assert_healthy, stack};
 use crate::support::waiting::{eventually, logged};
 use crate::support::wire::{FUNCTIONS, WireCaller, length, text};
@@ -87,6 +88,6 @@ async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Res
 /// How many subscriptions the provider's connection to the lattice has.
 async fn subscriptions(stack: &Stack) -> Result<u64> {
     let lattice = stack.lattice();
-    let connection = lattice.connection_named(env!("CARGO_PKG_NAME")).await?;
+    let connection = lattice.connection_named(CALLS_CONNECTION).await?;
     Ok(connection.subscriptions)
 }

@@ -2,17 +2,22 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use crate::support::interface::BOTH;
 use crate::support::waiting::{eventually, logged, open, unhealthy};
 use anyhow::{Result, ensure};
 use testkit::async_nats::jetstream::kv;
 use testkit::{Level, NatsServer, Provider, Value};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 on_oldest_and_newest!(health_follows_the_connections_of_the_links);
 on_version!(
     newest_only,
     testkit::NEWEST,
     [
+        a_server_that_is_down_is_logged_once_with_the_cause,
         keys_and_values_are_not_in_the_log_at_info,
         a_call_is_one_span_in_the_log_at_debug,
     ]
@@ -177,5 +182,28 @@ async fn a_call_is_one_span_in_the_log_at_debug(version: &str) -> Result<()> {
     let logs = stack.provider.logs();
     let of_shop = |line: &&str| line.contains("source=\"shop\"") && line.contains("answered");
     assert_eq!(logs.lines().filter(of_shop).count(), 8, "{logs}");
+    Ok(())
+}
+
+/// A server that takes connections and ends them at once.
+async fn a_server_that_is_down_is_logged_once_with_the_cause(version: &str) -> Result<()> {
+    const ATTEMPTS: usize = 6;
+    let stack = crate::support::stack(version).start().await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    let link = stack.link("shop", "orders");
+    let link = link.config("cluster_uri", format!("nats://{address}"));
+    stack.provider.put_link(&link).await?;
+    for _ in 0..ATTEMPTS {
+        timeout(Duration::from_secs(30), listener.accept()).await??;
+    }
+    let logs = stack.provider.logs();
+    let is_told = |line: &&str| {
+        let told = line.contains("WARN") || line.contains("ERROR");
+        told && line.contains(&address)
+    };
+    let told: Vec<_> = logs.lines().filter(is_told).collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("reason="), "{told:?}");
     Ok(())
 }

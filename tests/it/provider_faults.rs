@@ -68,7 +68,7 @@ async fn a_killed_instance_loses_only_its_calls_in_flight(version: &str) -> Resu
 
     let before_kill = Instant::now();
     stack.provider.kill()?;
-    let name = env!("CARGO_PKG_NAME");
+    let name = crate::support::CALLS_CONNECTION;
     eventually("the lattice to notice", async || {
         let left = stack.lattice().connections_named(name).await?;
         Ok((left == 1).then_some(()))

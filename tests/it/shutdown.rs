@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::support::machine::shared;
 use crate::support::waiting;
+use crate::support::wire::{FUNCTIONS, WireCaller, length, text};
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -63,7 +64,11 @@ async fn an_idle_provider_ends_at_once() -> Result<()> {
     let status = stack.provider.wait(Duration::from_secs(10)).await?;
     assert!(status.success(), "{status}");
     waiting::eventually("the end of its connections", async || {
-        let left = stack.nats.connections_named(env!("CARGO_PKG_NAME")).await?;
+        let buckets = stack.nats.connections_named(env!("CARGO_PKG_NAME"));
+        let calls = stack
+            .nats
+            .connections_named(crate::support::CALLS_CONNECTION);
+        let left = buckets.await? + calls.await?;
         Ok((left == 0).then_some(()))
     })
     .await
@@ -189,6 +194,56 @@ async fn without_its_lattice_it_ends_with_a_message() -> Result<()> {
         "{said}"
     );
     assert!(!said.contains("panicked"), "{said}");
+    Ok(())
+}
+
+/// Once with nothing to do, and once with a call under way whose answer can never be sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_lattice_it_ends_within_its_drain_time() -> Result<()> {
+    const DRAIN: Duration = Duration::from_secs(30);
+    const MACHINE: Duration = Duration::from_secs(5);
+    for busy in [false, true] {
+        let stack = crate::support::stack(NEWEST).separate_lattice();
+        let mut stack = stack.start().await?;
+        stack.create_bucket("orders", kv::Config::default()).await?;
+        stack.provider.put_link(&link(&stack)).await?;
+        let caller = stack.caller("component").with_timeout(LONG_TIMEOUT);
+        caller.set_many("default", &[("key", "value")]).await??;
+        if busy {
+            stack.nats.pause().await?;
+            let mut wire = WireCaller::new(&stack, "component").await?;
+            let params = [text("default"), length(1), text("key")].concat();
+            let (instance, function) = FUNCTIONS[0];
+            let opened = wire.open(instance, function, params).await?;
+            wire.accepted(&opened).await?.context("not accepted")?;
+        }
+        stack.lattice_mut().kill();
+        terminate(&stack.provider)?;
+        let status = stack.provider.wait(DRAIN + MACHINE).await?;
+        let logs = stack.provider.logs();
+        assert!(status.success(), "{status}\n{logs}");
+        assert!(logs.contains("may not have been sent"), "{logs}");
+    }
+    Ok(())
+}
+
+/// Whoever looks for what went wrong looks for such lines first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_stop_logs_no_error() -> Result<()> {
+    for by_host in [true, false] {
+        let mut stack = filled().await?;
+        let status = if by_host {
+            stack.provider.shutdown().await?
+        } else {
+            terminate(&stack.provider)?;
+            stack.provider.wait(LONG_TIMEOUT).await?
+        };
+        assert!(status.success(), "{status}");
+        let logs = stack.provider.logs();
+        let unclean = |line: &&str| line.contains("ERROR") || line.contains("WARN");
+        let unclean: Vec<_> = logs.lines().filter(unclean).collect();
+        assert!(unclean.is_empty(), "by the host: {by_host}: {unclean:#?}");
+    }
     Ok(())
 }
 

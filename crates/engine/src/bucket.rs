@@ -14,6 +14,7 @@ use super::keys::KeyEncoding;
 use super::limits::Limits;
 use super::list::{self, Page};
 use super::read;
+use super::response_budget::{ResponseBudget, Unbounded};
 use super::stream_info::BucketSpec;
 use super::write;
 
@@ -109,7 +110,21 @@ impl Bucket {
         keys: &[String],
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
-        read::get_many(&self.handle, keys, &deadline).await
+        read::get_many(&self.handle, keys, &Unbounded, &deadline).await
+    }
+
+    /// The same, if there is room for the answer in `budget`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bucket::get_many`]; and [`Error::NoMemory`] as soon as `budget` refuses to grow.
+    pub async fn get_many_within(
+        &self,
+        keys: &[String],
+        budget: &dyn ResponseBudget,
+        deadline: Deadline,
+    ) -> Result<Vec<Option<Bytes>>, Error> {
+        read::get_many(&self.handle, keys, budget, &deadline).await
     }
 
     /// The key's value, if it has one. The stream's leader answers, so every write that was acknowledged
@@ -259,7 +274,20 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn keys(&self, deadline: Deadline) -> Result<Vec<String>, Error> {
-        list::keys(&self.handle, &deadline).await
+        list::keys(&self.handle, &Unbounded, &deadline).await
+    }
+
+    /// The same, if there is room for the answer in `budget`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bucket::keys`]; and [`Error::NoMemory`] as soon as `budget` refuses to grow.
+    pub async fn keys_within(
+        &self,
+        budget: &dyn ResponseBudget,
+        deadline: Deadline,
+    ) -> Result<Vec<String>, Error> {
+        list::keys(&self.handle, budget, &deadline).await
     }
 
     /// Sets each key to the last value given for it. Every write that was started has ended, one way or

@@ -41,8 +41,9 @@ impl Deadline {
         self.limits
     }
 
-    /// No new request is sent after this.
-    pub(super) fn settle(&self) -> Instant {
+    /// When the call must stop starting work: no new request is sent after this.
+    #[must_use]
+    pub fn settle(&self) -> Instant {
         self.start + self.limits.settle
     }
 

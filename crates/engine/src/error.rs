@@ -119,6 +119,11 @@ pub enum Error {
         /// The best that is known of why.
         reason: NoAnswerReason,
     },
+    /// The caller's [`ResponseBudget`](crate::ResponseBudget) has no room for the answer.
+    #[error(
+        "there is no memory left for the answer beside those of other calls; trying again may help"
+    )]
+    NoMemory,
     /// A request stayed unanswered, and a second copy of it could have been carried out as well.
     #[error(
         "the server did not answer in time: to send it again could carry it out twice; trying again \
@@ -234,6 +239,7 @@ impl Error {
             | Self::Overflow { .. } => Kind::InvalidArgument,
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::NoAnswer { .. }
+            | Self::NoMemory
             | Self::NotRepeated
             | Self::UnclearNumber { .. }
             | Self::Contended { .. }

@@ -73,6 +73,7 @@ mod outage;
 mod pipeline;
 mod quarantine;
 mod read;
+mod response_budget;
 mod stream_info;
 mod text;
 mod tuning;
@@ -90,5 +91,6 @@ pub use keys::{InvalidKey, KeyEncoding, KeyProblem, MAX_KEY_BYTES, UndecodableKe
 pub use limits::Limits;
 pub use list::Page;
 pub use outage::{ConnectionError, ErrorHint, LoginKind, Outage};
+pub use response_budget::ResponseBudget;
 pub use stream_info::{BucketSpec, BucketTemplate};
 pub use text::{CallerText, LogText};

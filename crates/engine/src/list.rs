@@ -20,15 +20,20 @@ use super::error::Error;
 use super::handle::BucketHandle;
 use super::message::is_marker;
 use super::quarantine::LostConnections;
+use super::response_budget::{self, ResponseBudget};
 use super::stream_info::StreamInfo;
 use super::text::{CallerText, LogText};
 use super::{read, tuning};
 
 pub use page::Page;
 
-pub(super) async fn keys(bucket: &BucketHandle, deadline: &Deadline) -> Result<Vec<String>, Error> {
+pub(super) async fn keys(
+    bucket: &BucketHandle,
+    budget: &dyn ResponseBudget,
+    deadline: &Deadline,
+) -> Result<Vec<String>, Error> {
     let list = |info: Arc<StreamInfo>, attempts: ListAttempts| async move {
-        list(bucket, &info, attempts, deadline).await
+        list(bucket, &info, attempts, budget, deadline).await
     };
     retry_until_complete(bucket, deadline, list).await
 }
@@ -137,9 +142,10 @@ async fn list(
     bucket: &BucketHandle,
     info: &StreamInfo,
     attempts: ListAttempts,
+    budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<String>, ListError> {
-    let mut listing = Listing::new(bucket, info);
+    let mut listing = Listing::new(bucket, info, budget);
     let by_consumer =
         attempts.interrupted < tuning::LIST_INTERRUPTIONS && !attempts.needs_quarantine();
     if !by_consumer || !consumer::read(&mut listing, info, deadline).await? {
@@ -198,15 +204,17 @@ async fn add_missed_keys(
 /// that lags behind the leader. Messages come in the stream's order, so the last message counts.
 struct Listing<'a> {
     bucket: &'a BucketHandle,
+    budget: &'a dyn ResponseBudget,
     prefix: &'a str,
     keys: HashSet<String>,
     bytes: usize,
 }
 
 impl<'a> Listing<'a> {
-    fn new(bucket: &'a BucketHandle, info: &'a StreamInfo) -> Self {
+    fn new(bucket: &'a BucketHandle, info: &'a StreamInfo, budget: &'a dyn ResponseBudget) -> Self {
         Self {
             bucket,
+            budget,
             prefix: &info.read_prefix,
             keys: HashSet::new(),
             bytes: 0,
@@ -247,6 +255,7 @@ impl<'a> Listing<'a> {
             let limits = self.bucket.limits();
             limits.check_keys(self.keys.len())?;
             limits.check_bytes(self.bytes)?;
+            response_budget::check(self.budget, self.bytes)?;
         }
         Ok(())
     }

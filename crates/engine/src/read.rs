@@ -17,6 +17,7 @@ use super::limits::Limits;
 use super::message::Stored;
 use super::pipeline;
 use super::quarantine::LostConnections;
+use super::response_budget::{self, ResponseBudget, Unbounded};
 use super::stream_info::{ReadPath, StreamInfo};
 use super::tuning;
 
@@ -25,12 +26,13 @@ pub(crate) use leader::{exists, read_leader, read_one, revisions};
 pub(super) async fn get_many(
     bucket: &BucketHandle,
     keys: &[String],
+    budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<Option<Bytes>>, Error> {
     let limits = bucket.limits();
     limits.check_keys(keys.len())?;
     limits.check_bytes(keys.iter().map(String::len).sum())?;
-    let mut batch = ReadBatch::new(bucket, keys).await?;
+    let mut batch = ReadBatch::new(bucket, keys, budget).await?;
     if !batch.keys.is_empty() {
         let info = bucket.stream_info(deadline).await?;
         read(bucket, &info, &mut batch, deadline).await?;
@@ -107,12 +109,17 @@ struct ReadBatch<'a> {
     keep_values: bool,
     answer_bytes: usize,
     limits: Limits,
+    budget: &'a dyn ResponseBudget,
     /// The connections that were lost while some of the keys were being read.
     lost: LostConnections,
 }
 
 impl<'a> ReadBatch<'a> {
-    async fn new(bucket: &BucketHandle, asked: &'a [String]) -> Result<Self, Error> {
+    async fn new(
+        bucket: &BucketHandle,
+        asked: &'a [String],
+        budget: &'a dyn ResponseBudget,
+    ) -> Result<Self, Error> {
         let mut keys: Vec<KeyRead<'a>> = Vec::with_capacity(asked.len());
         let mut seen: HashMap<&str, usize> = HashMap::with_capacity(asked.len());
         let mut order = Vec::with_capacity(asked.len());
@@ -142,6 +149,7 @@ impl<'a> ReadBatch<'a> {
             keep_values: true,
             answer_bytes: 0,
             limits: *bucket.limits(),
+            budget,
             lost: LostConnections::default(),
         })
     }
@@ -162,6 +170,7 @@ impl<'a> ReadBatch<'a> {
             keep_values: false,
             answer_bytes: 0,
             limits: Limits::NONE,
+            budget: &Unbounded,
             lost: LostConnections::default(),
         }
     }
@@ -170,7 +179,8 @@ impl<'a> ReadBatch<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] as soon as the answer is over the limit, before more of it is read.
+    /// [`Error::TooLarge`] as soon as the answer is over the limit, before more of it is read; and
+    /// [`Error::NoMemory`] as soon as there is no memory for it.
     fn found(&mut self, index: usize, value: Bytes) -> Result<(), Error> {
         let key = &mut self.keys[index];
         if matches!(key.state, KeyState::Unknown) {
@@ -182,7 +192,8 @@ impl<'a> ReadBatch<'a> {
             };
             key.state = KeyState::Value(kept);
         }
-        self.limits.check_bytes(self.answer_bytes)
+        self.limits.check_bytes(self.answer_bytes)?;
+        response_budget::check(self.budget, self.answer_bytes)
     }
 
     fn missing(&mut self, index: usize) {

@@ -18,6 +18,9 @@ use testkit::{Stack, StackBuilder};
 /// The provider's binary, built by cargo for these tests.
 pub const PROVIDER: &str = env!("CARGO_BIN_EXE_eventual-batch-nats-provider");
 
+/// What the provider names its connection to the lattice over which calls come.
+pub const CALLS_CONNECTION: &str = concat!(env!("CARGO_PKG_NAME"), "-calls");
+
 /// A stack with a nats-server of this version, to be set up further.
 pub fn stack(version: &str) -> StackBuilder {
     testkit::init_tracing();

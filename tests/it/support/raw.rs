@@ -5,6 +5,29 @@ use testkit::NatsServer;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
+/// Publishes a message with this reply subject, whatever its bytes are, and waits until the server
+/// has taken it.
+pub async fn publish_with_reply(nats: &NatsServer, subject: &str, reply: &[u8]) -> Result<()> {
+    let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", nats.port())).await?);
+    let said = [
+        b"CONNECT {\"verbose\":false}\r\nPUB ",
+        subject.as_bytes(),
+        b" ",
+        reply,
+        b" 5\r\nhello\r\nPING\r\n",
+    ];
+    stream.write_all(&said.concat()).await?;
+    loop {
+        let mut line = String::new();
+        let size = stream.read_line(&mut line).await?;
+        ensure!(size > 0, "the server has closed the connection");
+        ensure!(!line.starts_with("-ERR"), "{line}");
+        if line.starts_with("PONG") {
+            return Ok(());
+        }
+    }
+}
+
 /// Publishes a message, and returns the stream's acknowledgement, or nothing if the server did not
 /// take the message for one of a stream.
 pub async fn publish(

@@ -107,6 +107,18 @@ impl WireCaller {
         Ok(self.nats.flush().await?)
     }
 
+    /// Waits for the first part of the results; false if there is none after `time`.
+    pub async fn is_answered(&mut self, opened: &OpenedCall, time: Duration) -> Result<bool> {
+        let deadline = Instant::now() + time;
+        let subject = format!("{}.results", opened.0);
+        while let Some(message) = self.next(deadline).await? {
+            if message.subject.as_str() == subject {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The results up to their end, in which texts can be looked for; what there is after `time`.
     pub async fn results(&mut self, opened: &OpenedCall, time: Duration) -> Result<String> {
         let deadline = Instant::now() + time;

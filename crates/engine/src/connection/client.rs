@@ -44,8 +44,17 @@ impl Login {
             .connection_timeout(CONNECT_TIMEOUT)
             .reconnect_to_server_callback({
                 let (status, wanted) = (Arc::clone(&self.status), Weak::clone(&self.wanted));
+                let names = self.settings.display_servers();
                 move |servers, _| {
-                    status.send_modify(|status| status.explain(&servers));
+                    let mut news = None;
+                    status.send_modify(|status| news = status.explain(&servers));
+                    if let Some(reason) = news {
+                        tracing::warn!(
+                            servers = names,
+                            %reason,
+                            "no connection to the NATS of a bucket; attempts go on"
+                        );
+                    }
                     let wanted = wanted.upgrade().is_some();
                     async move {
                         if !wanted {
@@ -131,6 +140,10 @@ fn log(servers: &str, event: &Event) {
                 servers,
                 "NATS refused the connection of a bucket a permission"
             );
+            tracing::debug!(servers, "NATS connection of a bucket: {event}");
+        }
+        // Each failed attempt to connect is one. Its cause is logged once, from elsewhere.
+        Event::ClientError(_) => {
             tracing::debug!(servers, "NATS connection of a bucket: {event}");
         }
         Event::Connected | Event::Draining | Event::Closed => {

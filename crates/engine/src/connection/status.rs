@@ -25,6 +25,8 @@ pub(crate) struct Status {
     /// How many connections in a row were short-lived.
     pub(super) short_lived: usize,
     pub(super) last_error: Option<LogText>,
+    /// Why the last attempt of this outage to connect failed.
+    explained: Option<String>,
     /// What the server has said last of what it would not do, and when. It may have closed the
     /// connection after it.
     pub(super) complaint: Option<(Instant, LogText)>,
@@ -43,6 +45,7 @@ impl Status {
                 self.connected = true;
                 self.made = Some(Instant::now());
                 self.last_error = None;
+                self.explained = None;
                 self.deaf = None;
             }
             Event::Disconnected | Event::Closed => self.disconnect(),
@@ -93,7 +96,8 @@ impl Status {
     }
 
     /// Takes note of why the last attempt to connect failed, in more words than its event has.
-    pub(super) fn explain(&mut self, servers: &[Server]) {
+    /// Returns the reason if it is another one than that of the attempt before.
+    pub(super) fn explain(&mut self, servers: &[Server]) -> Option<LogText> {
         let errors = || {
             servers
                 .iter()
@@ -103,8 +107,14 @@ impl Status {
         let reason = errors()
             .find(|error| is_login_refusal(error))
             .or_else(|| errors().next());
-        if let Some(reason) = reason {
-            self.last_error = Some(LogText::of_connection(reason));
+        let reason = reason?;
+        self.last_error = Some(LogText::of_connection(reason));
+        let is_new = self.explained.as_ref() != Some(reason);
+        self.explained = Some(reason.clone());
+        if is_new {
+            self.last_error.clone()
+        } else {
+            None
         }
     }
 

@@ -1,41 +1,41 @@
-//! Why an invocation stays without an answer.
+//! Why an invocation ends without an answer.
 
 use std::error::Error;
 
-/// What ends an invocation without results: nobody is there to read them, or they would not arrive.
+/// An invocation ended without results: nobody is there to read them, or they would not arrive.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unanswered {
+pub(super) enum InvocationError {
     #[error("the caller did not say where to send the answer")]
-    NoReply,
+    NoReplySubject,
     #[error("too many calls wait for the rest of their parameters")]
-    NoPlace,
+    TooManyUnfinished,
     #[error("the caller did not send its parameters in time")]
-    ParametersLate,
+    ParametersTimeout,
     #[error("the parameters end too early")]
     ParametersEndEarly,
     #[error("the parameters are not of the function's types")]
-    Malformed,
+    MalformedParameters,
     #[error("failed to encode the results: {0}")]
-    Unencoded(#[source] std::io::Error),
+    Encoding(#[source] std::io::Error),
     #[error("the lattice did not take the answer in time")]
-    ResultsLate,
+    ResultsTimeout,
     #[error("the connection to the lattice is closed")]
     Closed,
-    #[error("failed to {what}: {source}")]
+    #[error("failed to {action}: {source}")]
     Lattice {
-        what: &'static str,
+        action: &'static str,
         source: Box<dyn Error + Send + Sync>,
     },
 }
 
-impl Unanswered {
-    /// The client of the lattice did not do this.
-    pub(super) fn lattice<E>(what: &'static str) -> impl FnOnce(E) -> Self
+impl InvocationError {
+    /// The client of the lattice refused to do this.
+    pub(super) fn lattice<E>(action: &'static str) -> impl FnOnce(E) -> Self
     where
         E: Error + Send + Sync + 'static,
     {
         move |error| Self::Lattice {
-            what,
+            action,
             source: error.into(),
         }
     }

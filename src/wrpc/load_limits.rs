@@ -1,0 +1,48 @@
+//! What the invocations under way may take together.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::memory_budget::MemoryBudget;
+
+/// Bytes of parameters held at once, at most: eight batches of the default `max_batch_bytes`.
+const MAX_PARAMETER_BYTES: usize = 512 * 1024 * 1024;
+
+/// Bytes of answers held at once, at most, unless the configuration says otherwise.
+pub(crate) const DEFAULT_MAX_RESPONSE_BYTES: usize = 512 * 1024 * 1024;
+
+/// Invocations under way, at most. Those that come while it is full wait in their subscriptions,
+/// which the client bounds in turn.
+const MAX_INVOCATIONS: usize = 16_384;
+
+/// Invocations whose parameters are waited for, at most. Most come whole in their first message, and
+/// need no permit.
+const MAX_UNFINISHED: usize = 4096;
+
+/// How many invocations whose parameters are waited for are being accepted at once. Thousands may
+/// have been opened and left. The lattice's client would handle the acceptances of all of them
+/// before what other calls send.
+const MAX_ACCEPTING: usize = 64;
+
+/// Bounds over all calls. Clones share them.
+#[derive(Clone, Debug)]
+pub(super) struct LoadLimits {
+    pub(super) parameters: MemoryBudget,
+    pub(super) responses: MemoryBudget,
+    pub(super) invocations: Arc<Semaphore>,
+    pub(super) unfinished: Arc<Semaphore>,
+    pub(super) accepting: Arc<Semaphore>,
+}
+
+impl LoadLimits {
+    pub(super) fn new(max_response_bytes: usize) -> Self {
+        Self {
+            parameters: MemoryBudget::new(MAX_PARAMETER_BYTES),
+            responses: MemoryBudget::new(max_response_bytes),
+            invocations: Arc::new(Semaphore::new(MAX_INVOCATIONS)),
+            unfinished: Arc::new(Semaphore::new(MAX_UNFINISHED)),
+            accepting: Arc::new(Semaphore::new(MAX_ACCEPTING)),
+        }
+    }
+}

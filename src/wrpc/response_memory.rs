@@ -1,0 +1,139 @@
+//! Reads into memory that all answers share.
+//!
+//! How large an answer will be is known only when it has been read. So a read takes memory as it
+//! goes on. If there is none left, the read is dropped, the call waits until there is room for the
+//! largest answer that its link allows, and reads again. A call that waits holds nothing, so two
+//! calls never wait for each other.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eventual_batch_engine::{Bucket, Deadline, Kind, Page, ResponseBudget};
+use eventual_batch_links::CallError;
+use tokio::time::timeout_at;
+
+use super::memory_budget::Reservation;
+
+/// The memory that the answer of one call takes. Clones are handles of the same memory, which is
+/// free again when the last one is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct ResponseMemory(Arc<Reservation>);
+
+impl ResponseMemory {
+    pub(super) fn new(reservation: Reservation) -> Self {
+        Self(Arc::new(reservation))
+    }
+
+    /// Sets what the answer takes to its size, which is known now. The answer exists, so it stays
+    /// even if there is no room for what its encoding has added.
+    pub(super) fn set_size(&self, bytes: usize) {
+        let Self(reservation) = self;
+        reservation.shrink_to(bytes);
+        let _ = reservation.grow_to(bytes);
+    }
+
+    /// [`Bucket::get_many`] when there is room for the values.
+    pub(crate) async fn get_many(
+        &self,
+        bucket: &Bucket,
+        keys: &[String],
+        deadline: Deadline,
+    ) -> Result<Vec<Option<Bytes>>, CallError> {
+        loop {
+            let values = bucket.get_many_within(keys, self, deadline).await;
+            if !self.0.refused() {
+                return Ok(values?);
+            }
+            drop(values);
+            self.wait_for(bucket.limits().max_batch_bytes, deadline)
+                .await?;
+        }
+    }
+
+    /// [`Bucket::keys`] when there is room for them.
+    pub(crate) async fn keys(
+        &self,
+        bucket: &Bucket,
+        deadline: Deadline,
+    ) -> Result<Vec<String>, CallError> {
+        loop {
+            let keys = bucket.keys_within(self, deadline).await;
+            if !self.0.refused() {
+                return Ok(keys?);
+            }
+            drop(keys);
+            self.wait_for(bucket.limits().max_batch_bytes, deadline)
+                .await?;
+        }
+    }
+
+    /// [`Bucket::list_keys`] when there is room for the page.
+    pub(crate) async fn list_keys(
+        &self,
+        bucket: &Bucket,
+        after: u64,
+        deadline: Deadline,
+    ) -> Result<Page, CallError> {
+        loop {
+            let page = bucket.list_keys(after, deadline).await?;
+            let bytes = page.keys.iter().map(String::len).sum();
+            if self.0.grow_to(bytes) {
+                return Ok(page);
+            }
+            drop(page);
+            self.wait_for(bytes, deadline).await?;
+        }
+    }
+
+    /// [`Bucket::get`] when there is room for the value.
+    pub(crate) async fn get(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        deadline: Deadline,
+    ) -> Result<Option<Bytes>, CallError> {
+        loop {
+            let value = bucket.get(key, deadline).await?;
+            let bytes = value.as_ref().map_or(0, Bytes::len);
+            if self.0.grow_to(bytes) {
+                return Ok(value);
+            }
+            drop(value);
+            self.wait_for(bytes, deadline).await?;
+        }
+    }
+
+    /// Gives back what the call holds, and waits until there is room for this many bytes.
+    async fn wait_for(&self, bytes: usize, deadline: Deadline) -> Result<(), CallError> {
+        let Self(reservation) = self;
+        reservation.release();
+        let room = timeout_at(deadline.settle(), reservation.wait_for(ahead(bytes)));
+        room.await.map_err(|_| CallError::Rejected {
+            kind: Kind::Unavailable,
+            reason: format!(
+                "the answers of the calls under way take the {} MiB that this provider keeps for \
+                 them (`max_response_bytes_in_flight`): try again later, with smaller batches, or \
+                 run more instances",
+                reservation.budget().mebibytes()
+            ),
+        })
+    }
+}
+
+impl ResponseBudget for ResponseMemory {
+    fn grow_to(&self, bytes: usize) -> bool {
+        self.0.grow_to(ahead(bytes))
+    }
+}
+
+/// What is taken for an answer that has this many bytes so far. A large answer takes more than it
+/// needs now. So many large answers that are read at once come to the bound before they fill
+/// memory, and what is on its way from the server has room too.
+fn ahead(bytes: usize) -> usize {
+    const LARGE: usize = 1024 * 1024;
+    if bytes < LARGE {
+        bytes
+    } else {
+        bytes.next_power_of_two()
+    }
+}
