@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::deadline::Deadline;
 use super::tuning;
 
-/// The slots of a link, for all its buckets.
+/// The concurrency limit of a link, for all its buckets.
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
     /// One permit for each key operation in flight. The queue of a semaphore is fair, so a small
@@ -92,23 +92,23 @@ mod tests {
 
     #[test]
     fn small_batches_are_expected_for_a_while_after_one() {
-        let slots = ConcurrencyLimit::new(256);
+        let limit = ConcurrencyLimit::new(256);
         let now = Duration::ZERO;
-        assert!(!slots.expects_small_at(now), "there was no small one");
-        slots.begins_at(20_000, now);
-        assert!(!slots.expects_small_at(now), "a large one");
-        slots.begins_at(5, now);
-        assert!(slots.expects_small_at(now));
-        assert!(!slots.expects_small_at(now + tuning::SMALL_RECENTLY));
+        assert!(!limit.expects_small_at(now), "there was no small one");
+        limit.begins_at(20_000, now);
+        assert!(!limit.expects_small_at(now), "a large one");
+        limit.begins_at(5, now);
+        assert!(limit.expects_small_at(now));
+        assert!(!limit.expects_small_at(now + tuning::SMALL_RECENTLY));
     }
 
     #[test]
     fn large_batches_give_way_and_less_so_if_they_are_late() {
-        let slots = ConcurrencyLimit::new(256);
-        slots.begins_at(5, Duration::from_secs(3600));
+        let limit = ConcurrencyLimit::new(256);
+        limit.begins_at(5, Duration::from_secs(3600));
         let hour = Duration::from_secs(3600);
         let deadline = Deadline::new(Instant::now(), hour);
-        let window = |sent, all| slots.fair_share(sent, all, &deadline);
+        let window = |sent, all| limit.fair_share(sent, all, &deadline);
         assert_eq!(window(10_000, 20_000), Some(tuning::WINDOW_BESIDE_SMALL));
         assert_eq!(window(0, 20_000), Some(tuning::WINDOW_OF_LATE));
         assert_eq!(window(10, 100), None, "it is not large");

@@ -166,8 +166,8 @@ impl Turn<'_> {
     async fn write(&self, number: u64, expected: u64) -> Result<Option<u64>, Error> {
         let value = Bytes::from(number.to_string());
         match write::replace(self.bucket, self.key, value, expected, self.deadline).await? {
-            Replaced::Yes(revision) => Ok(Some(revision)),
-            Replaced::No(id) => {
+            Replaced::Written(revision) => Ok(Some(revision)),
+            Replaced::Conflict(id) => {
                 let last = self.last().await?;
                 let is_it = |last: &Stored| last.write_id() == Some(&id);
                 Ok(last.filter(is_it).map(|last| last.revision()))

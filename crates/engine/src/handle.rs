@@ -128,7 +128,7 @@ impl BucketHandle {
             });
         match &outcome {
             Ok(info) => self.warn_of_differences(stale.map(Arc::as_ref), info),
-            // Says something of this call's time, and nothing of the bucket.
+            // This error is about this call's time, not about the bucket: it is not cached.
             Err(error) if error.kind() == Kind::Unavailable => return outcome,
             Err(_) => {}
         }

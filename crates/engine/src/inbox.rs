@@ -14,8 +14,8 @@ pub(super) struct Inbox {
     answers: Subscriber,
     /// Of the reply subjects. A token follows it.
     prefix: String,
-    /// This batch's first token on the wire. Lower tokens are of earlier batches. An answer to a request of
-    /// those that was sent twice may still come.
+    /// The first token of this batch. Lower tokens belong to earlier batches; late answers to them are
+    /// ignored.
     first: usize,
     /// The first token that no batch has used.
     unused: usize,
@@ -109,15 +109,16 @@ impl Inbox {
         while let Some(Some(_)) = unconstrained(self.answers.next()).now_or_never() {}
     }
 
-    /// An answer that is here already.
+    /// An answer that is here already; `None` only if there is none.
     pub(super) fn next_now(&mut self) -> Option<Message> {
-        self.next().now_or_never().flatten()
+        // Without tokio's budget: after some 128 answers it would say that there is none, and a request
+        // whose answer waits here would be given up.
+        unconstrained(self.next()).now_or_never().flatten()
     }
 }
 
-/// The one inbox that a connection keeps for its next batch. To have the server begin and end a
-/// subscription takes as long as some of a small batch's requests. One pooled inbox is enough for calls
-/// that come one after the other; calls that overlap subscribe by themselves.
+/// Keeps one inbox for a connection's next batch, because a subscription costs as much as several small
+/// requests. Calls that overlap open their own.
 #[derive(Debug, Default)]
 pub(super) struct InboxPool(Mutex<Pooled>);
 

@@ -28,7 +28,8 @@ impl Quarantine {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Puts the bucket of this stream under quarantine, for as long as the bucket's handle lives.
+    /// Puts the bucket of this stream under quarantine, until the bucket is found missing or its link is
+    /// put again.
     pub(crate) fn activate(&self, stream: &str, why: &LogText) {
         if !self.0.swap(true, Ordering::Relaxed) {
             tracing::warn!(

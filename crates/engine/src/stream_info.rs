@@ -58,7 +58,7 @@ pub(super) enum ReadPath {
     Origin,
 }
 
-/// A bucket as its stream was when it was last looked at.
+/// What the engine needs of a bucket's stream info, as it was fetched last.
 #[derive(Debug)]
 pub(super) struct StreamInfo {
     pub(super) stream: String,
@@ -255,7 +255,7 @@ impl StreamInfo {
         }
     }
 
-    /// Keeps what was found out about the bucket's messages before it was looked at again.
+    /// Takes over what the engine has found out about the bucket's messages before this fetch.
     pub(super) fn inherit(&mut self, before: &Self) {
         self.quarantine = Arc::clone(&before.quarantine);
     }

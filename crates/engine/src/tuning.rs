@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Requests of one batch in flight at once, at most, if its link has as many slots. Of the default's
-/// 256, ten thousand writes take a fifth longer than of 512 and more; a thousand do not.
+/// Requests of one batch in flight at once, at most, if its link allows as many. With the default limit
+/// of 256, ten thousand writes take a fifth longer than with 512 or more; a thousand do not.
 pub(super) const WINDOW: usize = 1024;
 
 /// Requests that are sent at a time, at most. Where each is sent as soon as there is room for it, a
@@ -35,7 +35,7 @@ pub(super) const SMALL_RECENTLY: Duration = Duration::from_millis(20);
 /// Items of a batch that are gone through at a time: some 0.1 ms.
 pub(super) const ITEMS_AT_A_TIME: usize = 512;
 
-/// In how many bursts at least a batch takes all of its link's slots.
+/// In how many bursts at least a batch takes all permits of its link.
 pub(super) const BURSTS: usize = 4;
 
 /// Requests of a batch in flight at once after the server has refused one of them for want of a

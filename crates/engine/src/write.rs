@@ -77,13 +77,13 @@ fn cause_of_one(error: Error) -> Error {
 
 /// What became of a write that expects a revision.
 pub(super) enum Replaced {
-    /// It is the key's last message, and of this revision.
-    Yes(u64),
-    /// The key's last message is another one than expected. It may be the write itself, which has
-    /// this id: while a node has not noticed that it no longer leads, a cluster hands a write to it
-    /// and to the new leader, and one refuses it for what the other has carried out.
-    No(String),
-    /// The same; and as this write was sent more than once, another one may also have come after it.
+    /// The write is the key's last message, and has this revision.
+    Written(u64),
+    /// Another message than expected is the key's last one. It may be this write itself: during a change
+    /// of leader a cluster can hand a write to the old and the new leader, and one of them refuses it. The
+    /// write's id tells.
+    Conflict(String),
+    /// The same, but the write was sent more than once, so another write may also have followed it.
     Unclear(String),
 }
 
@@ -104,9 +104,9 @@ pub(super) async fn replace(
         return Err(cause);
     }
     Ok(match writes.revision {
-        Some(revision) => Replaced::Yes(revision),
+        Some(revision) => Replaced::Written(revision),
         None if writes.repeated => Replaced::Unclear(writes.id(0)),
-        None => Replaced::No(writes.id(0)),
+        None => Replaced::Conflict(writes.id(0)),
     })
 }
 
@@ -184,7 +184,7 @@ impl Writes {
         };
         let mut info = bucket.stream_info(deadline).await?;
         if info.max_message.is_some_and(|max| size > max) {
-            // The bucket may have been changed since it was looked at.
+            // The bucket may have been changed since its stream info was fetched.
             info = bucket.refresh_stream_info(Some(&info), deadline).await?;
         }
         if let Some(max) = info.max_message.filter(|&max| size > max) {
@@ -202,7 +202,7 @@ impl Writes {
             return Ok(());
         }
         let info = bucket.stream_info(deadline).await?;
-        // It may have been changed since it was looked at.
+        // The bucket may have been changed since its stream info was fetched.
         if !info.takes_writes
             && !bucket
                 .refresh_stream_info(Some(&info), deadline)
@@ -253,8 +253,8 @@ impl Items for Writes {
         self.items[item].size()
     }
 
-    /// What else is in its group may have to be sent again on its account, so the bucket has to know
-    /// it again for longer than a group takes.
+    /// If one write of a group fails, the whole group is sent again. So the bucket's duplicate window has
+    /// to be longer than a group takes.
     fn groups(&self, item: usize, info: &StreamInfo) -> bool {
         self.has_id(item, info) && info.duplicate_window >= tuning::GROUP_DUPLICATE_WINDOW
     }

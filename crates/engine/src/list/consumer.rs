@@ -121,8 +121,8 @@ async fn read_pages(
     let mut progress = Progress::default();
     let mut short_pages = 0;
     while progress.of_list < expected {
-        let slots = listing.bucket.concurrency().permits().acquire();
-        let Ok(Ok(_slot)) = timeout_at(deadline.settle(), slots).await else {
+        let permit = listing.bucket.concurrency().permits().acquire();
+        let Ok(Ok(_permit)) = timeout_at(deadline.settle(), permit).await else {
             return Err(ListError::Interrupted);
         };
         // One request at a time: a server alternates between requests, and their messages would mix.

@@ -121,11 +121,11 @@ impl Scan<'_> {
         if most == 0 {
             return Ok(());
         }
-        let slot = timeout_at(
+        let permit = timeout_at(
             deadline.settle(),
             self.bucket.concurrency().permits().acquire(),
         );
-        let Ok(Ok(_slot)) = slot.await else {
+        let Ok(Ok(_permit)) = permit.await else {
             return Err(ListError::Interrupted);
         };
         let mut messages = PullRequest::request(self.bucket, consumer, most).await?;

@@ -45,7 +45,7 @@ pub(crate) async fn read_one(
     path: ReadPath,
     deadline: &Deadline,
 ) -> Result<Option<Stored>, Error> {
-    let mut one = One {
+    let mut one = SingleKey {
         encoded,
         last: None,
     };
@@ -54,12 +54,12 @@ pub(crate) async fn read_one(
     Ok(one.last)
 }
 
-struct One<'a> {
+struct SingleKey<'a> {
     encoded: &'a str,
     last: Option<Stored>,
 }
 
-impl Reader for One<'_> {
+impl Reader for SingleKey<'_> {
     fn key(&self, _index: usize) -> &str {
         self.encoded
     }
@@ -79,24 +79,24 @@ pub(crate) async fn revisions(
     call_len: usize,
     deadline: &Deadline,
 ) -> Result<(Vec<u64>, usize), Error> {
-    let mut places = Places {
+    let mut read = LastSequences {
         encoded,
         revisions: vec![0; encoded.len()],
         bytes: 0,
     };
     let all = (0..encoded.len()).collect();
-    let mut reads = Reads::new(&mut places, all, None).part_of(call_len);
+    let mut reads = Reads::new(&mut read, all, None).part_of(call_len);
     pipeline::run(bucket, &mut reads, deadline).await?;
-    Ok((places.revisions, places.bytes))
+    Ok((read.revisions, read.bytes))
 }
 
-struct Places<'a> {
+struct LastSequences<'a> {
     encoded: &'a [&'a str],
     revisions: Vec<u64>,
     bytes: usize,
 }
 
-impl Reader for Places<'_> {
+impl Reader for LastSequences<'_> {
     fn key(&self, index: usize) -> &str {
         self.encoded[index]
     }
