@@ -56,7 +56,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::in_flight::InFlight;
-use self::queue::Queue;
+use self::queue::SendQueue;
 use self::refresh::{InDoubt, Refresh};
 use self::sending::Sending;
 use crate::deadline::TimeLimits;
@@ -79,12 +79,12 @@ pub(crate) struct Machine<I, E> {
 
     epoch: u64,
     connected: bool,
-    inbox: Inbox,
+    inbox: InboxState,
     /// When to try to open one again.
     open_at: Time,
     small_until: Time,
 
-    queue: Queue,
+    queue: SendQueue,
     in_flight: InFlight<I>,
     /// The token of the group that was sent last.
     last_token: usize,
@@ -118,7 +118,7 @@ pub(crate) struct Machine<I, E> {
 
 /// Whether answers can be heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Inbox {
+enum InboxState {
     Open,
     /// Its client has ended.
     Ended,
@@ -144,10 +144,10 @@ impl<I, E: Clone> Machine<I, E> {
             info,
             epoch: 0,
             connected: false,
-            inbox: Inbox::Open,
+            inbox: InboxState::Open,
             open_at: Time::START,
             small_until: Time::START,
-            queue: Queue::new(len),
+            queue: SendQueue::new(len),
             in_flight: InFlight::default(),
             last_token: 0,
             sending: None,
@@ -175,7 +175,11 @@ impl<I, E: Clone> Machine<I, E> {
             Event::Connection { epoch, up } => self.connection(epoch, up, items),
             Event::ClientEnded => self.end_client(),
             Event::InboxOpened(opened) => {
-                self.inbox = if opened { Inbox::Open } else { Inbox::Ended };
+                self.inbox = if opened {
+                    InboxState::Open
+                } else {
+                    InboxState::Ended
+                };
                 self.open_at = self.now.after(self.sizes.backoff.0);
             }
             Event::SmallBatchesUntil(until) => self.small_until = until,
@@ -260,19 +264,19 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     fn next_inbox(&mut self) -> Option<Action<I, E>> {
-        let opens = self.inbox == Inbox::Ended
+        let opens = self.inbox == InboxState::Ended
             && self.connected
             && self.now >= self.open_at
             && self.now < self.settle;
         opens.then(|| {
-            self.inbox = Inbox::Opening;
+            self.inbox = InboxState::Opening;
             Action::OpenInbox
         })
     }
 
     fn end_client(&mut self) {
-        if self.inbox == Inbox::Open {
-            self.inbox = Inbox::Ended;
+        if self.inbox == InboxState::Open {
+            self.inbox = InboxState::Ended;
         }
         self.all_answered = false;
         self.burst = 0;

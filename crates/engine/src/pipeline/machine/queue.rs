@@ -16,13 +16,13 @@ pub(super) struct Delayed {
 
 /// Items that have not been sent yet, in order, and before them those that are due to be sent again.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct SendQueue {
     next: usize,
     len: usize,
     delayed: VecDeque<Delayed>,
 }
 
-impl Queue {
+impl SendQueue {
     pub(super) fn new(len: usize) -> Self {
         Self {
             next: 0,
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_is_due_again_comes_first_and_in_order() {
-        let mut queue = Queue::new(4);
+        let mut queue = SendQueue::new(4);
         assert_eq!(queue.pop_fresh(3), 0..3);
         queue.put_back(&(3..3));
         queue.put_back(&(2..3));

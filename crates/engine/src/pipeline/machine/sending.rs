@@ -8,7 +8,7 @@ use super::attempts::Attempts;
 use super::in_flight::{Answers, InFlightGroup};
 use super::interface::{Action, Items, Unsent, Why};
 use super::time::Time;
-use super::{Inbox, Machine};
+use super::{InboxState, Machine};
 
 /// What is being sent.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl<I, E: Clone> Machine<I, E> {
     /// Nothing is sent while there is no connection: the client would keep it, and a write could
     /// reach the server after the call has answered that it failed.
     fn may_send_now(&self) -> bool {
-        self.connected && self.inbox == Inbox::Open && self.now < self.settle
+        self.connected && self.inbox == InboxState::Open && self.now < self.settle
     }
 
     /// How many items may be sent next as far as this batch goes.

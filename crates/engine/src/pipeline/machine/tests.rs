@@ -10,9 +10,9 @@ use crate::deadline::TimeLimits;
 const MS: Duration = Duration::from_millis(1);
 
 /// So many items, of a call of so many.
-struct Batch(usize, usize);
+struct TestItems(usize, usize);
 
-impl Items for Batch {
+impl Items for TestItems {
     type Info = ();
 
     fn len(&self) -> usize {
@@ -36,13 +36,13 @@ impl Items for Batch {
     }
 }
 
-struct Test {
+struct TestMachine {
     machine: Machine<(), &'static str>,
-    items: Batch,
+    items: TestItems,
     now: Time,
 }
 
-impl Test {
+impl TestMachine {
     /// A batch of `len` items, of a call of `call_len`, that is connected. Its call has 10 s.
     fn new(len: usize, call_len: usize) -> Self {
         let sizes = Sizes {
@@ -60,7 +60,7 @@ impl Test {
         let limits = TimeLimits::new(10_000 * MS);
         let mut test = Self {
             machine: Machine::new(len, Arc::new(()), sizes, limits, Duration::ZERO),
-            items: Batch(len, call_len),
+            items: TestItems(len, call_len),
             now: Time::START,
         };
         test.connect(1, true);
@@ -113,11 +113,11 @@ impl Test {
 
 #[test]
 fn a_batch_keeps_its_place_for_permits_when_it_wants_another_number() {
-    let mut test = Test::new(40, 40);
+    let mut test = TestMachine::new(40, 40);
     assert_eq!(test.actions(), ["Ask(40)"]);
     test.tell(Event::Granted(40));
     assert_eq!(test.actions(), ["send 0..40 under 40"]);
-    let mut test = Test::new(200, 3000);
+    let mut test = TestMachine::new(200, 3000);
     assert_eq!(test.actions(), ["Ask(64)"]);
     // It gives way to small batches from now on, and wants only a few.
     test.tell(Event::SmallBatchesUntil(test.now.after(1000 * MS)));
@@ -131,7 +131,7 @@ fn a_batch_keeps_its_place_for_permits_when_it_wants_another_number() {
 
 #[test]
 fn a_batch_that_wants_no_permits_does_not_wait_for_any() {
-    let mut test = Test::new(3, 3);
+    let mut test = TestMachine::new(3, 3);
     assert_eq!(test.actions(), ["Ask(3)"]);
     test.connect(1, false);
     assert_eq!(test.actions(), ["StopAsking"]);
@@ -148,22 +148,70 @@ fn a_batch_that_wants_no_permits_does_not_wait_for_any() {
 #[test]
 fn what_is_left_over_of_a_large_call_gives_way_to_small_batches() {
     let asked = |len, call_len| {
-        let mut test = Test::new(len, call_len);
+        let mut test = TestMachine::new(len, call_len);
         test.tell(Event::SmallBatchesUntil(test.now.after(1000 * MS)));
         test.actions()
     };
     assert_eq!(asked(20, 20), ["Ask(20)"], "a small batch");
     assert_eq!(asked(20, 1999), ["Ask(20)"]);
     assert_eq!(asked(20, 2000), ["Ask(4)"], "left over of a large one");
-    let mut test = Test::new(20, 2000);
+    let mut test = TestMachine::new(20, 2000);
     test.tell(Event::SmallBatchesUntil(test.now.after(10 * MS)));
     test.pass(10 * MS);
     assert_eq!(test.actions(), ["Ask(20)"], "no small ones come any more");
 }
 
 #[test]
+fn the_driver_is_told_what_is_in_flight() {
+    let mut test = TestMachine::new(100, 100);
+    assert!(!test.machine.has_in_flight());
+    test.actions();
+    test.tell(Event::Granted(64));
+    test.actions();
+    assert!(test.machine.has_in_flight());
+    assert_eq!(test.machine.tokens(), [100]);
+    let group = test.machine.group(100).map(|(items, _)| items);
+    assert_eq!(group, Some(0..64));
+    test.pass(2_000 * MS);
+    assert!(!test.machine.has_in_flight());
+    assert!(test.machine.tokens().is_empty());
+    test.tell(Event::Granted(36));
+    test.actions();
+    assert_eq!(test.machine.tokens(), (0..36).collect::<Vec<_>>());
+}
+
+#[test]
+fn whoever_may_not_hear_answers_waits_for_none() {
+    let mut test = TestMachine::new(100, 100);
+    test.actions();
+    test.tell(Event::Granted(64));
+    test.actions();
+    test.tell(Event::InboxDenied("deaf"));
+    let failed = |items, unanswered| {
+        format!("Failed {{ items: {items}, unanswered: {unanswered}, why: Given(\"deaf\") }}")
+    };
+    let actions = test.actions();
+    let expected = [failed("0..64", true), failed("64..100", false)];
+    assert_eq!(actions[..2], expected, "{actions:?}");
+    let finish = "Finish { all_answered: false }";
+    assert_eq!(actions.last().map(String::as_str), Some(finish));
+}
+
+#[test]
+fn permits_that_come_after_the_end_are_given_back() {
+    let mut test = TestMachine::new(1, 1);
+    test.send_all();
+    test.answer(0, Reply::Done { place: 0 });
+    let finish = "Finish { all_answered: true }";
+    assert_eq!(test.actions(), ["Done(0..1)", "Release(1)", finish]);
+    test.tell(Event::Granted(3));
+    test.tell(Event::Tick);
+    assert_eq!(test.actions(), ["Release(3)"]);
+}
+
+#[test]
 fn a_large_call_that_is_late_gives_way_less() {
-    let mut test = Test::new(2000, 2000);
+    let mut test = TestMachine::new(2000, 2000);
     test.pass(1_000 * MS);
     test.tell(Event::SmallBatchesUntil(test.now.after(1000 * MS)));
     assert_eq!(test.actions(), ["Ask(16)"]);
@@ -175,14 +223,14 @@ fn a_large_call_that_is_late_gives_way_less() {
 
 #[test]
 fn a_group_is_done_if_all_answers_are_good_and_of_different_requests() {
-    let mut test = Test::new(2, 2);
+    let mut test = TestMachine::new(2, 2);
     test.send_all();
     test.answer(2, Reply::Done { place: 8 });
     test.answer(2, Reply::Done { place: 7 });
     let finish = "Finish { all_answered: true }";
     assert_eq!(test.actions(), ["Done(0..2)", "Release(2)", finish]);
 
-    let mut test = Test::new(2, 2);
+    let mut test = TestMachine::new(2, 2);
     test.send_all();
     test.answer(2, Reply::Done { place: 7 });
     test.answer(2, Reply::Done { place: 7 });
@@ -193,7 +241,7 @@ fn a_group_is_done_if_all_answers_are_good_and_of_different_requests() {
 
 #[test]
 fn whom_nobody_answers_waits_longer_each_time() {
-    let mut test = Test::new(1, 1);
+    let mut test = TestMachine::new(1, 1);
     // The pauses get longer when the stream info has been fetched, which every second of them is
     // too short for.
     for (round, pause) in [20, 40, 40, 80, 80, 160, 160, 320, 320, 400, 400]
@@ -218,7 +266,7 @@ fn whom_nobody_answers_waits_longer_each_time() {
 
 #[test]
 fn when_the_stream_is_gone_all_that_waits_fails() {
-    let mut test = Test::new(2, 2);
+    let mut test = TestMachine::new(2, 2);
     test.send_all();
     test.answer(2, Reply::NoResponders);
     test.answer(2, Reply::NoResponders);
@@ -236,7 +284,7 @@ fn when_the_stream_is_gone_all_that_waits_fails() {
 
 #[test]
 fn one_fetch_of_the_stream_info_serves_all_that_found_nobody() {
-    let mut test = Test::new(1, 1);
+    let mut test = TestMachine::new(1, 1);
     test.send_all();
     test.answer(0, Reply::Gone);
     test.actions();
@@ -252,7 +300,7 @@ fn one_fetch_of_the_stream_info_serves_all_that_found_nobody() {
 
 #[test]
 fn an_unanswered_item_is_sent_again_after_its_patience() {
-    let mut test = Test::new(1, 1);
+    let mut test = TestMachine::new(1, 1);
     test.send_all();
     assert_eq!(test.machine.wake(), Time::from_start(2_000 * MS));
     test.pass(1_999 * MS);
@@ -275,7 +323,7 @@ fn an_unanswered_item_is_sent_again_after_its_patience() {
 
 #[test]
 fn what_was_refused_is_not_waited_for_and_the_rest_is_asked_again_soon() {
-    let mut test = Test::new(100, 100);
+    let mut test = TestMachine::new(100, 100);
     assert_eq!(test.actions(), ["Ask(64)"]);
     test.tell(Event::Granted(64));
     assert_eq!(test.actions(), ["send 0..64 under 100", "Ask(36)"]);
@@ -302,7 +350,7 @@ fn what_was_refused_is_not_waited_for_and_the_rest_is_asked_again_soon() {
 
 #[test]
 fn a_client_that_ends_is_replaced_and_nothing_is_lost() {
-    let mut test = Test::new(3, 3);
+    let mut test = TestMachine::new(3, 3);
     test.actions();
     test.tell(Event::Granted(3));
     let sent = test.machine.next_action(test.now, &test.items);
@@ -327,7 +375,7 @@ fn a_client_that_ends_is_replaced_and_nothing_is_lost() {
 
 #[test]
 fn an_item_that_waited_too_long_for_its_turn_is_not_sent_again() {
-    let mut test = Test::new(1, 1);
+    let mut test = TestMachine::new(1, 1);
     test.send_all();
     test.connect(2, true);
     assert_eq!(test.actions(), ["ConnectionLost", "Ask(1)", "Release(1)"]);
@@ -348,7 +396,7 @@ fn an_item_that_waited_too_long_for_its_turn_is_not_sent_again() {
 #[test]
 fn an_error_of_an_old_stream_info_counts_only_if_the_stream_is_the_same() {
     let refreshed = |max_message_changed| {
-        let mut test = Test::new(1, 1);
+        let mut test = TestMachine::new(1, 1);
         test.send_all();
         test.answer(0, Reply::Outdated("too large"));
         let refresh = "Refresh { stale: (), brief: false }";
@@ -368,11 +416,11 @@ fn an_error_of_an_old_stream_info_counts_only_if_the_stream_is_the_same() {
 #[test]
 fn a_call_whose_time_was_half_over_has_half_of_it_left() {
     let limits = TimeLimits::new(10_000 * MS);
-    let sizes = Test::new(1, 1).machine.sizes;
+    let sizes = TestMachine::new(1, 1).machine.sizes;
     let mut machine: Machine<(), &'static str> =
         Machine::new(1, Arc::new(()), sizes, limits, 5_000 * MS);
     assert_eq!(machine.wake(), Time::from_start(20 * MS));
     let up = Event::Connection { epoch: 1, up: true };
-    machine.handle(Time::START, up, &Batch(1, 1));
+    machine.handle(Time::START, up, &TestItems(1, 1));
     assert_eq!(machine.wake(), Time::from_start(4_000 * MS));
 }

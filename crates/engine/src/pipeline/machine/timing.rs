@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::interface::{Action, Items, Why};
 use super::refresh::InDoubt;
 use super::time::Time;
-use super::{Inbox, Machine};
+use super::{InboxState, Machine};
 
 impl<I, E: Clone> Machine<I, E> {
     /// After a reconnect the answers to what was sent before it may never come.
@@ -76,7 +76,7 @@ impl<I, E: Clone> Machine<I, E> {
         } else {
             self.end
         };
-        if !self.connected || self.inbox != Inbox::Open {
+        if !self.connected || self.inbox != InboxState::Open {
             wake = wake.min(now.after(self.sizes.backoff.0));
         } else if let Some(due) = self.queue.first_due().filter(|&due| due > now) {
             wake = wake.min(due);

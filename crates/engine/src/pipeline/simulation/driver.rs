@@ -4,14 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::setup::{Batch, Fault, Info, millis};
+use super::setup::{Info, SimulatedBatch, SimulatedFault, millis};
 use super::world::{Error, World};
 use crate::pipeline::machine::{Action, Event, Machine, Refreshed, Time, Unsent};
 
 #[derive(Debug)]
 pub(super) struct Driver {
     batch: usize,
-    items: Batch,
+    items: SimulatedBatch,
     machine: Machine<Info, Error>,
     /// The client that the inbox is of.
     client: u32,
@@ -260,7 +260,7 @@ impl Driver {
             Refreshed::Silent
         } else if silent {
             Refreshed::Failed("no answer")
-        } else if world.suffers(Fault::StreamGone) {
+        } else if world.suffers(SimulatedFault::StreamGone) {
             Refreshed::Failed("the stream is gone")
         } else {
             let is_same = world.version == stale.version;

@@ -1,6 +1,6 @@
 //! What the network and the server do with requests.
 
-use super::setup::{Fault, millis};
+use super::setup::{SimulatedFault, millis};
 use super::world::{Copy, Error, Happening, World};
 use crate::pipeline::machine::Reply;
 
@@ -31,19 +31,19 @@ impl World {
     /// The server takes a copy.
     pub(super) fn arrive(&mut self, copy: &Copy) {
         // Every third item may be denied.
-        if self.suffers(Fault::ItemsDenied) && copy.item.is_multiple_of(3) {
+        if self.suffers(SimulatedFault::ItemsDenied) && copy.item.is_multiple_of(3) {
             if !self.tape.one_in(6) {
                 self.schedule(self.now, Happening::Complained(copy.clone()));
             }
             return;
         }
-        let reply = if self.suffers(Fault::StreamGone) {
+        let reply = if self.suffers(SimulatedFault::StreamGone) {
             if self.sides[copy.batch].reads && self.tape.one_in(2) {
                 Reply::Gone
             } else {
                 Reply::NoResponders
             }
-        } else if self.suffers(Fault::NoLeader) {
+        } else if self.suffers(SimulatedFault::NoLeader) {
             match self.tape.below(3) {
                 0 => Reply::NoResponders,
                 1 => Reply::Again,
@@ -103,7 +103,7 @@ impl World {
 
     pub(super) fn hear(&mut self, copy: &Copy, answer: usize) {
         let reply = self.answers[answer].clone();
-        if self.up && copy.client == self.client && !self.suffers(Fault::InboxDenied) {
+        if self.up && copy.client == self.client && !self.suffers(SimulatedFault::InboxDenied) {
             self.note(|| format!("world: {copy:?} is answered {reply:?}"));
             let side = &mut self.sides[copy.batch];
             side.inbox.push_back((copy.token, copy.item, reply));

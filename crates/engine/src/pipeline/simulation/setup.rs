@@ -16,7 +16,7 @@ pub(super) struct Info {
 
 /// The items of a batch.
 #[derive(Clone, Debug)]
-pub(super) struct Batch {
+pub(super) struct SimulatedBatch {
     pub(super) weights: Vec<usize>,
     /// Whether the server knows a second copy of each again.
     pub(super) ids: Vec<bool>,
@@ -30,7 +30,7 @@ pub(super) struct Batch {
     pub(super) begins: Time,
 }
 
-impl Items for Batch {
+impl Items for SimulatedBatch {
     type Info = Info;
 
     fn len(&self) -> usize {
@@ -62,7 +62,7 @@ impl Items for Batch {
 
 /// What can go wrong in a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum SimulatedFault {
     SmallBatch,
     LinkLost,
     ClientEnds,
@@ -74,12 +74,12 @@ pub(super) enum Fault {
 }
 
 #[derive(Debug)]
-pub(super) struct Setup {
+pub(super) struct HistorySetup {
     pub(super) sizes: Sizes,
     pub(super) permits: usize,
     pub(super) duplicate_window: Duration,
-    pub(super) batches: Vec<Batch>,
-    pub(super) faults: Vec<(Time, Fault, Duration)>,
+    pub(super) batches: Vec<SimulatedBatch>,
+    pub(super) faults: Vec<(Time, SimulatedFault, Duration)>,
     /// One answer in so many is late, lost, doubled or bad; 0: none.
     pub(super) trouble: u32,
     /// How long a request takes to the server, at most: less than half of the duplicate window. So
@@ -91,7 +91,7 @@ pub(super) fn millis(count: u32) -> Duration {
     Duration::from_millis(count.into())
 }
 
-impl Setup {
+impl HistorySetup {
     pub(super) fn draw(tape: &mut Tape) -> Self {
         let permits = 8 - tape.below(8) as usize;
         let duplicate_window = millis(tape.of(&[120_000, 120_000, 30_000, 2_000, 400]));
@@ -114,14 +114,14 @@ impl Setup {
             .collect();
         let faults = (0..tape.of(&[0, 0, 1, 2, 4])).map(|_| {
             let kind = tape.of(&[
-                Fault::SmallBatch,
-                Fault::LinkLost,
-                Fault::ClientEnds,
-                Fault::StreamGone,
-                Fault::NoLeader,
-                Fault::MaxMessageChanges,
-                Fault::ItemsDenied,
-                Fault::InboxDenied,
+                SimulatedFault::SmallBatch,
+                SimulatedFault::LinkLost,
+                SimulatedFault::ClientEnds,
+                SimulatedFault::StreamGone,
+                SimulatedFault::NoLeader,
+                SimulatedFault::MaxMessageChanges,
+                SimulatedFault::ItemsDenied,
+                SimulatedFault::InboxDenied,
             ]);
             let at = Time::from_start(millis(tape.below(100) * tape.of(&[1, 10, 60])));
             (
@@ -141,7 +141,7 @@ impl Setup {
         }
     }
 
-    fn draw_batch(tape: &mut Tape, duplicate_window: Duration) -> Batch {
+    fn draw_batch(tape: &mut Tape, duplicate_window: Duration) -> SimulatedBatch {
         let len = 1 + tape.below(8) as usize;
         let heavy = tape.one_in(6);
         let weights = (0..len).map(|_| tape.of(&[1, 2, 4, 13]) * usize::from(heavy) + 1);
@@ -150,7 +150,7 @@ impl Setup {
         let ids = (0..len).map(|_| !(some_without_id && tape.one_in(2)));
         let ids = ids.collect();
         let reads = tape.one_in(4);
-        Batch {
+        SimulatedBatch {
             weights,
             ids,
             call_len: if tape.one_in(4) { len + 6 } else { len },
@@ -164,7 +164,8 @@ impl Setup {
 
     /// Whether nothing goes wrong, so that all items have to be done.
     pub(super) fn is_calm(&self) -> bool {
-        let harmless = |(_, fault, _): &(Time, Fault, Duration)| *fault == Fault::SmallBatch;
+        let harmless =
+            |(_, fault, _): &(Time, SimulatedFault, Duration)| *fault == SimulatedFault::SmallBatch;
         self.trouble == 0 && self.faults.iter().all(harmless)
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::permits::Permits;
-use super::setup::{Fault, Setup, millis};
+use super::setup::{HistorySetup, SimulatedFault, millis};
 use super::tape::Tape;
 use crate::pipeline::machine::{Reply, Time};
 
@@ -41,7 +41,7 @@ pub(super) enum Happening {
 
 /// What the world knows of a batch.
 #[derive(Debug)]
-pub(super) struct Side {
+pub(super) struct BatchRecord {
     /// Answers that its driver has not taken yet: token, item, and answer.
     pub(super) inbox: VecDeque<(usize, usize, Reply<Error>)>,
     /// Items that the server has said to refuse, and its driver has not been told.
@@ -59,7 +59,7 @@ pub(super) struct Side {
 
 #[derive(Debug)]
 pub(super) struct World {
-    pub(super) setup: Setup,
+    pub(super) setup: HistorySetup,
     pub(super) tape: Tape,
     pub(super) now: Time,
     pub(super) up: bool,
@@ -68,9 +68,9 @@ pub(super) struct World {
     pub(super) client: u32,
     pub(super) permits: Permits,
     pub(super) small_until: Time,
-    active: Vec<Fault>,
+    active: Vec<SimulatedFault>,
     pub(super) version: u32,
-    pub(super) sides: Vec<Side>,
+    pub(super) sides: Vec<BatchRecord>,
     pub(super) violation: Option<Violation>,
     pub(super) place: u64,
     happenings: BinaryHeap<Reverse<(Time, u32, Happening)>>,
@@ -81,8 +81,8 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(mut tape: Tape, traced: bool) -> Self {
-        let setup = Setup::draw(&mut tape);
-        let sides = setup.batches.iter().map(|batch| Side {
+        let setup = HistorySetup::draw(&mut tape);
+        let sides = setup.batches.iter().map(|batch| BatchRecord {
             inbox: VecDeque::new(),
             complaints: Vec::new(),
             inbox_denied: false,
@@ -186,39 +186,40 @@ impl World {
     fn begin(&mut self, fault: usize) {
         let (_, kind, lasts) = self.setup.faults[fault];
         match kind {
-            Fault::SmallBatch => self.small_until = self.now.after(millis(20)),
-            Fault::LinkLost => self.up = false,
-            Fault::ClientEnds => {
+            SimulatedFault::SmallBatch => self.small_until = self.now.after(millis(20)),
+            SimulatedFault::LinkLost => self.up = false,
+            SimulatedFault::ClientEnds => {
                 self.up = false;
                 self.client += 1;
                 for side in &mut self.sides {
                     side.inbox.clear();
                 }
             }
-            Fault::MaxMessageChanges => self.version += 1,
-            Fault::InboxDenied => {
+            SimulatedFault::MaxMessageChanges => self.version += 1,
+            SimulatedFault::InboxDenied => {
                 for side in &mut self.sides {
                     side.inbox_denied = true;
                 }
             }
-            Fault::StreamGone | Fault::NoLeader | Fault::ItemsDenied => {}
+            SimulatedFault::StreamGone | SimulatedFault::NoLeader | SimulatedFault::ItemsDenied => {
+            }
         }
         self.active.push(kind);
         self.schedule(self.now.after(lasts), Happening::FaultEnds(fault));
     }
 
-    fn end_fault(&mut self, fault: Fault) {
+    fn end_fault(&mut self, fault: SimulatedFault) {
         if let Some(place) = self.active.iter().position(|active| *active == fault) {
             self.active.swap_remove(place);
         }
-        if matches!(fault, Fault::LinkLost | Fault::ClientEnds) {
+        if matches!(fault, SimulatedFault::LinkLost | SimulatedFault::ClientEnds) {
             self.epoch += u64::from(!self.up);
             self.up = true;
         }
     }
 
     /// Whether this goes wrong now.
-    pub(super) fn suffers(&self, fault: Fault) -> bool {
+    pub(super) fn suffers(&self, fault: SimulatedFault) -> bool {
         self.active.contains(&fault)
     }
 
