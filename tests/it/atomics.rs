@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use crate::support::interface::refused;
 use crate::support::proxy::Proxy;
-use crate::support::waiting;
+use crate::support::waiting::{self, eventually, logged};
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use serde_json::json;
 use testkit::async_nats::jetstream::kv;
-use testkit::{BatchError, Cluster, LatticeCaller, LinkDefinition, NatsServer, Provider, Stack};
+use testkit::{
+    BatchError, Cluster, LatticeCaller, Level, LinkDefinition, NatsServer, Provider, Stack,
+};
 
 const COMPONENT: &str = "component";
 const LONG_TIMEOUT: Duration = Duration::from_secs(120);
@@ -32,6 +34,8 @@ on_version!(
     testkit::NEWEST,
     [
         sixty_four_callers_count_to_32_000,
+        each_of_those_who_wait_together_has_its_own_time,
+        a_key_that_others_keep_changing_is_named_to_the_caller_and_not_in_the_log,
         the_servers_own_counters_are_left_alone
     ]
 );
@@ -309,6 +313,70 @@ async fn lost_acknowledgements(
         assert_eq!(proxy.left(), 0, "nothing was lost");
         assert_eq!(bucket.get("a").await?, Some(round.to_string().into()));
     }
+    Ok(())
+}
+
+/// The first and the second wait for a server that does not answer. The third has come later, so it has
+/// time left when theirs is over.
+async fn each_of_those_who_wait_together_has_its_own_time(version: &str) -> Result<()> {
+    let stack = crate::support::stack(version)
+        .separate_lattice()
+        .start()
+        .await?;
+    stack.create_bucket("orders", kv::Config::default()).await?;
+    let link = link(&stack.nats.url()).config("timeout", "8s");
+    stack.provider.put_link(&link).await?;
+    let caller = stack.caller(COMPONENT).with_timeout(LONG_TIMEOUT);
+    increment(&caller, "hits", 1).await?;
+    stack.nats.pause().await?;
+    let call = || {
+        let caller = caller.clone();
+        tokio::spawn(async move { caller.atomics().increment("default", "hits", 1).await })
+    };
+    let (first, second) = (call(), call());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let third = call();
+    for early in [first, second] {
+        let error = refused(early.await??)?;
+        assert!(error.text.contains("trying again may help"), "{error}");
+    }
+    stack.nats.resume()?;
+    third.await???;
+    Ok(())
+}
+
+async fn a_key_that_others_keep_changing_is_named_to_the_caller_and_not_in_the_log(
+    version: &str,
+) -> Result<()> {
+    const KEY: &str = "key-that-is-nobodys-business";
+    let stack = crate::support::stack(version)
+        .separate_lattice()
+        .provider(|provider, _| provider.log_level(Level::Info))
+        .start()
+        .await?;
+    stack.create_bucket("orders", kv::Config::default()).await?;
+    let link = link(&stack.nats.url()).config("timeout", "300ms");
+    stack.provider.put_link(&link).await?;
+    let caller = stack.caller(COMPONENT).with_timeout(LONG_TIMEOUT);
+    let nats = stack.nats.client().await?;
+    let others = tokio::spawn(async move {
+        let subject = format!("$KV.orders.{KEY}");
+        // At the pace of the server, which would else answer nobody.
+        while nats.publish(subject.clone(), "1".into()).await.is_ok() && nats.flush().await.is_ok()
+        {
+        }
+    });
+    let text = eventually("an increment that others outrun", async || {
+        let answer = caller.atomics().increment("default", KEY, 1).await?;
+        let text = answer.err().map(|error| error.to_string());
+        Ok(text.filter(|text| text.contains("other writers")))
+    })
+    .await?;
+    others.abort();
+    assert!(text.contains(KEY), "{text}");
+    logged(&stack.provider, &["WARN", "increment", "other writers"]).await?;
+    let logs = stack.provider.logs();
+    assert!(!logs.contains(KEY), "{logs}");
     Ok(())
 }
 

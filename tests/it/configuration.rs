@@ -27,6 +27,11 @@ on_version!(
         an_unknown_key_is_warned_of_with_the_nearest,
         the_provider_gives_defaults_that_a_link_overrides,
         a_new_provider_configuration_reaches_the_links_that_are_there,
+        a_link_that_cannot_be_read_stays_refused_whatever_the_provider_is_told,
+        a_server_without_jetstream_is_told,
+        a_link_for_an_interface_that_needs_the_adapter_is_warned_of,
+        a_bucket_that_no_link_grants_is_told_with_three_ways_to_reach_it,
+        a_server_url_of_another_scheme_is_named,
         limits_and_key_encoding_are_those_of_the_link,
         a_call_ends_before_the_hosts_rpc_timeout_unless_the_link_sets_one,
     ]
@@ -519,6 +524,141 @@ async fn a_new_provider_configuration_reaches_the_links_that_are_there(
         .await?;
     assert_eq!(limit_hit(&plain, 5).await?, None);
     assert_eq!(bucket_of(&plain).await?, "one");
+    Ok(())
+}
+
+async fn a_link_that_cannot_be_read_stays_refused_whatever_the_provider_is_told(
+    version: &str,
+) -> Result<()> {
+    let stack = crate::support::stack(version)
+        .provider(|provider, nats| {
+            provider
+                .config("cluster_uri", nats.url())
+                .config("bucket", "shared")
+        })
+        .start()
+        .await?;
+    stack.create_bucket("shared", kv::Config::default()).await?;
+    let unreadable = LinkDefinition::new("shop")
+        .config("max_batch_keys", "1")
+        .secret_bytes("token", b"\xff");
+    stack.provider.put_link(&unreadable).await?;
+    let shop = stack.caller("shop");
+    for limit in ["10", "20"] {
+        let error = shop.open_bucket("default").await?.unwrap_err();
+        assert_eq!(error.case(), "access-denied", "{}", error.text());
+        assert!(error.text().contains("`token`"), "{}", error.text());
+        let config = HashMap::from([
+            ("cluster_uri".to_owned(), stack.nats.url()),
+            ("bucket".to_owned(), "shared".to_owned()),
+            ("max_batch_keys".to_owned(), limit.to_owned()),
+        ]);
+        stack.provider.update_config(&config).await?;
+    }
+    let error = shop.open_bucket("default").await?.unwrap_err();
+    assert_eq!(error.case(), "access-denied", "{}", error.text());
+    stack
+        .provider
+        .put_link(&LinkDefinition::new("shop"))
+        .await?;
+    shop.open_bucket("default").await??;
+    Ok(())
+}
+
+async fn a_server_without_jetstream_is_told(version: &str) -> Result<()> {
+    const ACCOUNTS: &str = r"
+        accounts {
+            WITH: { jetstream: enabled, users: [{ user: with, password: p }] }
+            WITHOUT: { users: [{ user: without, password: p }] }
+        }";
+    let off = NatsServer::builder(version)
+        .jetstream_config("enabled: false")
+        .start()
+        .await?;
+    let accounts = NatsServer::builder(version)
+        .config(ACCOUNTS)
+        .start()
+        .await?;
+    let stack = crate::support::stack(version).start().await?;
+    let of_server = stack
+        .link("server", "orders")
+        .config("cluster_uri", off.url());
+    let of_account = stack
+        .link("account", "orders")
+        .config("cluster_uri", accounts.url())
+        .config("username", "without")
+        .secret("password", "p");
+    for link in [of_server, of_account] {
+        let link = link.config("timeout", "1s");
+        stack.provider.put_link(&link).await?;
+        let caller = stack.caller(link.source_id());
+        let error = eventually("an answer about JetStream", async || {
+            let error = caller.open_bucket("default").await?.unwrap_err();
+            Ok(Some(error).filter(|error| error.text().contains("JetStream")))
+        })
+        .await?;
+        println!("{}: {}", error.case(), error.text());
+        let error = caller.get_many("default", &["key"]).await?.unwrap_err();
+        assert!(error.text().contains("JetStream"), "{}", error.text());
+    }
+    Ok(())
+}
+
+async fn a_link_for_an_interface_that_needs_the_adapter_is_warned_of(version: &str) -> Result<()> {
+    let stack = crate::support::stack(version).start().await?;
+    stack.create_bucket("orders", kv::Config::default()).await?;
+    let fine = [
+        stack.link("composed", "orders"),
+        stack.link("draft", "orders").wasi_keyvalue(),
+    ];
+    for link in &fine {
+        stack.provider.put_link(link).await?;
+    }
+    let link = stack
+        .link("uncomposed", "orders")
+        .interface("wasi", "eventual-batch");
+    stack.provider.put_link(&link).await?;
+    let warning = logged(&stack.provider, &["WARN", "uncomposed", "adapter"]).await?;
+    for part in ["wasi:keyvalue/eventual-batch", "wrpc keyvalue"] {
+        assert!(warning.contains(part), "{warning}");
+    }
+    let logs = stack.provider.logs();
+    assert_eq!(
+        logs.matches("adapter").count(),
+        warning.matches("adapter").count(),
+        "{logs}"
+    );
+    Ok(())
+}
+
+async fn a_bucket_that_no_link_grants_is_told_with_three_ways_to_reach_it(
+    version: &str,
+) -> Result<()> {
+    let stack = crate::support::stack(version).start().await?;
+    let caller = stack.linked("shop", "orders").await?;
+    let error = caller.open_bucket("carts").await?.unwrap_err();
+    assert_eq!(error.case(), "no-such-bucket");
+    for part in [
+        "`default`",
+        "the link's `buckets`",
+        "or put a link named \"carts\"",
+    ] {
+        assert!(error.text().contains(part), "{part}: {}", error.text());
+    }
+    Ok(())
+}
+
+async fn a_server_url_of_another_scheme_is_named(version: &str) -> Result<()> {
+    let stack = crate::support::stack(version).start().await?;
+    let link = stack
+        .link("shop", "orders")
+        .config("cluster_uri", "http://nats:4222");
+    stack.provider.put_link(&link).await?;
+    let error = stack.caller("shop").open_bucket("default").await?;
+    let error = error.unwrap_err();
+    for part in ["`cluster_uri`", "\"http://nats:4222\"", "`nats`"] {
+        assert!(error.text().contains(part), "{part}: {}", error.text());
+    }
     Ok(())
 }
 

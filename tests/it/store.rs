@@ -19,6 +19,7 @@ on_oldest_and_newest!(
     every_operation_works,
     what_other_clients_wrote_is_read_and_the_other_way_round,
     errors_are_those_of_the_interface,
+    one_key_that_cannot_be_written_is_told_by_its_cause,
     a_bucket_that_is_gone_is_no_such_store_until_it_is_there_again,
     a_link_by_another_name_is_another_bucket,
     with_base64_every_string_is_a_key,
@@ -169,6 +170,29 @@ async fn errors_are_those_of_the_interface(version: &str) -> Result<()> {
     assert_eq!(bucket.get("kept").await?, Some("1".into()));
     let error = caller.store().list_keys("elsewhere", None).await?;
     assert_eq!(error, Err(BatchError::NoSuchStore));
+    Ok(())
+}
+
+async fn one_key_that_cannot_be_written_is_told_by_its_cause(version: &str) -> Result<()> {
+    let config = kv::Config {
+        max_bytes: 2000,
+        ..kv::Config::default()
+    };
+    let (_stack, _, caller) = with_orders(version, config).await?;
+    let store = caller.store();
+    let value = vec![b'x'; 1000];
+    store.set("default", "one", value.clone()).await??;
+    let set = refused(store.set("default", "two", value.clone()).await?)?;
+    // Until there is no room for a marker either.
+    let mut fill = 0;
+    while store.set("default", &fill.to_string(), "x").await?.is_ok() {
+        fill += 1;
+    }
+    let deleted = refused(store.delete("default", "three").await?)?;
+    for error in [set, deleted] {
+        assert!(error.text.contains("maximum bytes exceeded"), "{error}");
+        assert!(!error.text.contains("1 of 1"), "{error}");
+    }
     Ok(())
 }
 

@@ -30,7 +30,18 @@ pub enum ComposeError {
         imported(imports)
     )]
     NotImported {
-        /// What it imports.
+        /// Its keyvalue imports, or all of its imports if none is of that kind.
+        imports: Vec<String>,
+    },
+
+    /// The component imports keyvalue interfaces that a host carries as they are.
+    #[error(
+        "the component needs no adapter: it imports {}, which a wasmCloud 1.x host carries to the \
+         provider. Put a link for that, and deploy the component as it is",
+        quoted(imports)
+    )]
+    NeedsNoAdapter {
+        /// Which ones.
         imports: Vec<String>,
     },
 
@@ -84,6 +95,11 @@ impl ComposeError {
     pub fn is_of_adapter(&self) -> bool {
         matches!(self, Self::BadAdapter(_) | Self::OtherAdapter { .. })
     }
+}
+
+fn quoted(names: &[String]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 fn imported(imports: &[String]) -> String {

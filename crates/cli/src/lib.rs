@@ -107,15 +107,38 @@ fn wanted(
         return Err(if imports.contains_key(LATTICE) {
             ComposeError::AlreadyComposed
         } else {
-            ComposeError::NotImported {
-                imports: imports.keys().cloned().collect(),
-            }
+            nothing_to_answer(imports.keys().map(String::as_str))
         });
     }
     match sharing(graph, component) {
         Some(imported) => Err(ComposeError::Shared { imported }),
         None => Ok(wanted),
     }
+}
+
+/// The error for a component that imports no interface of the adapter.
+fn nothing_to_answer<'a>(imports: impl Iterator<Item = &'a str> + Clone) -> ComposeError {
+    let of_keyvalue = |name: &&str| name.contains(":keyvalue/");
+    let owned = |names: &mut dyn Iterator<Item = &'a str>| names.map(str::to_owned).collect();
+    let carried: Vec<String> = owned(&mut imports.clone().filter(|name| is_carried(name)));
+    if !carried.is_empty() {
+        return ComposeError::NeedsNoAdapter { imports: carried };
+    }
+    let keyvalue: Vec<String> = owned(&mut imports.clone().filter(of_keyvalue));
+    ComposeError::NotImported {
+        imports: if keyvalue.is_empty() {
+            owned(&mut { imports })
+        } else {
+            keyvalue
+        },
+    }
+}
+
+/// Whether a wasmCloud 1.x host carries the interface to a provider without an adapter.
+fn is_carried(import: &str) -> bool {
+    import
+        .strip_prefix("wasi:keyvalue/")
+        .is_some_and(|rest| rest.ends_with("@0.2.0-draft"))
 }
 
 /// The first import that would stay and that uses types of the answered interfaces: what comes out

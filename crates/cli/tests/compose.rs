@@ -157,6 +157,43 @@ fn a_component_without_the_import_is_refused_with_what_it_imports() {
 }
 
 #[test]
+fn a_component_that_a_host_serves_as_it_is_needs_no_adapter() {
+    let component = component(
+        repository(),
+        &format!(
+            "{SHOP} {DRAFT}
+             world shop {{ import wasi:keyvalue/batch@0.2.0-draft; import audit; }}"
+        ),
+    );
+    let message = Bench::new(&component).refused();
+    assert_says(
+        &message,
+        &[
+            "component.wasm",
+            "needs no adapter",
+            "`wasi:keyvalue/batch@0.2.0-draft`",
+            "`wasi:keyvalue/store@0.2.0-draft`",
+        ],
+    );
+    assert!(!message.contains("audit"), "{message}");
+}
+
+#[test]
+fn of_the_imports_of_a_component_those_of_keyvalue_are_listed() {
+    let component = component(
+        repository(),
+        &format!(
+            "{SHOP}
+             package wasi:keyvalue@0.2.0-draft2 {{ interface store {{ open: func(name: string); }} }}
+             world shop {{ import wasi:keyvalue/store@0.2.0-draft2; import audit; }}"
+        ),
+    );
+    let message = Bench::new(&component).refused();
+    assert_says(&message, &[BATCH, "wasi:keyvalue/store@0.2.0-draft2"]);
+    assert!(!message.contains("audit"), "{message}");
+}
+
+#[test]
 fn a_component_that_imports_nothing_is_refused() {
     let message = Bench::new(&shop("export orders;")).refused();
     assert_says(&message, &["component.wasm", BATCH, "imports nothing"]);

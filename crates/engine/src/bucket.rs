@@ -24,12 +24,12 @@ use super::write;
 /// again meanwhile is found again.
 #[derive(Debug)]
 pub struct Bucket {
-    handle: BucketHandle,
+    handle: Arc<BucketHandle>,
     counters: Counters,
 }
 
 impl Bucket {
-    /// A bucket whose operations share `concurrency` with the other buckets of its link.
+    /// A bucket whose operations share `concurrency` with other buckets.
     #[must_use]
     pub fn new(
         connection: Arc<Connection>,
@@ -39,7 +39,13 @@ impl Bucket {
         concurrency: Arc<ConcurrencyLimit>,
     ) -> Self {
         Self {
-            handle: BucketHandle::new(connection, spec, encoding, limits, concurrency),
+            handle: Arc::new(BucketHandle::new(
+                connection,
+                spec,
+                encoding,
+                limits,
+                concurrency,
+            )),
             counters: Counters::default(),
         }
     }

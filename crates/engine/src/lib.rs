@@ -7,15 +7,28 @@
 //!   A server that is down is no error until a call's time is over.
 //! - [`Bucket`] carries out whole batches: [`get_many`](Bucket::get_many), [`keys`](Bucket::keys),
 //!   [`set_many`](Bucket::set_many), [`delete_many`](Bucket::delete_many); single keys and counters too.
-//! - [`Limits`] and [`ConcurrencyLimit`] bound what one batch, and all batches of a link, may take.
+//! - [`Limits`] and [`ConcurrencyLimit`] bound what one batch may take, and what all batches of some buckets
+//!   may take together.
 //! - Every operation ends by its [`Deadline`]. When an operation's future is dropped, nothing of it goes
 //!   on in the background.
 //! - An [`Error`] says what, where and why as data. Its [`Kind`] says what the caller can do.
 //!
-//! The examples need a nats-server with JetStream. They run against the one that the environment variable
-//! `EVENTUAL_BATCH_DOC_TEST_NATS` names, and without it they only compile.
+//! # TLS
+//!
+//! The cryptography of TLS is the one that the program has installed
+//! (`rustls::crypto::CryptoProvider::install_default`), whatever others are compiled in. If the program has
+//! installed none, the feature `ring`, which is on by default, brings one. The engine installs nothing. A
+//! program that turns the feature off and installs nothing can connect only to servers without TLS.
+//!
+//! # Errors and logs
+//!
+//! The `Display` of an [`Error`] is for the one who made the call, and may name keys. What may be logged is
+//! a [`LogText`], which [`Error::log_text`] gives. No text with a key in it becomes one.
 //!
 //! # Examples
+//!
+//! The examples need a nats-server with JetStream. They run against the one that the environment variable
+//! `EVENTUAL_BATCH_DOC_TEST_NATS` names, and without it they only compile.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));

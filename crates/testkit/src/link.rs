@@ -62,6 +62,14 @@ impl LinkDefinition {
         self
     }
 
+    /// Links this interface of the package `keyvalue`, in place of any other.
+    #[must_use]
+    pub fn interface(mut self, namespace: impl Into<String>, interface: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self.interfaces = vec![interface.into()];
+        self
+    }
+
     /// Sets one key of the configuration.
     #[must_use]
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {

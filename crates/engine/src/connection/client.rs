@@ -1,8 +1,8 @@
 //! The NATS client of a connection, and another one in its place when it has ended.
 //!
 //! A client ends by a panic over some headers, and anybody who may write to a bucket can store such
-//! (a carriage return within a value). All links with the same login would be left without a
-//! connection.
+//! (a carriage return within a value). All buckets with the same login would be left without
+//! a connection.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -2,8 +2,9 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::combine::Counters;
-use super::{Last, Turn, pause};
+use super::contended;
+use super::number::{Number, pause};
+use super::waiting::{Counters, Last};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::handle::BucketHandle;
@@ -20,12 +21,12 @@ pub(crate) async fn compare_and_swap(
     deadline: &Deadline,
 ) -> Result<bool, Error> {
     let encoded = bucket.encoding().encode(key)?;
-    let counter = counters.get(key, &encoded);
+    let counter = counters.get(&encoded);
     // Calls of this process would only make each other's revisions stale: they take turns.
-    let Ok(mut last) = timeout_at(deadline.settle(), counter.turn()).await else {
+    let Ok(mut turn) = timeout_at(deadline.settle(), counter.turn()).await else {
         return Err(bucket.explain(deadline));
     };
-    let turn = Turn {
+    let number = Number {
         bucket,
         key,
         encoded: &encoded,
@@ -33,25 +34,25 @@ pub(crate) async fn compare_and_swap(
     };
     let mut conflicts = 0;
     loop {
-        let known = last.take();
+        let known = turn.last.take();
         let before = match known {
             // Another process may have changed the key since. If that matters, the write fails.
             Some(known) if known.number == old => known,
-            _ => turn.read().await?,
+            _ => number.read().await?,
         };
         if before.number != old {
-            *last = Some(before);
+            turn.last = Some(before);
             return Ok(false);
         }
-        if let Some(revision) = turn.write(new, before.revision).await? {
-            *last = Some(Last {
+        if let Some(revision) = number.write(new, before.revision).await? {
+            turn.last = Some(Last {
                 number: new,
                 revision,
             });
             return Ok(true);
         }
         if Instant::now() >= deadline.settle() {
-            return Err(turn.outrun());
+            return Err(contended(key));
         }
         pause(conflicts).await;
         conflicts += 1;

@@ -36,7 +36,7 @@ const END_OF_BATCH: u16 = 204;
 ///
 /// # Errors
 ///
-/// Only that the answer is over the link's limit. Whatever else goes wrong leaves keys unknown.
+/// Only that the answer is over a limit. Whatever else goes wrong leaves keys unknown.
 pub(super) async fn read(
     bucket: &BucketHandle,
     info: &StreamInfo,
