@@ -1,7 +1,7 @@
 //! A wasmCloud capability provider that answers batches of keys on NATS JetStream key-value
 //! buckets.
 //!
-//! A call's way: [`wrpc`] (the protocol) → one file per interface (wire types) → `eventual-batch-links`
+//! A call's way: `serve` (runs the calls) → [`wrpc`] (the protocol) → one file per interface (wire types) → `eventual-batch-links`
 //! (which bucket) → `eventual-batch-engine` (NATS). [`provider`] is what the host drives.
 
 mod atomics;
@@ -10,6 +10,7 @@ mod eventual_batch;
 mod hints;
 mod lattice;
 pub mod provider;
+mod serve;
 mod store;
 mod translate;
 pub mod wrpc;

@@ -19,7 +19,8 @@ use wasmcloud_provider_sdk::{
 
 use crate::hints::{interface_hint, outage_text};
 use crate::lattice::{LatticeLogin, watch_end};
-use crate::wrpc::{DEFAULT_MAX_RESPONSE_BYTES, Serving};
+use crate::serve::Serving;
+use crate::wrpc::DEFAULT_MAX_RESPONSE_BYTES;
 use eventual_batch_engine::Secret;
 use eventual_batch_links::{ConfigError, Links, RawSettings};
 

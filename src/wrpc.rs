@@ -1,8 +1,7 @@
 //! The lattice side: wRPC calls in, typed answers out.
 //!
-//! A function of an interface (`eventual_batch`, `batch`, `store`, `atomics`) turns wire types into
-//! the engine's and back. A call comes in through `serve` (runs the calls), `endpoint` (one
-//! function), `invocation` and `handshake` (the protocol), and reaches the function as a `request`.
+//! A call comes in through `endpoint` (one function of an interface), `invocation` and `handshake` (the
+//! protocol), and reaches the function as a `request`.
 
 mod call;
 mod endpoint;
@@ -16,16 +15,14 @@ mod parameters;
 mod request;
 mod response_memory;
 mod results;
-mod serve;
 mod size;
 
 pub use bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
 pub(crate) use call::delete_many;
 pub(crate) use endpoint::{Endpoint, Lattice, endpoint};
-pub(crate) use load_limits::DEFAULT_MAX_RESPONSE_BYTES;
+pub(crate) use load_limits::{DEFAULT_MAX_RESPONSE_BYTES, LoadLimits};
 pub use parameters::{BatchDecoder, NameDecoder, ParameterError, Parameters};
 pub(crate) use request::Request;
-pub(crate) use serve::Serving;
 
 pub(crate) mod bindings {
     #![allow(missing_docs, clippy::pedantic)]

@@ -36,19 +36,19 @@ const SEND_TIMEOUT_PER_MIB: Duration = Duration::from_secs(1);
 /// What all endpoints need to serve calls over one connection to the lattice.
 #[derive(Clone)]
 pub(crate) struct Lattice {
-    pub(super) nats: Client,
+    pub(crate) nats: Client,
     /// What invocations of this provider are addressed to, and the name of the group of its
     /// instances, of which one gets each.
-    pub(super) prefix: Arc<str>,
-    pub(super) links: Arc<Links>,
-    pub(super) limits: LoadLimits,
+    pub(crate) prefix: Arc<str>,
+    pub(crate) links: Arc<Links>,
+    pub(crate) limits: LoadLimits,
 }
 
 /// A function that is subscribed to.
 pub(crate) struct Endpoint {
-    pub(super) invocations: Subscriber,
+    pub(crate) invocations: Subscriber,
     /// The future that answers an invocation.
-    pub(super) answer:
+    pub(crate) answer:
         Box<dyn Fn(Message) -> BoxFuture<'static, Result<(), InvocationError>> + Send + Sync>,
 }
 

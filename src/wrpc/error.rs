@@ -4,7 +4,7 @@ use std::error::Error;
 
 /// An invocation ended without results: nobody is there to read them, or they would not arrive.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum InvocationError {
+pub(crate) enum InvocationError {
     #[error("the caller did not say where to send the answer")]
     NoReplySubject,
     #[error("too many calls wait for the rest of their parameters")]
@@ -30,7 +30,7 @@ pub(super) enum InvocationError {
 
 impl InvocationError {
     /// The client of the lattice refused to do this.
-    pub(super) fn lattice<E>(action: &'static str) -> impl FnOnce(E) -> Self
+    pub(crate) fn lattice<E>(action: &'static str) -> impl FnOnce(E) -> Self
     where
         E: Error + Send + Sync + 'static,
     {

@@ -27,16 +27,16 @@ const MAX_ACCEPTING: usize = 64;
 
 /// Bounds over all calls. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct LoadLimits {
+pub(crate) struct LoadLimits {
     pub(super) parameters: MemoryBudget,
     pub(super) responses: MemoryBudget,
-    pub(super) invocations: Arc<Semaphore>,
-    pub(super) unfinished: Arc<Semaphore>,
-    pub(super) accepting: Arc<Semaphore>,
+    pub(crate) invocations: Arc<Semaphore>,
+    pub(crate) unfinished: Arc<Semaphore>,
+    pub(crate) accepting: Arc<Semaphore>,
 }
 
 impl LoadLimits {
-    pub(super) fn new(max_response_bytes: usize) -> Self {
+    pub(crate) fn new(max_response_bytes: usize) -> Self {
         Self {
             parameters: MemoryBudget::new(MAX_PARAMETER_BYTES),
             responses: MemoryBudget::new(max_response_bytes),

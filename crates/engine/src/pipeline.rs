@@ -25,7 +25,7 @@ pub(super) use machine::Items;
 pub(super) use run::run;
 
 /// One request, without its reply subject.
-pub(super) struct Request {
+pub(super) struct RequestMessage {
     pub(super) subject: String,
     pub(super) headers: Option<HeaderMap>,
     pub(super) payload: Bytes,
@@ -47,7 +47,7 @@ pub(super) enum Answer {
 
 /// A batch of items, each one request and one answer.
 pub(super) trait Operation: Items<Info = StreamInfo> {
-    fn request(&self, item: usize, info: &StreamInfo) -> Request;
+    fn request(&self, item: usize, info: &StreamInfo) -> RequestMessage;
 
     /// The subject of the item's request.
     fn subject(&self, item: usize, info: &StreamInfo) -> String;

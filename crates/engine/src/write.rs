@@ -14,7 +14,7 @@ use super::deadline::Deadline;
 use super::error::{Error, Kind, ValueLimit};
 use super::handle::BucketHandle;
 use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_conflict, is_transient};
-use super::pipeline::{self, Items, Operation, Request};
+use super::pipeline::{self, Items, Operation, RequestMessage};
 use super::stream_info::StreamInfo;
 use super::text::{CallerText, LogText};
 use super::tuning;
@@ -271,7 +271,7 @@ impl Items for Writes {
 }
 
 impl Operation for Writes {
-    fn request(&self, item: usize, info: &StreamInfo) -> Request {
+    fn request(&self, item: usize, info: &StreamInfo) -> RequestMessage {
         let write = &self.items[item];
         let mut headers = HeaderMap::new();
         if self.has_id(item, info) {
@@ -283,7 +283,7 @@ impl Operation for Writes {
         if write.value.is_none() {
             headers.insert(KV_OPERATION, KV_DELETE);
         }
-        Request {
+        RequestMessage {
             subject: self.subject(item, info),
             headers: (!headers.is_empty()).then_some(headers),
             payload: write.value.clone().unwrap_or_default(),

@@ -68,7 +68,7 @@ pub struct Grant {
 }
 
 #[derive(Clone, Debug)]
-enum State {
+enum LinkState {
     Ready(Arc<Link>),
     Refused(ConfigError),
 }
@@ -78,7 +78,7 @@ struct Entry {
     /// What the link was put with, to read it again when the defaults change. `None` if that could not
     /// be read at all: such a link stays refused until it is put again.
     values: Option<RawSettings>,
-    state: State,
+    state: LinkState,
 }
 
 /// A link that does not work now, because its connection is down.
@@ -110,14 +110,14 @@ impl fmt::Display for LinkOutage {
 }
 
 /// One caller's links by name.
-type OfCaller = HashMap<String, Entry>;
+type CallerLinks = HashMap<String, Entry>;
 
 /// All links of a front end.
 #[derive(Debug)]
 pub struct Links {
     connections: Connections,
     default_timeout: Duration,
-    by_caller: RwLock<HashMap<String, OfCaller>>,
+    by_caller: RwLock<HashMap<String, CallerLinks>>,
     /// The settings of links that do not set their own. Locked while links change, so that they change
     /// one by one.
     defaults: Mutex<RawSettings>,
@@ -154,8 +154,8 @@ impl Links {
         let defaults = self.defaults.lock().await;
         let made = self.make(caller, name, &values, &defaults).await;
         let (state, outcome) = match made {
-            Ok(link) => (State::Ready(Arc::new(link)), Ok(())),
-            Err(error) => (State::Refused(error.clone()), Err(error)),
+            Ok(link) => (LinkState::Ready(Arc::new(link)), Ok(())),
+            Err(error) => (LinkState::Refused(error.clone()), Err(error)),
         };
         let entry = Entry {
             values: Some(values),
@@ -170,7 +170,7 @@ impl Links {
         let _one_by_one = self.defaults.lock().await;
         let entry = Entry {
             values: None,
-            state: State::Refused(error),
+            state: LinkState::Refused(error),
         };
         self.insert(caller, name, entry);
     }
@@ -217,7 +217,7 @@ impl Links {
                         .get_mut(&caller)
                         .and_then(|links| links.get_mut(&name))
                     {
-                        entry.state = State::Ready(Arc::new(link));
+                        entry.state = LinkState::Ready(Arc::new(link));
                     }
                 }
                 Err(error) => error!(
@@ -283,8 +283,8 @@ impl Links {
         });
         let mut outages: Vec<LinkOutage> = links
             .filter_map(|(caller, name, entry)| match &entry.state {
-                State::Refused(_) => None,
-                State::Ready(link) => Some(LinkOutage {
+                LinkState::Refused(_) => None,
+                LinkState::Ready(link) => Some(LinkOutage {
                     caller: caller.clone(),
                     link: name.clone(),
                     servers: link.connection().servers().to_owned(),
@@ -318,13 +318,13 @@ impl Links {
         Ok(Link::new(name, settings, connection))
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, OfCaller>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, CallerLinks>> {
         self.by_caller
             .read()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, OfCaller>> {
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<String, CallerLinks>> {
         self.by_caller
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -343,8 +343,8 @@ pub(crate) fn shorten(name: &str) -> String {
 
 fn ready(caller: &str, name: &str, entry: &Entry) -> Result<Arc<Link>, LinkError> {
     match &entry.state {
-        State::Ready(link) => Ok(Arc::clone(link)),
-        State::Refused(error) => Err(LinkError::Refused {
+        LinkState::Ready(link) => Ok(Arc::clone(link)),
+        LinkState::Refused(error) => Err(LinkError::Refused {
             caller: caller.to_owned(),
             link: name.to_owned(),
             reason: error.clone(),

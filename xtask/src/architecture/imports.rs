@@ -77,7 +77,8 @@ impl Modules {
                         around.pop();
                     }
                 }
-                ("use", _) => rest = module.import(after, &[]),
+                // `use<'a>` is a bound of an `impl` type, and imports nothing.
+                ("use", [next, ..]) if *next != "<" => rest = module.import(after, &[]),
                 ("crate" | "self" | "super", ["::", ..]) => {
                     let (mention, after) = simple_path(std::slice::from_ref(token), after);
                     module.mentions.push(mention);
@@ -279,6 +280,12 @@ mod tests {
             ),
         ];
         assert_eq!(circles(&files), [""; 0]);
+    }
+
+    #[test]
+    fn a_bound_of_captured_lifetimes_imports_nothing() {
+        let captured = "fn f() -> impl Sized + use<'_> { a; b }";
+        assert_eq!(circles(&[("a", captured)]), Vec::<String>::new());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::message::{Stored, is_stored, is_transient};
-use crate::pipeline::{Answer, Items, Operation, Request};
+use crate::pipeline::{Answer, Items, Operation, RequestMessage};
 use crate::quarantine::{LostConnections, parser_breaker};
 use crate::stream_info::{ReadPath, StreamInfo};
 use crate::text::LogText;
@@ -149,7 +149,7 @@ impl<R: Reader> Items for Reads<'_, R> {
 }
 
 impl<R: Reader> Operation for Reads<'_, R> {
-    fn request(&self, item: usize, info: &StreamInfo) -> Request {
+    fn request(&self, item: usize, info: &StreamInfo) -> RequestMessage {
         let StreamInfo {
             api_prefix,
             stream,
@@ -173,7 +173,7 @@ impl<R: Reader> Operation for Reads<'_, R> {
             ReadPath::Leader => by_leader(api_prefix, stream),
             ReadPath::Origin => by_leader(&info.write_api_prefix, &info.write_stream),
         };
-        Request {
+        RequestMessage {
             subject,
             headers: None,
             payload,

@@ -11,7 +11,7 @@ use tokio_util::sync::PollSemaphore;
 use super::{Run, try_open_inbox};
 use crate::error::Error;
 use crate::pipeline::machine::{Action, Event, Refreshed, Unsent, Why};
-use crate::pipeline::{Operation, Request};
+use crate::pipeline::{Operation, RequestMessage};
 use crate::stream_info::StreamInfo;
 use crate::text::LogText;
 use crate::tuning;
@@ -155,7 +155,7 @@ impl<O: Operation> Run<'_, O> {
     }
 
     async fn publish(&self, item: usize, reply: Subject, by: Instant) -> Result<(), Unsent<Error>> {
-        let Request {
+        let RequestMessage {
             subject,
             headers,
             payload,

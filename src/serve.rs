@@ -9,14 +9,14 @@ use futures::{FutureExt as _, StreamExt as _};
 use lattice_nats::connection::State;
 use lattice_nats::{Client, Message, UnsubscribeError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
-use super::endpoint::{Endpoint, Lattice};
-use super::load_limits::LoadLimits;
 use crate::lattice::{self, LatticeLogin};
+use crate::wrpc::{Endpoint, Lattice, LoadLimits};
 use crate::{atomics, batch, eventual_batch, store};
 use eventual_batch_links::Links;
 
@@ -167,15 +167,15 @@ async fn accept(mut endpoint: Endpoint, nats: Client, serving: Serving) {
     }
     if !is_up(&nats) {
         // Nothing comes any more.
-        accepted.those_here().await;
+        accepted.queued().await;
         return;
     }
     round_trip(&nats).await;
-    accepted.those_here().await;
+    accepted.queued().await;
     let (more, time) = LAST_INVOCATIONS;
     if accepted.end_after(more).await.is_ok() && timeout(time, accepted.all()).await.is_err() {
         round_trip(&nats).await;
-        accepted.those_here().await;
+        accepted.queued().await;
     }
 }
 
@@ -205,9 +205,11 @@ impl<'a> Accepted<'a> {
     }
 
     /// Takes the invocations that have been received.
-    async fn those_here(&mut self) {
+    async fn queued(&mut self) {
+        // Without tokio's budget, which would end this loop after some 128 invocations.
         while let Some(permit) = self.permit().await
-            && let Some(Some(message)) = self.endpoint.invocations.next().now_or_never()
+            && let Some(Some(message)) =
+                unconstrained(self.endpoint.invocations.next()).now_or_never()
         {
             self.answer(message, permit);
         }
