@@ -60,9 +60,7 @@ pub(super) enum Confirmation {
     First,
     /// A repeated one: it may have missed all that was sent to it before that.
     Repeated,
-    /// None in time: it may be slow, and may have missed all that was sent to it.
-    Late,
-    /// None, as in the call before: its client does not say so.
+    /// None in time: its client does not confirm, or is very slow.
     Unresponsive,
 }
 
@@ -229,9 +227,6 @@ impl Handshake {
             self.params = [None, None];
             if was_unresponsive && self.confirmation.is_some() {
                 unresponsive.remove(&self.caller);
-            }
-            if self.confirmation.is_none() && !was_unresponsive {
-                return Ok(Confirmation::Late);
             }
         }
         Ok(self.confirmation.unwrap_or(Confirmation::Unresponsive))

@@ -152,8 +152,7 @@ impl AcceptedInvocation {
             publish(&handshake, first.clone()).await?;
             // The end of the results is not needed to read them, so no caller waits for this.
             let confirmation = handshake.confirm(unresponsive).await?;
-            let may_be_lost = matches!(confirmation, Confirmation::Repeated | Confirmation::Late);
-            if confirmed_before.is_none() && may_be_lost {
+            if confirmed_before.is_none() && confirmation == Confirmation::Repeated {
                 // Twice does no harm: the caller reads no further than the results go.
                 publish(&handshake, first).await?;
             }
