@@ -110,7 +110,7 @@ async fn calls_begun_while_nats_is_down_are_answered_when_it_is_back_in_time(
 
 /// How many messages the provider has sent to the lattice.
 async fn messages_to_the_lattice(stack: &Stack) -> Result<u64> {
-    let name = env!("CARGO_PKG_NAME");
+    let name = crate::support::CALLS_CONNECTION;
     Ok(stack.lattice().connection_named(name).await?.in_msgs)
 }
 
