@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::Adapter;
-use crate::bindings::exports::wasi::keyvalue::eventual_batch::{
+use crate::bindings::exports::wasi::keyvalue0_1_0::eventual_batch::{
     BucketBorrow, Error, Guest, IncomingValue, OutgoingValueBorrow,
 };
 use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch as lattice;

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::Adapter;
-use crate::bindings::exports::wasi::keyvalue::types::{
+use crate::bindings::exports::wasi::keyvalue0_1_0::types::{
     Bucket, Error, Guest, GuestBucket, GuestIncomingValue, GuestOutgoingValue, IncomingValue,
     InputStream, OutgoingValue, OutputStream,
 };
@@ -41,12 +41,12 @@ impl GuestBucket for NamedBucket {
 
 /// A value's bytes as they cross the lattice. Strings, because a host passes a string on as a
 /// whole, and a list of bytes byte by byte.
-pub(crate) enum EncodedValue {
+pub(crate) enum Encoded {
     Utf8(String),
     Base64(String),
 }
 
-impl EncodedValue {
+impl Encoded {
     fn new(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
             Ok(text) => Self::Utf8(text),
@@ -63,11 +63,11 @@ impl EncodedValue {
 }
 
 /// A value on its way: nothing, until it is written.
-pub(crate) struct Outgoing(RefCell<Option<EncodedValue>>);
+pub(crate) struct Outgoing(RefCell<Option<Encoded>>);
 
 impl Outgoing {
     /// The value as it crosses the lattice, if it has been written.
-    pub(crate) fn encoded(&self) -> Option<Ref<'_, EncodedValue>> {
+    pub(crate) fn encoded(&self) -> Option<Ref<'_, Encoded>> {
         Ref::filter_map(self.0.borrow(), Option::as_ref).ok()
     }
 }
@@ -85,7 +85,7 @@ impl GuestOutgoingValue for Outgoing {
     }
 
     fn outgoing_value_write_body_sync(&self, value: Vec<u8>) -> Result<(), Error> {
-        self.0.replace(Some(EncodedValue::new(value)));
+        self.0.replace(Some(Encoded::new(value)));
         Ok(())
     }
 }

@@ -52,22 +52,6 @@ const SHARING: &str = "
     }
 ";
 
-/// As far as a component needs it, what wasmCloud's own keyvalue providers answer.
-const DRAFT: &str = "
-    package wasi:keyvalue@0.2.0-draft {
-        interface store {
-            variant error { no-such-store, access-denied, other(string) }
-            resource bucket { get: func(key: string) -> result<option<list<u8>>, error>; }
-            open: func(identifier: string) -> result<bucket, error>;
-        }
-        interface batch {
-            use store.{bucket, error};
-            get-many: func(bucket: borrow<bucket>, keys: list<string>)
-                -> result<list<option<tuple<string, list<u8>>>>, error>;
-        }
-    }
-";
-
 #[test]
 fn a_component_that_calls_every_function_is_composed() {
     let component = shop("import wasi:keyvalue/eventual-batch@0.1.0;");
@@ -118,7 +102,7 @@ fn the_other_keyvalue_interfaces_stay() {
     let component = component(
         repository(),
         &format!(
-            "{SHOP} {DRAFT}
+            "{SHOP}
              world shop {{
                  import wasi:keyvalue/eventual-batch@0.1.0;
                  import wasi:keyvalue/batch@0.2.0-draft;
@@ -161,7 +145,7 @@ fn a_component_that_a_host_serves_as_it_is_needs_no_adapter() {
     let component = component(
         repository(),
         &format!(
-            "{SHOP} {DRAFT}
+            "{SHOP}
              world shop {{ import wasi:keyvalue/batch@0.2.0-draft; import audit; }}"
         ),
     );

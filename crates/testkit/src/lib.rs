@@ -8,6 +8,7 @@
 mod bindings;
 mod caller;
 mod cluster;
+mod components;
 mod gate;
 mod link;
 mod logging;
@@ -26,6 +27,7 @@ pub use wasmcloud_core::logging::Level;
 
 pub use caller::{AtomicsCaller, BatchCaller, DEFAULT_TIMEOUT, LatticeCaller, StoreCaller};
 pub use cluster::{Cluster, NODES, Partition};
+pub use components::component;
 pub use link::LinkDefinition;
 pub use logging::init_tracing;
 pub use monitor::ClientConnection;

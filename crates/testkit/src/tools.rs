@@ -21,10 +21,19 @@ pub fn tools_dir() -> PathBuf {
     if let Some(dir) = env::var_os(TOOLS_ENV) {
         return dir.into();
     }
+    target_dir().join("tools")
+}
+
+/// The root of the workspace.
+pub(crate) fn workspace_root() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let workspace = manifest.ancestors().nth(2).unwrap_or(manifest);
+    manifest.ancestors().nth(2).unwrap_or(manifest)
+}
+
+/// Cargo's target folder.
+pub(crate) fn target_dir() -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    workspace.join(target).join("tools")
+    workspace_root().join(target)
 }
 
 /// The `nats-server` binary of one version.

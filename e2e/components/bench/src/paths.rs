@@ -2,9 +2,9 @@
 
 use wasmcloud_component::wasi::keyvalue::{batch, store};
 
-use bindings::wasi::keyvalue::eventual_batch;
-use bindings::wasi::keyvalue::types::{Bucket, IncomingValue, OutgoingValue};
-use bindings::wasi::keyvalue::wasi_keyvalue_error::Error;
+use bindings::wasi::keyvalue0_1_0::eventual_batch;
+use bindings::wasi::keyvalue0_1_0::types::{Bucket, IncomingValue, OutgoingValue};
+use bindings::wasi::keyvalue0_1_0::wasi_keyvalue_error::Error;
 
 #[allow(clippy::all, clippy::pedantic)]
 mod bindings {

@@ -1,9 +1,9 @@
 //! Does with `wasi:keyvalue/eventual-batch` what a component rarely does, and answers with what came
 //! of it: a JSON object with a text for each case, an error's trace with `error: ` before it.
 
-use bindings::wasi::keyvalue::eventual_batch::{delete_many, get_many, keys, set_many};
-use bindings::wasi::keyvalue::types::{Bucket, IncomingValue, OutgoingValue};
-use bindings::wasi::keyvalue::wasi_keyvalue_error::Error;
+use bindings::wasi::keyvalue0_1_0::eventual_batch::{delete_many, get_many, keys, set_many};
+use bindings::wasi::keyvalue0_1_0::types::{Bucket, IncomingValue, OutgoingValue};
+use bindings::wasi::keyvalue0_1_0::wasi_keyvalue_error::Error;
 use serde_json::{Value as Json, json};
 use wasmcloud_component::http::{self, IncomingRequest, Response};
 

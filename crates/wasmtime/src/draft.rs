@@ -1,0 +1,201 @@
+//! `wasi:keyvalue@0.2.0-draft`.
+
+use bytes::Bytes;
+use eventual_batch_engine::Kind;
+use eventual_batch_links::CallError;
+use wasmtime::Result;
+use wasmtime::component::{Resource, ResourceTableError};
+
+use crate::bindings::draft::wasi::keyvalue0_2_0_draft::{atomics, batch, store};
+use crate::host::KeyValueCtxView;
+use crate::limits::OverLimit;
+use crate::resources::OpenBucket;
+
+/// Why a function of the draft does not answer with a value.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The component gets this error.
+    Answer(store::Error),
+    /// The component is ended.
+    Trap(wasmtime::Error),
+}
+
+impl From<CallError> for StoreError {
+    fn from(error: CallError) -> Self {
+        Self::Answer(match error.kind() {
+            Kind::NoSuchBucket => store::Error::NoSuchStore,
+            Kind::AccessDenied => store::Error::AccessDenied,
+            Kind::InvalidArgument | Kind::TooLarge | Kind::Unavailable | Kind::Other => {
+                store::Error::Other(error.to_string())
+            }
+        })
+    }
+}
+
+impl From<OverLimit> for StoreError {
+    fn from(over: OverLimit) -> Self {
+        Self::Answer(store::Error::Other(over.to_string()))
+    }
+}
+
+impl From<ResourceTableError> for StoreError {
+    fn from(error: ResourceTableError) -> Self {
+        Self::Trap(error.into())
+    }
+}
+
+impl From<wasmtime::Error> for StoreError {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Trap(error)
+    }
+}
+
+impl store::Host for KeyValueCtxView<'_> {
+    async fn open(&mut self, identifier: String) -> Result<Resource<OpenBucket>, StoreError> {
+        self.ctx
+            .read("open", &identifier, None, |bucket, deadline| async move {
+                Ok(bucket.open(deadline).await?)
+            })
+            .await?;
+        let charge = self.ctx.usage.charge(0)?;
+        Ok(self.table.push(OpenBucket::new(&identifier, charge))?)
+    }
+
+    fn convert_error(&mut self, error: StoreError) -> Result<store::Error> {
+        match error {
+            StoreError::Answer(error) => Ok(error),
+            StoreError::Trap(error) => Err(error),
+        }
+    }
+}
+
+impl store::HostBucket for KeyValueCtxView<'_> {
+    async fn get(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key: String,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let name = self.name(&bucket)?;
+        let found = self
+            .ctx
+            .read("get", &name, Some(1), |bucket, deadline| async move {
+                Ok(bucket.get(&key, deadline).await?)
+            })
+            .await?;
+        Ok(found.map(Vec::from))
+    }
+
+    async fn set(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key: String,
+        value: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let name = self.name(&bucket)?;
+        let entries = vec![(key, Bytes::from(value))];
+        Ok(self.ctx.set_entries("set", &name, entries).await?)
+    }
+
+    async fn delete(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key: String,
+    ) -> Result<(), StoreError> {
+        let name = self.name(&bucket)?;
+        Ok(self.ctx.delete_keys("delete", &name, vec![key]).await?)
+    }
+
+    async fn exists(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key: String,
+    ) -> Result<bool, StoreError> {
+        let name = self.name(&bucket)?;
+        let found = self
+            .ctx
+            .read("exists", &name, Some(1), |bucket, deadline| async move {
+                Ok(bucket.exists(&key, deadline).await?)
+            })
+            .await?;
+        Ok(found)
+    }
+
+    async fn list_keys(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        cursor: Option<u64>,
+    ) -> Result<store::KeyResponse, StoreError> {
+        let name = self.name(&bucket)?;
+        let after = cursor.unwrap_or(0);
+        let page = self
+            .ctx
+            .read("list-keys", &name, None, |bucket, deadline| async move {
+                Ok(bucket.list_keys(after, deadline).await?)
+            })
+            .await?;
+        Ok(store::KeyResponse {
+            keys: page.keys,
+            cursor: page.next,
+        })
+    }
+
+    async fn drop(&mut self, bucket: Resource<OpenBucket>) -> Result<()> {
+        self.table.delete(bucket)?;
+        Ok(())
+    }
+}
+
+impl atomics::Host for KeyValueCtxView<'_> {
+    async fn increment(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key: String,
+        delta: u64,
+    ) -> Result<u64, StoreError> {
+        let name = self.name(&bucket)?;
+        Ok(self.ctx.add(&name, key, delta).await?)
+    }
+}
+
+impl batch::Host for KeyValueCtxView<'_> {
+    async fn get_many(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        keys: Vec<String>,
+    ) -> Result<Vec<Option<(String, Vec<u8>)>>, StoreError> {
+        let name = self.name(&bucket)?;
+        let count = Some(keys.len());
+        let found = self
+            .ctx
+            .read("get-many", &name, count, |bucket, deadline| async move {
+                let values = bucket.get_many(&keys, deadline).await?;
+                let beside_its_key =
+                    |(key, value): (String, Option<Bytes>)| Some((key, value?.into()));
+                Ok(keys.into_iter().zip(values).map(beside_its_key).collect())
+            })
+            .await?;
+        Ok(found)
+    }
+
+    async fn set_many(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key_values: Vec<(String, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        let name = self.name(&bucket)?;
+        let entries = key_values
+            .into_iter()
+            .map(|(key, value)| (key, Bytes::from(value)))
+            .collect();
+        Ok(self.ctx.set_entries("set-many", &name, entries).await?)
+    }
+
+    async fn delete_many(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        keys: Vec<String>,
+    ) -> Result<(), StoreError> {
+        let name = self.name(&bucket)?;
+        Ok(self.ctx.delete_keys("delete-many", &name, keys).await?)
+    }
+}

@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod bindings;
+mod call;
+#[allow(unreachable_pub, reason = "the generated bindings re-export the error")]
+mod draft;
+mod host;
+mod limits;
+mod linker;
+mod released;
+#[allow(
+    unreachable_pub,
+    reason = "the generated bindings re-export the resources"
+)]
+mod resources;
+mod streams;
+
+pub use host::{KeyValueCtx, KeyValueCtxView, KeyValueHost, KeyValueView};
+pub use limits::KeyValueLimits;
+pub use linker::add_to_linker;

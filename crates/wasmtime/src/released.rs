@@ -1,0 +1,369 @@
+//! `wasi:keyvalue@0.1.0`.
+
+use bytes::Bytes;
+use eventual_batch_engine::Kind;
+use eventual_batch_links::CallError;
+use wasmtime::Result;
+use wasmtime::component::Resource;
+use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
+
+use crate::bindings::released::wasi::keyvalue0_1_0::{
+    atomic, eventual, eventual_batch, types, wasi_keyvalue_error,
+};
+use crate::host::KeyValueCtxView;
+use crate::limits::OverLimit;
+use crate::resources::{Failure, Incoming, OpenBucket, Outgoing, Unusable};
+use crate::streams::{ValueReader, ValueWriter};
+
+const CONSUMED: &str = "the value was consumed before";
+
+/// What a function answers that can fail: an outer error is a trap.
+type Answer<T> = Result<Result<T, Resource<Failure>>>;
+
+impl KeyValueCtxView<'_> {
+    /// Hands a failure to the component.
+    fn fail(&mut self, trace: String) -> Result<Resource<Failure>> {
+        let charge = self.ctx.usage.charge(0)?;
+        Ok(self.table.push(Failure::new(trace, charge))?)
+    }
+
+    fn answer<T>(&mut self, outcome: Result<T, CallError>) -> Answer<T> {
+        match outcome {
+            Ok(value) => Ok(Ok(value)),
+            Err(error) => Ok(Err(self.fail(error.to_string())?)),
+        }
+    }
+
+    fn incoming(&mut self, bytes: Bytes) -> Result<Result<Resource<Incoming>, OverLimit>> {
+        match self.ctx.usage.charge(bytes.len()) {
+            Ok(charge) => Ok(Ok(self.table.push(Incoming::new(bytes, charge))?)),
+            Err(over) => Ok(Err(over)),
+        }
+    }
+
+    /// The values as resources, all of them or none.
+    fn incoming_all(
+        &mut self,
+        values: Vec<Option<Bytes>>,
+    ) -> Answer<Vec<Option<Resource<Incoming>>>> {
+        let mut all = Vec::with_capacity(values.len());
+        for value in values {
+            let Some(bytes) = value else {
+                all.push(None);
+                continue;
+            };
+            match self.incoming(bytes)? {
+                Ok(value) => all.push(Some(value)),
+                Err(over) => {
+                    for value in all.into_iter().flatten() {
+                        self.table.delete(value)?;
+                    }
+                    return Ok(Err(self.fail(over.to_string())?));
+                }
+            }
+        }
+        Ok(Ok(all))
+    }
+
+    pub(crate) fn name(&self, bucket: &Resource<OpenBucket>) -> Result<std::sync::Arc<str>> {
+        Ok(std::sync::Arc::clone(&self.table.get(bucket)?.name))
+    }
+
+    fn outgoing(&self, key: &str, value: &Resource<Outgoing>) -> Result<Result<Bytes, CallError>> {
+        let unusable = |why: Unusable| CallError::Rejected {
+            kind: Kind::InvalidArgument,
+            reason: format!("the value of key {:?} cannot be set: {why}", shorten(key)),
+        };
+        Ok(self.table.get(value)?.bytes().map_err(unusable))
+    }
+}
+
+/// The beginning of a key that is too long for a sentence.
+fn shorten(key: &str) -> &str {
+    const SHOWN: usize = 100;
+    let end = key.char_indices().nth(SHOWN);
+    end.map_or(key, |(end, _)| &key[..end])
+}
+
+impl wasi_keyvalue_error::Host for KeyValueCtxView<'_> {}
+
+impl wasi_keyvalue_error::HostError for KeyValueCtxView<'_> {
+    fn trace(&mut self, error: Resource<Failure>) -> Result<String> {
+        Ok(self.table.get(&error)?.trace.clone())
+    }
+
+    fn drop(&mut self, error: Resource<Failure>) -> Result<()> {
+        self.table.delete(error)?;
+        Ok(())
+    }
+}
+
+impl types::Host for KeyValueCtxView<'_> {}
+
+impl types::HostBucket for KeyValueCtxView<'_> {
+    async fn open_bucket(&mut self, name: String) -> Answer<Resource<OpenBucket>> {
+        let opened = self
+            .ctx
+            .read("open-bucket", &name, None, |bucket, deadline| async move {
+                Ok(bucket.open(deadline).await?)
+            })
+            .await;
+        if let Err(error) = opened {
+            return self.answer(Err(error));
+        }
+        match self.ctx.usage.charge(0) {
+            Ok(charge) => Ok(Ok(self.table.push(OpenBucket::new(&name, charge))?)),
+            Err(over) => Ok(Err(self.fail(over.to_string())?)),
+        }
+    }
+
+    fn drop(&mut self, bucket: Resource<OpenBucket>) -> Result<()> {
+        self.table.delete(bucket)?;
+        Ok(())
+    }
+}
+
+impl types::HostOutgoingValue for KeyValueCtxView<'_> {
+    fn new_outgoing_value(&mut self) -> Result<Resource<Outgoing>> {
+        // The interface has no error here.
+        let charge = self.ctx.usage.charge(0)?;
+        Ok(self.table.push(Outgoing::new(charge))?)
+    }
+
+    fn outgoing_value_write_body_async(
+        &mut self,
+        value: Resource<Outgoing>,
+    ) -> Answer<Resource<DynOutputStream>> {
+        let charge = match self.ctx.usage.charge(0) {
+            Ok(charge) => charge,
+            Err(over) => return Ok(Err(self.fail(over.to_string())?)),
+        };
+        match self.table.get(&value)?.open() {
+            Ok(body) => {
+                let stream: DynOutputStream = Box::new(ValueWriter::new(body, charge));
+                Ok(Ok(self.table.push(stream)?))
+            }
+            Err(why) => Ok(Err(
+                self.fail(format!("the value cannot be written: {why}"))?
+            )),
+        }
+    }
+
+    fn outgoing_value_write_body_sync(
+        &mut self,
+        value: Resource<Outgoing>,
+        bytes: Vec<u8>,
+    ) -> Answer<()> {
+        match self.table.get(&value)?.write(bytes) {
+            Ok(()) => Ok(Ok(())),
+            Err(why) => Ok(Err(
+                self.fail(format!("the value cannot be written: {why}"))?
+            )),
+        }
+    }
+
+    fn drop(&mut self, value: Resource<Outgoing>) -> Result<()> {
+        self.table.delete(value)?;
+        Ok(())
+    }
+}
+
+/// In the older shape of this version, the functions that consume a value borrow it, and the component
+/// drops its handle afterwards. In the newer shape they take the handle.
+impl KeyValueCtxView<'_> {
+    pub(crate) fn read_sync(&mut self, value: &Resource<Incoming>) -> Answer<Vec<u8>> {
+        match self.table.get_mut(value)?.take() {
+            Some(bytes) => Ok(Ok(bytes.into())),
+            None => Ok(Err(self.fail(CONSUMED.to_owned())?)),
+        }
+    }
+
+    pub(crate) fn read_async(
+        &mut self,
+        value: &Resource<Incoming>,
+    ) -> Answer<Resource<DynInputStream>> {
+        let Some(bytes) = self.table.get_mut(value)?.take() else {
+            return Ok(Err(self.fail(CONSUMED.to_owned())?));
+        };
+        match self.ctx.usage.charge(bytes.len()) {
+            Ok(charge) => {
+                let stream: DynInputStream = Box::new(ValueReader::new(bytes, charge));
+                Ok(Ok(self.table.push(stream)?))
+            }
+            Err(over) => Ok(Err(self.fail(over.to_string())?)),
+        }
+    }
+}
+
+impl types::HostIncomingValue for KeyValueCtxView<'_> {
+    fn incoming_value_consume_sync(&mut self, value: Resource<Incoming>) -> Answer<Vec<u8>> {
+        let read = self.read_sync(&value);
+        self.table.delete(value)?;
+        read
+    }
+
+    fn incoming_value_consume_async(
+        &mut self,
+        value: Resource<Incoming>,
+    ) -> Answer<Resource<DynInputStream>> {
+        let stream = self.read_async(&value);
+        self.table.delete(value)?;
+        stream
+    }
+
+    fn incoming_value_size(&mut self, value: Resource<Incoming>) -> Answer<u64> {
+        match self.table.get(&value)?.size() {
+            Some(size) => Ok(Ok(size as u64)),
+            None => Ok(Err(self.fail(CONSUMED.to_owned())?)),
+        }
+    }
+
+    fn drop(&mut self, value: Resource<Incoming>) -> Result<()> {
+        self.table.delete(value)?;
+        Ok(())
+    }
+}
+
+impl eventual::Host for KeyValueCtxView<'_> {
+    async fn get(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key: String,
+    ) -> Answer<Option<Resource<Incoming>>> {
+        let name = self.name(&bucket)?;
+        let found = self
+            .ctx
+            .read("get", &name, Some(1), |bucket, deadline| async move {
+                Ok(bucket.get(&key, deadline).await?)
+            })
+            .await;
+        match found {
+            Ok(found) => {
+                let all = self.incoming_all(vec![found])?;
+                Ok(all.map(|mut all| all.pop().flatten()))
+            }
+            Err(error) => self.answer(Err(error)),
+        }
+    }
+
+    async fn set(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key: String,
+        value: Resource<Outgoing>,
+    ) -> Answer<()> {
+        let name = self.name(&bucket)?;
+        let outcome = match self.outgoing(&key, &value)? {
+            Ok(bytes) => self.ctx.set_entries("set", &name, vec![(key, bytes)]).await,
+            Err(error) => Err(error),
+        };
+        self.answer(outcome)
+    }
+
+    async fn delete(&mut self, bucket: Resource<OpenBucket>, key: String) -> Answer<()> {
+        let name = self.name(&bucket)?;
+        let outcome = self.ctx.delete_keys("delete", &name, vec![key]).await;
+        self.answer(outcome)
+    }
+
+    async fn exists(&mut self, bucket: Resource<OpenBucket>, key: String) -> Answer<bool> {
+        let name = self.name(&bucket)?;
+        let outcome = self
+            .ctx
+            .read("exists", &name, Some(1), |bucket, deadline| async move {
+                Ok(bucket.exists(&key, deadline).await?)
+            })
+            .await;
+        self.answer(outcome)
+    }
+}
+
+impl atomic::Host for KeyValueCtxView<'_> {
+    async fn increment(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key: String,
+        delta: u64,
+    ) -> Answer<u64> {
+        let name = self.name(&bucket)?;
+        let outcome = self.ctx.add(&name, key, delta).await;
+        self.answer(outcome)
+    }
+
+    async fn compare_and_swap(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key: String,
+        old: u64,
+        new: u64,
+    ) -> Answer<bool> {
+        let name = self.name(&bucket)?;
+        let outcome = self
+            .ctx
+            .write(
+                "compare-and-swap",
+                &name,
+                1,
+                move |bucket, deadline| async move {
+                    Ok(bucket.compare_and_swap(&key, old, new, deadline).await?)
+                },
+            )
+            .await;
+        self.answer(outcome)
+    }
+}
+
+impl eventual_batch::Host for KeyValueCtxView<'_> {
+    async fn get_many(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        keys: Vec<String>,
+    ) -> Answer<Vec<Option<Resource<Incoming>>>> {
+        let name = self.name(&bucket)?;
+        let count = Some(keys.len());
+        let found = self
+            .ctx
+            .read("get-many", &name, count, |bucket, deadline| async move {
+                Ok(bucket.get_many(&keys, deadline).await?)
+            })
+            .await;
+        match found {
+            Ok(values) => self.incoming_all(values),
+            Err(error) => self.answer(Err(error)),
+        }
+    }
+
+    async fn keys(&mut self, bucket: Resource<OpenBucket>) -> Answer<Vec<String>> {
+        let name = self.name(&bucket)?;
+        let outcome = self
+            .ctx
+            .read("keys", &name, None, |bucket, deadline| async move {
+                Ok(bucket.keys(deadline).await?)
+            })
+            .await;
+        self.answer(outcome)
+    }
+
+    async fn set_many(
+        &mut self,
+        bucket: Resource<OpenBucket>,
+        key_values: Vec<(String, Resource<Outgoing>)>,
+    ) -> Answer<()> {
+        let name = self.name(&bucket)?;
+        let mut entries = Vec::with_capacity(key_values.len());
+        for (key, value) in key_values {
+            match self.outgoing(&key, &value)? {
+                Ok(bytes) => entries.push((key, bytes)),
+                Err(error) => return self.answer(Err(error)),
+            }
+        }
+        let outcome = self.ctx.set_entries("set-many", &name, entries).await;
+        self.answer(outcome)
+    }
+
+    async fn delete_many(&mut self, bucket: Resource<OpenBucket>, keys: Vec<String>) -> Answer<()> {
+        let name = self.name(&bucket)?;
+        let outcome = self.ctx.delete_keys("delete-many", &name, keys).await;
+        self.answer(outcome)
+    }
+}

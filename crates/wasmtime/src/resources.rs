@@ -1,0 +1,213 @@
+//! The resources that a component holds.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::limits::{Charge, OverLimit};
+
+/// Values up to this size are copied when they arrive. Each is a slice of what was read from the
+/// connection at once, and a component that keeps one value would keep all of that.
+const COPIED: usize = 4096;
+
+/// An open bucket: its name, which the links give a meaning to in each call.
+#[derive(Debug)]
+pub struct OpenBucket {
+    pub(crate) name: Arc<str>,
+    _charge: Charge,
+}
+
+impl OpenBucket {
+    pub(crate) fn new(name: &str, charge: Charge) -> Self {
+        Self {
+            name: name.into(),
+            _charge: charge,
+        }
+    }
+}
+
+/// Why an operation failed.
+#[derive(Debug)]
+pub struct Failure {
+    pub(crate) trace: String,
+    _charge: Charge,
+}
+
+impl Failure {
+    pub(crate) fn new(trace: String, charge: Charge) -> Self {
+        Self {
+            trace,
+            _charge: charge,
+        }
+    }
+}
+
+/// A value that came from a bucket.
+#[derive(Debug)]
+pub struct Incoming {
+    /// `None` once it was consumed by a method, which leaves the component its handle.
+    bytes: Option<Bytes>,
+    charge: Charge,
+}
+
+impl Incoming {
+    pub(crate) fn new(bytes: Bytes, charge: Charge) -> Self {
+        let bytes = if bytes.len() <= COPIED {
+            Bytes::copy_from_slice(&bytes)
+        } else {
+            bytes
+        };
+        Self {
+            bytes: Some(bytes),
+            charge,
+        }
+    }
+
+    pub(crate) fn size(&self) -> Option<usize> {
+        self.bytes.as_ref().map(Bytes::len)
+    }
+
+    /// Takes the bytes out, and what was counted for them.
+    pub(crate) fn take(&mut self) -> Option<Bytes> {
+        let bytes = self.bytes.take()?;
+        self.charge.release_bytes();
+        Some(bytes)
+    }
+}
+
+/// A value on its way to a bucket. A stream of its body shares it.
+#[derive(Debug)]
+pub struct Outgoing(Arc<Mutex<Body>>);
+
+/// What an outgoing value is so far.
+#[derive(Debug)]
+pub(crate) struct Body {
+    state: State,
+    charge: Charge,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing was written.
+    Unwritten,
+    /// These bytes, whole.
+    Written(Bytes),
+    /// A stream is open, and these bytes were written to it so far.
+    Open(BytesMut),
+    /// A stream could not take what was written to it.
+    Broken(OverLimit),
+}
+
+/// Why an outgoing value cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    Unwritten,
+    StreamOpen,
+    Broken(OverLimit),
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unwritten => f.write_str("no body was written"),
+            Self::StreamOpen => f.write_str("the stream of its body is still open; drop it first"),
+            Self::Broken(over) => write!(f, "its body could not be written as a whole: {over}"),
+        }
+    }
+}
+
+impl Outgoing {
+    pub(crate) fn new(charge: Charge) -> Self {
+        Self(Arc::new(Mutex::new(Body {
+            state: State::Unwritten,
+            charge,
+        })))
+    }
+
+    /// The value's bytes.
+    pub(crate) fn bytes(&self) -> Result<Bytes, Unusable> {
+        match &self.locked().state {
+            State::Written(bytes) => Ok(bytes.clone()),
+            State::Unwritten => Err(Unusable::Unwritten),
+            State::Open(_) => Err(Unusable::StreamOpen),
+            State::Broken(over) => Err(Unusable::Broken(*over)),
+        }
+    }
+
+    /// Makes these bytes the value, in place of what was written before.
+    pub(crate) fn write(&self, bytes: Vec<u8>) -> Result<(), Unusable> {
+        let mut body = self.locked();
+        if matches!(body.state, State::Open(_)) {
+            return Err(Unusable::StreamOpen);
+        }
+        body.charge.resize(bytes.len()).map_err(Unusable::Broken)?;
+        body.state = State::Written(bytes.into());
+        Ok(())
+    }
+
+    /// Begins a stream, whose bytes take the place of what was written before.
+    pub(crate) fn open(&self) -> Result<OpenBody, Unusable> {
+        let mut body = self.locked();
+        if matches!(body.state, State::Open(_)) {
+            return Err(Unusable::StreamOpen);
+        }
+        body.charge.resize(0).map_err(Unusable::Broken)?;
+        body.state = State::Open(BytesMut::new());
+        Ok(OpenBody(Arc::clone(&self.0)))
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Body> {
+        locked(&self.0)
+    }
+}
+
+/// The writing end of an outgoing value's stream. Dropping it ends the value.
+#[derive(Debug)]
+pub(crate) struct OpenBody(Arc<Mutex<Body>>);
+
+impl OpenBody {
+    /// How many more bytes there is room for.
+    pub(crate) fn room(&self) -> Result<usize, OverLimit> {
+        let body = locked(&self.0);
+        match body.state {
+            State::Broken(over) => Err(over),
+            _ => Ok(body.charge.room()),
+        }
+    }
+
+    /// Appends bytes. Once that was over a limit, the value is broken.
+    pub(crate) fn append(&self, bytes: &[u8]) -> Result<(), OverLimit> {
+        let mut body = locked(&self.0);
+        let Body { state, charge } = &mut *body;
+        let written = match state {
+            State::Open(written) => written,
+            State::Broken(over) => return Err(*over),
+            // The stream is the only one to end this state.
+            State::Unwritten | State::Written(_) => return Ok(()),
+        };
+        match charge.resize(written.len() + bytes.len()) {
+            Ok(()) => {
+                written.extend_from_slice(bytes);
+                Ok(())
+            }
+            Err(over) => {
+                *state = State::Broken(over);
+                Err(over)
+            }
+        }
+    }
+}
+
+impl Drop for OpenBody {
+    fn drop(&mut self) {
+        let mut body = locked(&self.0);
+        if let State::Open(written) = &mut body.state {
+            let bytes = std::mem::take(written).freeze();
+            body.state = State::Written(bytes);
+        }
+    }
+}
+
+fn locked(body: &Mutex<Body>) -> MutexGuard<'_, Body> {
+    body.lock().unwrap_or_else(PoisonError::into_inner)
+}

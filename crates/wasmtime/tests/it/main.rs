@@ -1,0 +1,8 @@
+//! The interfaces as real components see them, on real servers.
+
+#![allow(clippy::unwrap_used)]
+
+mod dropped;
+mod functions;
+mod limits;
+mod support;

@@ -1,0 +1,47 @@
+//! Sets a value and reads it back by the methods of the older shape of `wasi:keyvalue@0.1.0`.
+
+use bindings::Guest;
+use bindings::wasi::keyvalue::eventual_batch::{get_many, set_many};
+use bindings::wasi::keyvalue::types::{Bucket, OutgoingValue};
+use bindings::wasi::keyvalue::wasi_keyvalue_error::Error;
+
+#[allow(clippy::all, clippy::pedantic)]
+mod bindings {
+    wit_bindgen::generate!({ world: "older-shape", generate_all });
+}
+
+struct OlderShape;
+
+bindings::export!(OlderShape with_types_in bindings);
+
+impl Guest for OlderShape {
+    fn run(key: String, value: String) -> Result<Vec<String>, String> {
+        both(&key, &value).map_err(|error| error.trace())
+    }
+}
+
+/// What each way to read the value gives, and what it gives once the value was read.
+fn both(key: &str, value: &str) -> Result<Vec<String>, Error> {
+    let bucket = Bucket::open_bucket("default")?;
+    let outgoing = OutgoingValue::new_outgoing_value();
+    outgoing.outgoing_value_write_body_sync(value.as_bytes())?;
+    set_many(&bucket, &[(key.to_owned(), &outgoing)])?;
+    let mut said = Vec::new();
+    for value in get_many(&bucket, &[key.to_owned(), key.to_owned()])?
+        .into_iter()
+        .flatten()
+    {
+        said.push(value.incoming_value_size()?.to_string());
+        let bytes = if said.len() == 1 {
+            value.incoming_value_consume_sync()?
+        } else {
+            value
+                .incoming_value_consume_async()?
+                .blocking_read(1000)
+                .unwrap()
+        };
+        said.push(String::from_utf8(bytes).unwrap());
+        said.push(value.incoming_value_consume_sync().unwrap_err().trace());
+    }
+    Ok(said)
+}
