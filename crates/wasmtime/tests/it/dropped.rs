@@ -12,10 +12,10 @@ const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_ends_though_its_store_is_dropped() -> Result<()> {
-    const KEYS: u64 = 100_000;
+    const KEYS: u64 = 90_000;
     let (nats, bucket) = server().await?;
     let host = Host::new(&nats, KeyValueLimits::default()).await?;
-    let mut batch = Box::pin(host.run("set-many-of", &["default", "100000", "100"]));
+    let mut batch = Box::pin(host.run("set-many-of", &["default", "90000", "100"]));
     let begun = async {
         while bucket.status().await?.values() == 0 {
             sleep(Duration::from_millis(1)).await;
