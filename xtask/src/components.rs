@@ -106,7 +106,7 @@ impl Components {
 }
 
 /// Makes sure that rustup has the target that components are built for.
-fn add_target() -> Result<()> {
+pub(crate) fn add_target() -> Result<()> {
     let mut rustc = in_workspace("rustc");
     rustc.args(["--print", "target-libdir", "--target", TARGET]);
     let output = rustc.output().context("cannot start rustc")?;

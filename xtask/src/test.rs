@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::cargo::cargo;
 use crate::cargo_test::cargo_test;
+use crate::components::add_target;
 use crate::doc_test_server::DocTestServer;
 use crate::summary::Summary;
 use crate::{host, setup};
@@ -16,6 +17,8 @@ use crate::{host, setup};
 /// the ordinary tests, those on a real host are left out.
 pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
     setup::nats_servers()?;
+    // Some tests build the components that they run.
+    add_target()?;
     let mut summary = Summary::default();
     let mut command = cargo();
     command.args(arguments(args));

@@ -41,12 +41,12 @@ impl GuestBucket for NamedBucket {
 
 /// A value's bytes as they cross the lattice. Strings, because a host passes a string on as a
 /// whole, and a list of bytes byte by byte.
-pub(crate) enum Encoded {
+pub(crate) enum EncodedValue {
     Utf8(String),
     Base64(String),
 }
 
-impl Encoded {
+impl EncodedValue {
     fn new(bytes: Vec<u8>) -> Self {
         match String::from_utf8(bytes) {
             Ok(text) => Self::Utf8(text),
@@ -63,11 +63,11 @@ impl Encoded {
 }
 
 /// A value on its way: nothing, until it is written.
-pub(crate) struct Outgoing(RefCell<Option<Encoded>>);
+pub(crate) struct Outgoing(RefCell<Option<EncodedValue>>);
 
 impl Outgoing {
     /// The value as it crosses the lattice, if it has been written.
-    pub(crate) fn encoded(&self) -> Option<Ref<'_, Encoded>> {
+    pub(crate) fn encoded(&self) -> Option<Ref<'_, EncodedValue>> {
         Ref::filter_map(self.0.borrow(), Option::as_ref).ok()
     }
 }
@@ -85,7 +85,7 @@ impl GuestOutgoingValue for Outgoing {
     }
 
     fn outgoing_value_write_body_sync(&self, value: Vec<u8>) -> Result<(), Error> {
-        self.0.replace(Some(Encoded::new(value)));
+        self.0.replace(Some(EncodedValue::new(value)));
         Ok(())
     }
 }

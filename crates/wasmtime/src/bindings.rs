@@ -2,6 +2,13 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 
+use eventual_batch_engine::Kind;
+use eventual_batch_links::CallError;
+use wasmtime::component::ResourceTableError;
+
+use self::draft::wasi::keyvalue0_2_0_draft::store;
+use crate::limits::OverLimit;
+
 /// `wasi:keyvalue@0.1.0`.
 pub(crate) mod released {
     wasmtime::component::bindgen!({
@@ -16,10 +23,10 @@ pub(crate) mod released {
         },
         with: {
             "wasi:io": wasmtime_wasi_io::bindings::wasi::io,
-            "wasi:keyvalue/wasi-keyvalue-error.error": crate::resources::Failure,
+            "wasi:keyvalue/wasi-keyvalue-error.error": crate::resources::ErrorResource,
             "wasi:keyvalue/types.bucket": crate::resources::OpenBucket,
-            "wasi:keyvalue/types.outgoing-value": crate::resources::Outgoing,
-            "wasi:keyvalue/types.incoming-value": crate::resources::Incoming,
+            "wasi:keyvalue/types.outgoing-value": crate::resources::OutgoingBytes,
+            "wasi:keyvalue/types.incoming-value": crate::resources::IncomingBytes,
         },
     });
 }
@@ -34,7 +41,46 @@ pub(crate) mod draft {
             "wasi:keyvalue/store.bucket": crate::resources::OpenBucket,
         },
         trappable_error_type: {
-            "wasi:keyvalue/store.error" => crate::draft::StoreError,
+            "wasi:keyvalue/store.error" => crate::bindings::StoreError,
         },
     });
+}
+
+/// Why a function of the draft does not answer with a value.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The component gets this error.
+    Answer(store::Error),
+    /// The component is ended.
+    Trap(wasmtime::Error),
+}
+
+impl From<CallError> for StoreError {
+    fn from(error: CallError) -> Self {
+        Self::Answer(match error.kind() {
+            Kind::NoSuchBucket => store::Error::NoSuchStore,
+            Kind::AccessDenied => store::Error::AccessDenied,
+            Kind::InvalidArgument | Kind::TooLarge | Kind::Unavailable | Kind::Other => {
+                store::Error::Other(error.to_string())
+            }
+        })
+    }
+}
+
+impl From<OverLimit> for StoreError {
+    fn from(over: OverLimit) -> Self {
+        Self::Answer(store::Error::Other(over.to_string()))
+    }
+}
+
+impl From<ResourceTableError> for StoreError {
+    fn from(error: ResourceTableError) -> Self {
+        Self::Trap(error.into())
+    }
+}
+
+impl From<wasmtime::Error> for StoreError {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Trap(error)
+    }
 }

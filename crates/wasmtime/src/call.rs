@@ -9,7 +9,7 @@ use eventual_batch_links::{Call, CallError};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::info;
 
-use crate::host::{KeyValueCtx, Shared};
+use crate::host::{HostState, KeyValueCtx};
 
 impl KeyValueCtx {
     /// A read. It stops when the store is dropped.
@@ -102,7 +102,7 @@ impl KeyValueCtx {
     }
 
     fn begin(&self, operation: &'static str) -> Result<(OwnedSemaphorePermit, Call), CallError> {
-        let Shared { links, calls, .. } = &*self.shared;
+        let HostState { links, calls, .. } = &*self.shared;
         let call = Call::new(links, operation, || self.caller.clone());
         match Arc::clone(calls).try_acquire_owned() {
             Ok(permit) => Ok((permit, call)),

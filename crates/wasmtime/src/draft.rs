@@ -1,54 +1,13 @@
 //! `wasi:keyvalue@0.2.0-draft`.
 
 use bytes::Bytes;
-use eventual_batch_engine::Kind;
-use eventual_batch_links::CallError;
 use wasmtime::Result;
-use wasmtime::component::{Resource, ResourceTableError};
+use wasmtime::component::Resource;
 
+use crate::bindings::StoreError;
 use crate::bindings::draft::wasi::keyvalue0_2_0_draft::{atomics, batch, store};
 use crate::host::KeyValueCtxView;
-use crate::limits::OverLimit;
 use crate::resources::OpenBucket;
-
-/// Why a function of the draft does not answer with a value.
-#[derive(Debug)]
-pub enum StoreError {
-    /// The component gets this error.
-    Answer(store::Error),
-    /// The component is ended.
-    Trap(wasmtime::Error),
-}
-
-impl From<CallError> for StoreError {
-    fn from(error: CallError) -> Self {
-        Self::Answer(match error.kind() {
-            Kind::NoSuchBucket => store::Error::NoSuchStore,
-            Kind::AccessDenied => store::Error::AccessDenied,
-            Kind::InvalidArgument | Kind::TooLarge | Kind::Unavailable | Kind::Other => {
-                store::Error::Other(error.to_string())
-            }
-        })
-    }
-}
-
-impl From<OverLimit> for StoreError {
-    fn from(over: OverLimit) -> Self {
-        Self::Answer(store::Error::Other(over.to_string()))
-    }
-}
-
-impl From<ResourceTableError> for StoreError {
-    fn from(error: ResourceTableError) -> Self {
-        Self::Trap(error.into())
-    }
-}
-
-impl From<wasmtime::Error> for StoreError {
-    fn from(error: wasmtime::Error) -> Self {
-        Self::Trap(error)
-    }
-}
 
 impl store::Host for KeyValueCtxView<'_> {
     async fn open(&mut self, identifier: String) -> Result<Resource<OpenBucket>, StoreError> {

@@ -14,11 +14,11 @@ use crate::limits::{KeyValueLimits, Quota, Usage};
 /// A clone is another handle of the same host.
 #[derive(Clone, Debug)]
 pub struct KeyValueHost {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<HostState>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct HostState {
     pub(crate) links: Arc<Links>,
     pub(crate) limits: KeyValueLimits,
     pub(crate) calls: Arc<Semaphore>,
@@ -37,7 +37,7 @@ impl KeyValueHost {
     #[must_use]
     pub fn with_limits(links: Arc<Links>, limits: KeyValueLimits) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(HostState {
                 links,
                 limits,
                 calls: Arc::new(Semaphore::new(limits.max_calls.min(Semaphore::MAX_PERMITS))),
@@ -76,7 +76,7 @@ impl KeyValueHost {
 /// Who the component of one store is, and what it holds. Made by [`KeyValueHost::context`].
 #[derive(Debug)]
 pub struct KeyValueCtx {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<HostState>,
     pub(crate) usage: Arc<Usage>,
     pub(crate) caller: CallOrigin,
 }

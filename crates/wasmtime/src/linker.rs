@@ -6,7 +6,7 @@ use wasmtime::{Result, StoreContextMut};
 use crate::bindings::draft::wasi::keyvalue0_2_0_draft as draft;
 use crate::bindings::released::wasi::keyvalue0_1_0 as released;
 use crate::host::{KeyValueCtxView, KeyValueView};
-use crate::resources::Incoming;
+use crate::resources::IncomingBytes;
 
 struct HasKeyValue;
 
@@ -43,14 +43,14 @@ fn add_older_shape<T: KeyValueView + 'static>(linker: &mut Linker<T>) -> Result<
     let mut types = linker.instance("wasi:keyvalue/types@0.1.0")?;
     types.func_wrap(
         "[method]incoming-value.incoming-value-consume-sync",
-        |mut store: StoreContextMut<'_, T>, (value,): (Resource<Incoming>,)| {
+        |mut store: StoreContextMut<'_, T>, (value,): (Resource<IncomingBytes>,)| {
             let mut view = store.data_mut().key_value();
             Ok((view.read_sync(&value)?,))
         },
     )?;
     types.func_wrap(
         "[method]incoming-value.incoming-value-consume-async",
-        |mut store: StoreContextMut<'_, T>, (value,): (Resource<Incoming>,)| {
+        |mut store: StoreContextMut<'_, T>, (value,): (Resource<IncomingBytes>,)| {
             let mut view = store.data_mut().key_value();
             Ok((view.read_async(&value)?,))
         },

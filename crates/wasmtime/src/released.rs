@@ -12,19 +12,19 @@ use crate::bindings::released::wasi::keyvalue0_1_0::{
 };
 use crate::host::KeyValueCtxView;
 use crate::limits::OverLimit;
-use crate::resources::{Failure, Incoming, OpenBucket, Outgoing, Unusable};
+use crate::resources::{ErrorResource, IncomingBytes, OpenBucket, OutgoingBytes, Unusable};
 use crate::streams::{ValueReader, ValueWriter};
 
 const CONSUMED: &str = "the value was consumed before";
 
 /// What a function answers that can fail: an outer error is a trap.
-type Answer<T> = Result<Result<T, Resource<Failure>>>;
+type Answer<T> = Result<Result<T, Resource<ErrorResource>>>;
 
 impl KeyValueCtxView<'_> {
     /// Hands a failure to the component.
-    fn fail(&mut self, trace: String) -> Result<Resource<Failure>> {
+    fn fail(&mut self, trace: String) -> Result<Resource<ErrorResource>> {
         let charge = self.ctx.usage.charge(0)?;
-        Ok(self.table.push(Failure::new(trace, charge))?)
+        Ok(self.table.push(ErrorResource::new(trace, charge))?)
     }
 
     fn answer<T>(&mut self, outcome: Result<T, CallError>) -> Answer<T> {
@@ -34,9 +34,9 @@ impl KeyValueCtxView<'_> {
         }
     }
 
-    fn incoming(&mut self, bytes: Bytes) -> Result<Result<Resource<Incoming>, OverLimit>> {
+    fn incoming(&mut self, bytes: Bytes) -> Result<Result<Resource<IncomingBytes>, OverLimit>> {
         match self.ctx.usage.charge(bytes.len()) {
-            Ok(charge) => Ok(Ok(self.table.push(Incoming::new(bytes, charge))?)),
+            Ok(charge) => Ok(Ok(self.table.push(IncomingBytes::new(bytes, charge))?)),
             Err(over) => Ok(Err(over)),
         }
     }
@@ -45,7 +45,7 @@ impl KeyValueCtxView<'_> {
     fn incoming_all(
         &mut self,
         values: Vec<Option<Bytes>>,
-    ) -> Answer<Vec<Option<Resource<Incoming>>>> {
+    ) -> Answer<Vec<Option<Resource<IncomingBytes>>>> {
         let mut all = Vec::with_capacity(values.len());
         for value in values {
             let Some(bytes) = value else {
@@ -69,7 +69,11 @@ impl KeyValueCtxView<'_> {
         Ok(std::sync::Arc::clone(&self.table.get(bucket)?.name))
     }
 
-    fn outgoing(&self, key: &str, value: &Resource<Outgoing>) -> Result<Result<Bytes, CallError>> {
+    fn outgoing(
+        &self,
+        key: &str,
+        value: &Resource<OutgoingBytes>,
+    ) -> Result<Result<Bytes, CallError>> {
         let unusable = |why: Unusable| CallError::Rejected {
             kind: Kind::InvalidArgument,
             reason: format!("the value of key {:?} cannot be set: {why}", shorten(key)),
@@ -88,11 +92,11 @@ fn shorten(key: &str) -> &str {
 impl wasi_keyvalue_error::Host for KeyValueCtxView<'_> {}
 
 impl wasi_keyvalue_error::HostError for KeyValueCtxView<'_> {
-    fn trace(&mut self, error: Resource<Failure>) -> Result<String> {
+    fn trace(&mut self, error: Resource<ErrorResource>) -> Result<String> {
         Ok(self.table.get(&error)?.trace.clone())
     }
 
-    fn drop(&mut self, error: Resource<Failure>) -> Result<()> {
+    fn drop(&mut self, error: Resource<ErrorResource>) -> Result<()> {
         self.table.delete(error)?;
         Ok(())
     }
@@ -124,15 +128,15 @@ impl types::HostBucket for KeyValueCtxView<'_> {
 }
 
 impl types::HostOutgoingValue for KeyValueCtxView<'_> {
-    fn new_outgoing_value(&mut self) -> Result<Resource<Outgoing>> {
+    fn new_outgoing_value(&mut self) -> Result<Resource<OutgoingBytes>> {
         // The interface has no error here.
         let charge = self.ctx.usage.charge(0)?;
-        Ok(self.table.push(Outgoing::new(charge))?)
+        Ok(self.table.push(OutgoingBytes::new(charge))?)
     }
 
     fn outgoing_value_write_body_async(
         &mut self,
-        value: Resource<Outgoing>,
+        value: Resource<OutgoingBytes>,
     ) -> Answer<Resource<DynOutputStream>> {
         let charge = match self.ctx.usage.charge(0) {
             Ok(charge) => charge,
@@ -151,7 +155,7 @@ impl types::HostOutgoingValue for KeyValueCtxView<'_> {
 
     fn outgoing_value_write_body_sync(
         &mut self,
-        value: Resource<Outgoing>,
+        value: Resource<OutgoingBytes>,
         bytes: Vec<u8>,
     ) -> Answer<()> {
         match self.table.get(&value)?.write(bytes) {
@@ -162,7 +166,7 @@ impl types::HostOutgoingValue for KeyValueCtxView<'_> {
         }
     }
 
-    fn drop(&mut self, value: Resource<Outgoing>) -> Result<()> {
+    fn drop(&mut self, value: Resource<OutgoingBytes>) -> Result<()> {
         self.table.delete(value)?;
         Ok(())
     }
@@ -171,7 +175,7 @@ impl types::HostOutgoingValue for KeyValueCtxView<'_> {
 /// In the older shape of this version, the functions that consume a value borrow it, and the component
 /// drops its handle afterwards. In the newer shape they take the handle.
 impl KeyValueCtxView<'_> {
-    pub(crate) fn read_sync(&mut self, value: &Resource<Incoming>) -> Answer<Vec<u8>> {
+    pub(crate) fn read_sync(&mut self, value: &Resource<IncomingBytes>) -> Answer<Vec<u8>> {
         match self.table.get_mut(value)?.take() {
             Some(bytes) => Ok(Ok(bytes.into())),
             None => Ok(Err(self.fail(CONSUMED.to_owned())?)),
@@ -180,7 +184,7 @@ impl KeyValueCtxView<'_> {
 
     pub(crate) fn read_async(
         &mut self,
-        value: &Resource<Incoming>,
+        value: &Resource<IncomingBytes>,
     ) -> Answer<Resource<DynInputStream>> {
         let Some(bytes) = self.table.get_mut(value)?.take() else {
             return Ok(Err(self.fail(CONSUMED.to_owned())?));
@@ -196,7 +200,7 @@ impl KeyValueCtxView<'_> {
 }
 
 impl types::HostIncomingValue for KeyValueCtxView<'_> {
-    fn incoming_value_consume_sync(&mut self, value: Resource<Incoming>) -> Answer<Vec<u8>> {
+    fn incoming_value_consume_sync(&mut self, value: Resource<IncomingBytes>) -> Answer<Vec<u8>> {
         let read = self.read_sync(&value);
         self.table.delete(value)?;
         read
@@ -204,21 +208,21 @@ impl types::HostIncomingValue for KeyValueCtxView<'_> {
 
     fn incoming_value_consume_async(
         &mut self,
-        value: Resource<Incoming>,
+        value: Resource<IncomingBytes>,
     ) -> Answer<Resource<DynInputStream>> {
         let stream = self.read_async(&value);
         self.table.delete(value)?;
         stream
     }
 
-    fn incoming_value_size(&mut self, value: Resource<Incoming>) -> Answer<u64> {
+    fn incoming_value_size(&mut self, value: Resource<IncomingBytes>) -> Answer<u64> {
         match self.table.get(&value)?.size() {
             Some(size) => Ok(Ok(size as u64)),
             None => Ok(Err(self.fail(CONSUMED.to_owned())?)),
         }
     }
 
-    fn drop(&mut self, value: Resource<Incoming>) -> Result<()> {
+    fn drop(&mut self, value: Resource<IncomingBytes>) -> Result<()> {
         self.table.delete(value)?;
         Ok(())
     }
@@ -229,7 +233,7 @@ impl eventual::Host for KeyValueCtxView<'_> {
         &mut self,
         bucket: Resource<OpenBucket>,
         key: String,
-    ) -> Answer<Option<Resource<Incoming>>> {
+    ) -> Answer<Option<Resource<IncomingBytes>>> {
         let name = self.name(&bucket)?;
         let found = self
             .ctx
@@ -250,7 +254,7 @@ impl eventual::Host for KeyValueCtxView<'_> {
         &mut self,
         bucket: Resource<OpenBucket>,
         key: String,
-        value: Resource<Outgoing>,
+        value: Resource<OutgoingBytes>,
     ) -> Answer<()> {
         let name = self.name(&bucket)?;
         let outcome = match self.outgoing(&key, &value)? {
@@ -318,7 +322,7 @@ impl eventual_batch::Host for KeyValueCtxView<'_> {
         &mut self,
         bucket: Resource<OpenBucket>,
         keys: Vec<String>,
-    ) -> Answer<Vec<Option<Resource<Incoming>>>> {
+    ) -> Answer<Vec<Option<Resource<IncomingBytes>>>> {
         let name = self.name(&bucket)?;
         let count = Some(keys.len());
         let found = self
@@ -347,7 +351,7 @@ impl eventual_batch::Host for KeyValueCtxView<'_> {
     async fn set_many(
         &mut self,
         bucket: Resource<OpenBucket>,
-        key_values: Vec<(String, Resource<Outgoing>)>,
+        key_values: Vec<(String, Resource<OutgoingBytes>)>,
     ) -> Answer<()> {
         let name = self.name(&bucket)?;
         let mut entries = Vec::with_capacity(key_values.len());

@@ -28,12 +28,12 @@ impl OpenBucket {
 
 /// Why an operation failed.
 #[derive(Debug)]
-pub struct Failure {
+pub struct ErrorResource {
     pub(crate) trace: String,
     _charge: Charge,
 }
 
-impl Failure {
+impl ErrorResource {
     pub(crate) fn new(trace: String, charge: Charge) -> Self {
         Self {
             trace,
@@ -44,13 +44,13 @@ impl Failure {
 
 /// A value that came from a bucket.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct IncomingBytes {
     /// `None` once it was consumed by a method, which leaves the component its handle.
     bytes: Option<Bytes>,
     charge: Charge,
 }
 
-impl Incoming {
+impl IncomingBytes {
     pub(crate) fn new(bytes: Bytes, charge: Charge) -> Self {
         let bytes = if bytes.len() <= COPIED {
             Bytes::copy_from_slice(&bytes)
@@ -77,17 +77,17 @@ impl Incoming {
 
 /// A value on its way to a bucket. A stream of its body shares it.
 #[derive(Debug)]
-pub struct Outgoing(Arc<Mutex<Body>>);
+pub struct OutgoingBytes(Arc<Mutex<Body>>);
 
 /// What an outgoing value is so far.
 #[derive(Debug)]
 pub(crate) struct Body {
-    state: State,
+    state: BodyState,
     charge: Charge,
 }
 
 #[derive(Debug)]
-enum State {
+enum BodyState {
     /// Nothing was written.
     Unwritten,
     /// These bytes, whole.
@@ -116,10 +116,10 @@ impl std::fmt::Display for Unusable {
     }
 }
 
-impl Outgoing {
+impl OutgoingBytes {
     pub(crate) fn new(charge: Charge) -> Self {
         Self(Arc::new(Mutex::new(Body {
-            state: State::Unwritten,
+            state: BodyState::Unwritten,
             charge,
         })))
     }
@@ -127,32 +127,32 @@ impl Outgoing {
     /// The value's bytes.
     pub(crate) fn bytes(&self) -> Result<Bytes, Unusable> {
         match &self.locked().state {
-            State::Written(bytes) => Ok(bytes.clone()),
-            State::Unwritten => Err(Unusable::Unwritten),
-            State::Open(_) => Err(Unusable::StreamOpen),
-            State::Broken(over) => Err(Unusable::Broken(*over)),
+            BodyState::Written(bytes) => Ok(bytes.clone()),
+            BodyState::Unwritten => Err(Unusable::Unwritten),
+            BodyState::Open(_) => Err(Unusable::StreamOpen),
+            BodyState::Broken(over) => Err(Unusable::Broken(*over)),
         }
     }
 
     /// Makes these bytes the value, in place of what was written before.
     pub(crate) fn write(&self, bytes: Vec<u8>) -> Result<(), Unusable> {
         let mut body = self.locked();
-        if matches!(body.state, State::Open(_)) {
+        if matches!(body.state, BodyState::Open(_)) {
             return Err(Unusable::StreamOpen);
         }
         body.charge.resize(bytes.len()).map_err(Unusable::Broken)?;
-        body.state = State::Written(bytes.into());
+        body.state = BodyState::Written(bytes.into());
         Ok(())
     }
 
     /// Begins a stream, whose bytes take the place of what was written before.
     pub(crate) fn open(&self) -> Result<OpenBody, Unusable> {
         let mut body = self.locked();
-        if matches!(body.state, State::Open(_)) {
+        if matches!(body.state, BodyState::Open(_)) {
             return Err(Unusable::StreamOpen);
         }
         body.charge.resize(0).map_err(Unusable::Broken)?;
-        body.state = State::Open(BytesMut::new());
+        body.state = BodyState::Open(BytesMut::new());
         Ok(OpenBody(Arc::clone(&self.0)))
     }
 
@@ -170,7 +170,7 @@ impl OpenBody {
     pub(crate) fn room(&self) -> Result<usize, OverLimit> {
         let body = locked(&self.0);
         match body.state {
-            State::Broken(over) => Err(over),
+            BodyState::Broken(over) => Err(over),
             _ => Ok(body.charge.room()),
         }
     }
@@ -180,10 +180,10 @@ impl OpenBody {
         let mut body = locked(&self.0);
         let Body { state, charge } = &mut *body;
         let written = match state {
-            State::Open(written) => written,
-            State::Broken(over) => return Err(*over),
+            BodyState::Open(written) => written,
+            BodyState::Broken(over) => return Err(*over),
             // The stream is the only one to end this state.
-            State::Unwritten | State::Written(_) => return Ok(()),
+            BodyState::Unwritten | BodyState::Written(_) => return Ok(()),
         };
         match charge.resize(written.len() + bytes.len()) {
             Ok(()) => {
@@ -191,7 +191,7 @@ impl OpenBody {
                 Ok(())
             }
             Err(over) => {
-                *state = State::Broken(over);
+                *state = BodyState::Broken(over);
                 Err(over)
             }
         }
@@ -201,9 +201,9 @@ impl OpenBody {
 impl Drop for OpenBody {
     fn drop(&mut self) {
         let mut body = locked(&self.0);
-        if let State::Open(written) = &mut body.state {
+        if let BodyState::Open(written) = &mut body.state {
             let bytes = std::mem::take(written).freeze();
-            body.state = State::Written(bytes);
+            body.state = BodyState::Written(bytes);
         }
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use eventual_batch_wasmtime::KeyValueLimits;
-use tokio::time::{sleep, timeout};
+use futures::StreamExt as _;
+use tokio::time::timeout;
 
 use crate::support::{Host, server};
 
@@ -13,23 +14,21 @@ const LONG: Duration = Duration::from_mins(1);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_ends_though_its_store_is_dropped() -> Result<()> {
     const KEYS: u64 = 90_000;
-    let (nats, bucket) = server().await?;
+    let (nats, _) = server().await?;
     let host = Host::new(&nats, KeyValueLimits::default()).await?;
     let mut batch = Box::pin(host.run("set-many-of", &["default", "90000", "100"]));
-    let begun = async {
-        while bucket.status().await?.values() == 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
-        anyhow::Ok(())
-    };
+    // A subscriber beside the bucket's stream sees the first write as soon as the server has it.
+    let mut writes = nats.client().await?.subscribe("$KV.>").await?;
     tokio::select! {
         biased;
-        begun = begun => begun?,
+        first = writes.next() => assert!(first.is_some(), "the subscription has ended"),
         answer = &mut batch => panic!("it ended too early: {answer:?}"),
     }
+    drop(writes);
     drop(batch);
     timeout(LONG, host.key_value.drain()).await?;
-    assert_eq!(bucket.status().await?.values(), KEYS);
+    let stream = nats.jetstream().await?.get_stream("KV_orders").await?;
+    assert_eq!(stream.cached_info().state.messages, KEYS);
     Ok(())
 }
 

@@ -19,13 +19,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 /// Whose links the component uses.
 pub(crate) const CALLER: &str = "shop";
 
-pub(crate) struct State {
+pub(crate) struct TestState {
     table: ResourceTable,
     wasi: WasiCtx,
     key_value: KeyValueCtx,
 }
 
-impl WasiView for State {
+impl WasiView for TestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
             ctx: &mut self.wasi,
@@ -34,7 +34,7 @@ impl WasiView for State {
     }
 }
 
-impl KeyValueView for State {
+impl KeyValueView for TestState {
     fn key_value(&mut self) -> KeyValueCtxView<'_> {
         KeyValueCtxView {
             ctx: &mut self.key_value,
@@ -47,7 +47,7 @@ impl KeyValueView for State {
 pub(crate) struct Host {
     pub(crate) key_value: KeyValueHost,
     pub(crate) links: Arc<Links>,
-    pre: InstancePre<State>,
+    pre: InstancePre<TestState>,
 }
 
 /// A server with the bucket `orders`.
@@ -100,8 +100,8 @@ impl Host {
         Ok(self.links.put(caller, name, settings).await?)
     }
 
-    pub(crate) fn store(&self, key_value: KeyValueCtx) -> Store<State> {
-        let state = State {
+    pub(crate) fn store(&self, key_value: KeyValueCtx) -> Store<TestState> {
+        let state = TestState {
             table: ResourceTable::new(),
             wasi: WasiCtx::builder().inherit_stderr().build(),
             key_value,
@@ -111,7 +111,7 @@ impl Host {
 
     pub(crate) async fn instance(
         &self,
-        store: &mut Store<State>,
+        store: &mut Store<TestState>,
     ) -> Result<wasmtime::component::Instance> {
         Ok(self.pre.instantiate_async(store).await?)
     }
