@@ -43,7 +43,7 @@ impl EventualBatchProvider {
     ///
     /// # Errors
     ///
-    /// A secret of the provider that is not text, or a value of [`MAX_RESPONSE_BYTES`] that is no
+    /// A secret of the provider that is not text, or a value of `max_response_bytes_in_flight` that is no
     /// number.
     pub fn new(host: &HostData) -> anyhow::Result<Self> {
         let max_response_bytes = max_response_bytes(&host.config)?;
