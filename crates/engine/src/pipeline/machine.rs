@@ -69,8 +69,9 @@ pub(crate) use self::time::Time;
 pub(crate) struct Machine<I, E> {
     sizes: Sizes,
     limits: TimeLimits,
-    /// When the call began, as far as this is known to the driver: its time limits count from there.
+    /// When the machine stops sending. After that it only waits for answers.
     settle: Time,
+    /// When it stops waiting.
     end: Time,
     /// How much of the call's time was over when the driver began.
     elapsed_before: Duration,
