@@ -1,14 +1,11 @@
 //! Many more invocations than the provider keeps: memory is bounded, and other callers are served.
 
-use std::time::Duration;
-
 use crate::support::CALLS_CONNECTION;
 use crate::support::hostile::{Bystander, HOSTILE, assert_healthy, stack};
 use crate::support::waiting::{eventually, logged};
 use crate::support::wire::{FUNCTIONS, WireCaller, length, text};
 use anyhow::Result;
 use testkit::Stack;
-use tokio::time::{Instant, sleep};
 
 on_version!(
     any_server,
@@ -35,7 +32,6 @@ async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Res
     for round in 0..2 {
         let mut wire = WireCaller::new(&stack, HOSTILE).await?;
         let served = others.rounds();
-        let begun = Instant::now();
         let mut most = 0;
         for number in 0..OPENED {
             let (instance, function) = FUNCTIONS[number % FUNCTIONS.len()];
@@ -48,22 +44,25 @@ async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Res
             wire.open(instance, function, params).await?;
         }
         wire.flush().await?;
-        while begun.elapsed() < Duration::from_secs(8) {
-            peak = peak.max(stack.provider.rss_kib()?);
-            reserved = reserved.max(stack.provider.reserved_kib()?);
-            most = most.max(subscriptions(&stack).await?);
-            sleep(Duration::from_millis(100)).await;
-        }
+        eventually(
+            "the provider to read all, and to serve others",
+            async || {
+                peak = peak.max(stack.provider.rss_kib()?);
+                reserved = reserved.max(stack.provider.reserved_kib()?);
+                most = most.max(subscriptions(&stack).await?);
+                let read = stack
+                    .lattice()
+                    .have_read_everything(CALLS_CONNECTION)
+                    .await?;
+                Ok((read && others.rounds() - served > 20).then_some(()))
+            },
+        )
+        .await?;
         let grown = peak.saturating_sub(before);
-        let served = others.rounds() - served;
-        eprintln!(
-            "round {round}: {grown} KiB more, {most} subscriptions, {served} rounds of others"
-        );
-        // Each is accepted at two addresses. Some of the last round may have ended too late to make
-        // room, so the number is not exact.
-        let about = 2 * KEPT - 100..2 * KEPT + 100;
-        assert!(about.contains(&most), "{most} subscriptions");
-        assert!(served > 20, "only {served} rounds of others meanwhile");
+        eprintln!("round {round}: {grown} KiB more, {most} subscriptions");
+        // Each is accepted at two addresses. The last round's, the well-behaved caller's and the
+        // provider's own come on top.
+        assert!(most < 2 * KEPT + 100, "{most} subscriptions");
         assert!(grown < MOST_KIB, "they take {grown} KiB");
         // Address space counts on machines that do not overcommit memory.
         let reserved = reserved.saturating_sub(reserved_before);

