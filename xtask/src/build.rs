@@ -1,7 +1,7 @@
 //! Builds, and what comes out of them.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -12,8 +12,12 @@ use crate::cargo::cargo;
 /// The name of the provider's package and binary.
 pub(crate) const PROVIDER: &str = "eventual-batch-nats-provider";
 
-/// The name of the program that composes components with the adapter.
-pub(crate) const COMPOSE: &str = "eventual-batch-compose";
+/// The name of the program that serves components, and composes them with the adapter.
+pub(crate) const CLI: &str = "eventual-batch";
+
+/// Names the adapter that is built into [`CLI`]. All builds name the same one: another value
+/// compiles the program anew.
+pub(crate) const ADAPTER_VARIABLE: &str = "EVENTUAL_BATCH_ADAPTER";
 
 /// What cargo said of a build, in its messages of one line each: it knows best where its files
 /// are, whatever its configuration.
@@ -36,15 +40,17 @@ pub(crate) fn build(mut command: Command, what: &str) -> Result<Built> {
 ///
 /// A `cargo build` of the programs alone gives some dependencies other features, and compiles a
 /// third of all dependencies once more.
-pub(crate) fn programs_of_the_tests() -> Result<Built> {
+pub(crate) fn programs_of_the_tests(adapter: &Path) -> Result<Built> {
     let mut command = cargo();
+    command.env(ADAPTER_VARIABLE, adapter);
     command.args(["test", "--workspace", "--no-run"]);
     build(command, "the tests")
 }
 
 /// Some of the workspace's programs alone, for a person who runs no tests.
-pub(crate) fn programs(names: &[&str]) -> Result<Built> {
+pub(crate) fn programs(names: &[&str], adapter: &Path) -> Result<Built> {
     let mut command = cargo();
+    command.env(ADAPTER_VARIABLE, adapter);
     command.args(["build", "--workspace"]);
     for name in names {
         command.args(["--bin", name]);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::build::{Built, COMPOSE, build, programs};
+use crate::build::{Built, CLI, build, programs};
 use crate::cargo::{cargo, cargo_in, in_workspace, target_dir, workspace_root};
 use crate::setup;
 
@@ -16,12 +16,33 @@ const ADAPTER: &str = "eventual_batch_adapter";
 /// The components, each at `<name>.wasm`, and [`ADAPTER`] beside them.
 pub(crate) struct Components {
     dir: PathBuf,
-    compose: PathBuf,
+    cli: PathBuf,
+}
+
+/// Builds the adapter, and says where it is.
+pub(crate) fn adapter() -> Result<PathBuf> {
+    add_target()?;
+    let mut command = cargo();
+    command.args(["build", "--package", "eventual-batch-adapter"]);
+    command.args(["--profile", "component", "--target", TARGET]);
+    let built = build(command, "the adapter")?.wasm(ADAPTER)?;
+    let adapter = directory()?.join(ADAPTER).with_extension("wasm");
+    // A file that is written anew makes cargo build the program again that includes it.
+    if fs::read(&adapter).ok() != fs::read(&built).ok() {
+        copy(&built, &adapter)?;
+    }
+    Ok(adapter)
+}
+
+fn directory() -> Result<PathBuf> {
+    let dir = target_dir().join("components");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    Ok(dir)
 }
 
 /// Builds all of them and says where they are.
 pub(crate) fn command() -> Result<()> {
-    let components = Components::begin(&programs(&[COMPOSE])?)?;
+    let components = Components::begin(&programs(&[CLI], &adapter()?)?)?;
     components.http_batch()?;
     components.python_batch()?;
     println!("components: {}", components.dir.display());
@@ -29,19 +50,12 @@ pub(crate) fn command() -> Result<()> {
 }
 
 impl Components {
-    /// Builds the adapter. One of the programs composes components with it.
+    /// None yet. One of the programs composes them, with the adapter that it was built with.
     pub(crate) fn begin(programs: &Built) -> Result<Self> {
-        add_target()?;
-        let dir = target_dir().join("components");
-        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let mut command = cargo();
-        command.args(["build", "--package", "eventual-batch-adapter"]);
-        command.args(["--profile", "component", "--target", TARGET]);
-        let adapter = build(command, "the adapter")?.wasm(ADAPTER)?;
-        let compose = programs.executable(COMPOSE)?;
-        let components = Self { dir, compose };
-        copy(&adapter, &components.path(ADAPTER))?;
-        Ok(components)
+        Ok(Self {
+            dir: directory()?,
+            cli: programs.executable(CLI)?,
+        })
     }
 
     /// Where the components are.
@@ -98,15 +112,15 @@ impl Components {
     }
 
     fn compose(&self, component: &Path, name: &str) -> Result<()> {
-        let mut command = in_workspace(&self.compose);
-        command.arg("--adapter").arg(self.path(ADAPTER));
-        command.arg(component).arg("-o").arg(self.path(name));
-        run(&mut command, COMPOSE)
+        let mut command = in_workspace(&self.cli);
+        command.arg("compose").arg(component);
+        command.arg("-o").arg(self.path(name));
+        run(&mut command, "eventual-batch compose")
     }
 }
 
 /// Makes sure that rustup has the target that components are built for.
-pub(crate) fn add_target() -> Result<()> {
+fn add_target() -> Result<()> {
     let mut rustc = in_workspace("rustc");
     rustc.args(["--print", "target-libdir", "--target", TARGET]);
     let output = rustc.output().context("cannot start rustc")?;

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::build::ADAPTER_VARIABLE;
 use crate::cargo::cargo;
 use crate::cargo_test::cargo_test;
-use crate::components::add_target;
+use crate::components::adapter;
 use crate::doc_test_server::DocTestServer;
 use crate::summary::Summary;
 use crate::{host, setup};
@@ -17,10 +18,10 @@ use crate::{host, setup};
 /// the ordinary tests, those on a real host are left out.
 pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
     setup::nats_servers()?;
-    // Some tests build the components that they run.
-    add_target()?;
+    let adapter = adapter()?;
     let mut summary = Summary::default();
     let mut command = cargo();
+    command.env(ADAPTER_VARIABLE, adapter);
     command.args(arguments(args));
     let doc_test_server = DocTestServer::start()?;
     doc_test_server.announce_to(&mut command);

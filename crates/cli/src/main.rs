@@ -1,62 +1,33 @@
-//! `eventual-batch-compose`: the command of [`eventual_batch_compose::compose`].
+//! `eventual-batch`: the command line.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod compose_command;
+
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, ensure};
-use clap::Parser;
-use eventual_batch_compose::compose;
+use clap::{Parser, Subcommand};
 
-/// Composes the adapter into a component that imports wasi:keyvalue/eventual-batch@0.1.0, so that it
-/// runs on a wasmCloud 1.x host.
+/// Batches of keys on NATS JetStream for WebAssembly components.
 #[derive(Parser)]
-#[command(name = "eventual-batch-compose", version)]
-struct Args {
-    /// The component to compose, as it comes out of its build.
-    component: PathBuf,
-    /// The adapter: `eventual_batch_adapter.wasm`.
-    #[arg(long, value_name = "FILE")]
-    adapter: PathBuf,
-    /// Where to write the composed component.
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+#[command(name = "eventual-batch", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Compose(compose_command::ComposeArgs),
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let result = match CommandLine::parse().command {
+        Command::Compose(args) => compose_command::run(&args),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn run(args: &Args) -> Result<()> {
-    let read =
-        |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let component = read(&args.component)?;
-    let adapter = read(&args.adapter)?;
-    let composed = compose(&component, &adapter).map_err(|error| {
-        let blamed = if error.is_of_adapter() {
-            &args.adapter
-        } else {
-            &args.component
-        };
-        anyhow::Error::new(error).context(blamed.display().to_string())
-    })?;
-    // A second run on its own output would find nothing to do and say so; better not to lose what
-    // was built.
-    ensure!(
-        !same_file(&args.component, &args.output) && !same_file(&args.adapter, &args.output),
-        "{}: is one of the inputs; name another file for the output",
-        args.output.display()
-    );
-    fs::write(&args.output, composed)
-        .with_context(|| format!("cannot write {}", args.output.display()))
-}
-
-fn same_file(one: &Path, other: &Path) -> bool {
-    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }

@@ -327,6 +327,24 @@ fn neither_input_is_written_over() {
 }
 
 #[test]
+fn without_a_named_adapter_the_built_in_one_is_used() {
+    let bench = Bench::new(&caller_of_one("keys"));
+    let run = bench.run(&["component.wasm", "-o", "out.wasm"]);
+    if option_env!("EVENTUAL_BATCH_ADAPTER").is_none() {
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert_says(&run.stderr, &["no adapter in it", "--adapter"]);
+        return;
+    }
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let composed = fs::read(bench.path("out.wasm")).unwrap();
+    let imports = imports(&composed);
+    assert!(
+        imports.iter().any(|import| import == LATTICE),
+        "{imports:?}"
+    );
+}
+
+#[test]
 fn missing_arguments_get_the_usage() {
     let bench = Bench::new(&caller_of_one("keys"));
     let complete = [
@@ -337,8 +355,7 @@ fn missing_arguments_get_the_usage() {
         "out.wasm",
     ];
     for (given, missing) in [
-        (&complete[..0], "--adapter <FILE>"),
-        (&complete[2..], "--adapter <FILE>"),
+        (&complete[..0], "--output <FILE>"),
         (&complete[..3], "--output <FILE>"),
         (
             &["--adapter", "adapter.wasm", "-o", "out.wasm"],
@@ -347,7 +364,7 @@ fn missing_arguments_get_the_usage() {
     ] {
         let run = bench.run(given);
         assert_eq!(run.code, Some(2), "{given:?}: {}", run.stderr);
-        assert_says(&run.stderr, &["Usage: eventual-batch-compose", missing]);
+        assert_says(&run.stderr, &["Usage: eventual-batch compose", missing]);
         assert!(!bench.path("out.wasm").exists());
     }
 }
@@ -382,7 +399,8 @@ impl Bench {
     }
 
     fn run(&self, arguments: &[&str]) -> ComposeRun {
-        let output = Command::new(env!("CARGO_BIN_EXE_eventual-batch-compose"))
+        let output = Command::new(env!("CARGO_BIN_EXE_eventual-batch"))
+            .arg("compose")
             .args(arguments)
             .current_dir(self.directory.path())
             .output()
