@@ -107,7 +107,7 @@ impl ResponseMemory {
     async fn wait_for(&self, bytes: usize, deadline: Deadline) -> Result<(), CallError> {
         let Self(reservation) = self;
         reservation.release();
-        let room = timeout_at(deadline.settle(), reservation.wait_for(ahead(bytes)));
+        let room = timeout_at(deadline.send_deadline(), reservation.wait_for(ahead(bytes)));
         room.await.map_err(|_| CallError::Rejected {
             kind: Kind::Unavailable,
             reason: format!(

@@ -19,7 +19,7 @@ pub struct ConcurrencyLimit {
     permits: Arc<Semaphore>,
     made: Instant,
     /// Until when, in microseconds since `made`, small batches are expected to come.
-    small_until: AtomicU64,
+    small_expected_until: AtomicU64,
 }
 
 impl ConcurrencyLimit {
@@ -29,7 +29,7 @@ impl ConcurrencyLimit {
         Self {
             permits: Arc::new(Semaphore::new(max_concurrency)),
             made: Instant::now(),
-            small_until: AtomicU64::new(0),
+            small_expected_until: AtomicU64::new(0),
         }
     }
 
@@ -39,8 +39,8 @@ impl ConcurrencyLimit {
 
     /// Takes note that a batch begins, of a call of so many items: what is left over of a large call is
     /// no small batch.
-    pub(super) fn begins(&self, items: usize) {
-        self.begins_at(items, self.made.elapsed());
+    pub(super) fn batch_started(&self, items: usize) {
+        self.batch_started_at(items, self.made.elapsed());
     }
 
     /// How many requests a batch of `all` items keeps in flight, of which so many have been sent, if
@@ -50,26 +50,26 @@ impl ConcurrencyLimit {
         if all < tuning::LARGE_BATCH || !self.expects_small_at(self.made.elapsed()) {
             None
         } else if deadline.is_late(sent, all) {
-            Some(tuning::WINDOW_OF_LATE)
+            Some(tuning::WINDOW_WHEN_LATE)
         } else {
             Some(tuning::WINDOW_BESIDE_SMALL)
         }
     }
 
     /// Until when small batches are expected.
-    pub(super) fn small_until(&self) -> Instant {
-        self.made + Duration::from_micros(self.small_until.load(Ordering::Relaxed))
+    pub(super) fn small_expected_until(&self) -> Instant {
+        self.made + Duration::from_micros(self.small_expected_until.load(Ordering::Relaxed))
     }
 
-    fn begins_at(&self, items: usize, now: Duration) {
+    fn batch_started_at(&self, items: usize, now: Duration) {
         if items <= tuning::SMALL_BATCH {
             let until = micros(now + tuning::SMALL_RECENTLY);
-            self.small_until.store(until, Ordering::Relaxed);
+            self.small_expected_until.store(until, Ordering::Relaxed);
         }
     }
 
     fn expects_small_at(&self, now: Duration) -> bool {
-        micros(now) < self.small_until.load(Ordering::Relaxed)
+        micros(now) < self.small_expected_until.load(Ordering::Relaxed)
     }
 }
 
@@ -95,9 +95,9 @@ mod tests {
         let limit = ConcurrencyLimit::new(256);
         let now = Duration::ZERO;
         assert!(!limit.expects_small_at(now), "there was no small one");
-        limit.begins_at(20_000, now);
+        limit.batch_started_at(20_000, now);
         assert!(!limit.expects_small_at(now), "a large one");
-        limit.begins_at(5, now);
+        limit.batch_started_at(5, now);
         assert!(limit.expects_small_at(now));
         assert!(!limit.expects_small_at(now + tuning::SMALL_RECENTLY));
     }
@@ -105,12 +105,12 @@ mod tests {
     #[test]
     fn large_batches_give_way_and_less_so_if_they_are_late() {
         let limit = ConcurrencyLimit::new(256);
-        limit.begins_at(5, Duration::from_secs(3600));
+        limit.batch_started_at(5, Duration::from_secs(3600));
         let hour = Duration::from_secs(3600);
         let deadline = Deadline::new(Instant::now(), hour);
         let window = |sent, all| limit.fair_share(sent, all, &deadline);
         assert_eq!(window(10_000, 20_000), Some(tuning::WINDOW_BESIDE_SMALL));
-        assert_eq!(window(0, 20_000), Some(tuning::WINDOW_OF_LATE));
+        assert_eq!(window(0, 20_000), Some(tuning::WINDOW_WHEN_LATE));
         assert_eq!(window(10, 100), None, "it is not large");
     }
 }

@@ -137,7 +137,7 @@ impl Connection {
     pub(super) async fn ready(&self, bucket: &str, deadline: &Deadline) -> Result<(), Error> {
         let mut status = self.status.clone();
         let settled = timeout_at(
-            deadline.settle(),
+            deadline.send_deadline(),
             // Borrowing the status here would deadlock, because `wait_for` holds its lock.
             status.wait_for(|status| self.is_up_by(status) || status.login_refused()),
         );
@@ -145,7 +145,7 @@ impl Connection {
         if in_time && self.is_up() {
             return self.ensure_inboxes_allowed(deadline).await;
         }
-        Err(self.explain(bucket, deadline))
+        Err(self.no_answer_error(bucket, deadline))
     }
 
     /// Makes sure that the server allows inboxes. If it has refused one, the connection is made anew and the
@@ -171,7 +171,7 @@ impl Connection {
             return Err(self.denied(&deaf));
         };
         let mut status = self.status.clone();
-        let anew = timeout_at(deadline.settle(), async {
+        let anew = timeout_at(deadline.send_deadline(), async {
             self.client().force_reconnect().await.ok()?;
             status.wait_for(|status| status.epoch > epoch).await.ok()?;
             Some(())
@@ -252,7 +252,7 @@ impl Connection {
     }
 
     /// Why there was no answer: the best that is known when a call's time is over.
-    pub(super) fn explain(&self, bucket: &str, deadline: &Deadline) -> Error {
+    pub(super) fn no_answer_error(&self, bucket: &str, deadline: &Deadline) -> Error {
         let (stream, prefix) = (format!("KV_{bucket}"), format!("$KV.{bucket}."));
         let is_about = |subject: &str| {
             subject.contains(&prefix) || subject.split('.').any(|token| token == stream)

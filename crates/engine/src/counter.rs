@@ -55,13 +55,13 @@ pub(super) async fn increment(
                 // A round that ends without an answer was cut off.
                 return answer.unwrap_or_else(|_| Err(unclear(key)));
             }
-            () = sleep_until(deadline.settle()), if may_withdraw => match ticket.withdraw() {
-                Withdrawal::Done => return Err(bucket.explain(deadline)),
+            () = sleep_until(deadline.send_deadline()), if may_withdraw => match ticket.withdraw() {
+                Withdrawal::Done => return Err(bucket.no_answer_error(deadline)),
                 Withdrawal::AfterConflicts => return Err(contended(key)),
                 // The acknowledgement may still come in time.
                 Withdrawal::TooLate => may_withdraw = false,
             },
-            () = sleep_until(deadline.end()) => return Err(unclear(key)),
+            () = sleep_until(deadline.answer_deadline()) => return Err(unclear(key)),
             () = counter.drive(new_round) => {}
         }
     }

@@ -8,10 +8,12 @@ use tokio::time::Instant;
 
 pub(super) use time_limits::TimeLimits;
 
-/// The times of one call: when it began, when it stops sending requests, and when it must answer.
+/// The times of one call: when it began, until when it sends requests, and when it must have
+/// answered.
 ///
-/// In the last part of its time a call only waits for the answers to what it has sent, so that few
-/// writes are left with an unknown outcome. That part is a fifth of the timeout, and at most a second.
+/// Between its send deadline and its answer deadline a call sends nothing. It only waits for the
+/// answers to what it has sent, so that few writes are left with an unknown outcome. This last part
+/// is a fifth of the timeout, and at most a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     start: Instant,
@@ -19,13 +21,13 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// A call that starts now and answers within `timeout`.
+    /// The times of a call that starts now and answers within `timeout`.
     #[must_use]
     pub fn after(timeout: Duration) -> Self {
         Self::new(Instant::now(), timeout)
     }
 
-    /// A call that started at `start` and answers within `timeout`.
+    /// The times of a call that started at `start` and answers within `timeout`.
     #[must_use]
     pub fn new(start: Instant, timeout: Duration) -> Self {
         let limits = TimeLimits::new(timeout);
@@ -36,39 +38,34 @@ impl Deadline {
         self.start
     }
 
-    /// The call's lengths of time, from its start.
+    /// The same times, as durations from the call's start.
     pub(super) fn limits(&self) -> TimeLimits {
         self.limits
     }
 
-    /// When the call must stop starting work: no new request is sent after this.
+    /// After this the call sends no request.
     #[must_use]
-    pub fn settle(&self) -> Instant {
-        self.start + self.limits.settle
+    pub fn send_deadline(&self) -> Instant {
+        self.start + self.limits.send_within
     }
 
-    pub(super) fn end(&self) -> Instant {
-        self.start + self.limits.end
+    /// At this time the call has to answer, whether the server has or not.
+    pub(super) fn answer_deadline(&self) -> Instant {
+        self.start + self.limits.answer_within
     }
 
-    /// Whether a batch is late, of which `begun` of `all` items have been sent. At this pace not all of
-    /// them would be sent in two thirds of the time for sending.
-    pub(super) fn is_late(&self, begun: usize, all: usize) -> bool {
-        self.limits.is_late(begun, all, self.start.elapsed())
+    /// Whether a batch is late that has sent `sent` of its `total` items.
+    pub(super) fn is_late(&self, sent: usize, total: usize) -> bool {
+        self.limits.is_late(sent, total, self.start.elapsed())
     }
 
-    /// When a third of the remaining time for sending is over.
-    pub(super) fn third(&self) -> Instant {
-        let now = Instant::now();
-        now + self.settle().saturating_duration_since(now) / 3
-    }
-
-    /// How long one request waits for its answer before it is sent again.
+    /// How long the call waits for the answer to one request before it sends the request again.
     ///
-    /// A third of the call's time, so that there is time for two more attempts after a lost answer; at
-    /// least 100 ms, so that a slow server is not asked the same over and over; and at most 2 s, because a
-    /// cluster of three sends one request in three to a node that is frozen.
-    pub(super) fn patience(&self) -> Duration {
-        self.limits.patience_for(0)
+    /// It is a third of the call's time, so that there is time for two more attempts after a lost
+    /// answer. It is at least 100 ms, so that a slow server does not get the same request over and
+    /// over. It is at most 2 s, because a cluster of three sends one request in three to a node
+    /// that is frozen.
+    pub(super) fn answer_timeout(&self) -> Duration {
+        self.limits.answer_timeout(0)
     }
 }

@@ -129,7 +129,7 @@ pub enum Error {
         "the server did not answer in time: to send it again could carry it out twice; trying again \
          may help"
     )]
-    NotRepeated,
+    ResendUnsafe,
     /// A write was sent, and nobody can say whether it was carried out.
     #[error("a write was sent and not acknowledged, so it may or may not be in the bucket: {0}")]
     UnclearWrite(Box<Error>),
@@ -240,7 +240,7 @@ impl Error {
             Self::TooLarge { .. } => Kind::TooLarge,
             Self::NoAnswer { .. }
             | Self::NoMemory
-            | Self::NotRepeated
+            | Self::ResendUnsafe
             | Self::UnclearNumber { .. }
             | Self::Contended { .. }
             | Self::PageLost { .. } => Kind::Unavailable,
@@ -259,7 +259,7 @@ impl Error {
     pub fn log_text(&self) -> Option<LogText> {
         Some(match self {
             Self::NoAnswer { reason, .. } => reason.log_text().after("no answer in time: "),
-            Self::NotRepeated => LogText::fixed("the server did not answer in time"),
+            Self::ResendUnsafe => LogText::fixed("the server did not answer in time"),
             Self::UnclearWrite(cause) => cause.log_text()?.after("a write was not acknowledged: "),
             Self::UnclearNumber { .. } => LogText::fixed(
                 "a new number was sent and not acknowledged, so it may or may not be stored",

@@ -67,8 +67,8 @@ impl BucketHandle {
     }
 
     /// Why there was no answer: the best that is known when a call's time is over.
-    pub(crate) fn explain(&self, deadline: &Deadline) -> Error {
-        self.connection.explain(&self.spec.name, deadline)
+    pub(crate) fn no_answer_error(&self, deadline: &Deadline) -> Error {
+        self.connection.no_answer_error(&self.spec.name, deadline)
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -103,8 +103,9 @@ impl BucketHandle {
         deadline: &Deadline,
     ) -> Result<Arc<StreamInfo>, Error> {
         let asked = Instant::now();
-        let Ok(mut last) = timeout_at(deadline.settle(), self.last_fetch.lock()).await else {
-            return Err(self.explain(deadline));
+        let Ok(mut last) = timeout_at(deadline.send_deadline(), self.last_fetch.lock()).await
+        else {
+            return Err(self.no_answer_error(deadline));
         };
         if let Some(fetch) = &*last
             && fetch.begun >= asked

@@ -68,7 +68,7 @@ impl Inbox {
     }
 
     /// Records that the client has ended.
-    pub(super) fn end(&mut self) {
+    pub(super) fn mark_ended(&mut self) {
         self.ended = true;
     }
 

@@ -102,7 +102,7 @@ where
         let begun = Instant::now();
         let is_asked_for = |subject: &str| consumer::asks_for(&info, subject);
         let listed = tokio::select! {
-            listed = timeout_at(deadline.end(), list(Arc::clone(&info), attempts)) => listed,
+            listed = timeout_at(deadline.answer_deadline(), list(Arc::clone(&info), attempts)) => listed,
             () = bucket.connection().until_lost(epoch), if !attempts.needs_quarantine() => {
                 Ok(Err(ListError::Interrupted))
             }
@@ -114,13 +114,15 @@ where
         match listed {
             Ok(Ok(listed)) => return Ok(listed),
             Ok(Err(ListError::Final(error))) => return Err(error),
-            Ok(Err(ListError::Interrupted)) if Instant::now() < deadline.settle() => {
+            Ok(Err(ListError::Interrupted)) if Instant::now() < deadline.send_deadline() => {
                 attempts.interrupted += 1;
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(tuning::BACKOFF.1);
                 info = bucket.refresh_stream_info(Some(&info), deadline).await?;
             }
-            Ok(Err(ListError::Interrupted)) | Err(_) => return Err(bucket.explain(deadline)),
+            Ok(Err(ListError::Interrupted)) | Err(_) => {
+                return Err(bucket.no_answer_error(deadline));
+            }
         }
     }
 }

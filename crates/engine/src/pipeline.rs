@@ -1,11 +1,13 @@
-//! Many requests on one inbox: the way single-key reads and all writes go to the server.
+//! The pipeline: how single-key reads and all writes go to the server, many requests on one inbox.
 //!
-//! One subscription serves a whole batch; the last token of a reply subject tells which request an
-//! answer is to. There is no task for a key. [`machine`] decides what is sent, sent again or given
-//! up; [`run`] does what it decides. When it is dropped, the subscription ends with it.
+//! One subscription serves a whole batch. The last token of a reply subject tells which request an
+//! answer is to. [`machine`] decides what to send, to send again, and to fail. [`run`] does what
+//! the machine decides, in one future for the whole batch. When the future is dropped, its
+//! subscription ends.
 //!
-//! Groups of requests share a reply subject, because a server finds its way to a subject that it has
-//! just seen in a fraction of the time, which is a sixth of all that a small write costs it.
+//! Requests share a reply subject in groups, because a reply subject is costly for the server. If
+//! the server has just seen a subject, it finds the subscription much faster. To find it for a new
+//! subject is a sixth of all the work that a small write makes.
 
 mod machine;
 mod run;
@@ -21,7 +23,7 @@ use bytes::Bytes;
 use super::error::Error;
 use super::stream_info::StreamInfo;
 
-pub(super) use machine::Items;
+pub(super) use machine::{AnswerOutcome, Items};
 pub(super) use run::run;
 
 /// One request, without its reply subject.
@@ -31,42 +33,29 @@ pub(super) struct RequestMessage {
     pub(super) payload: Bytes,
 }
 
-/// What an answer means.
-pub(super) enum Answer {
-    /// The item is done.
-    Done,
-    /// Ask again after a pause.
-    Again,
-    /// The item failed.
-    Failed(Error),
-    /// The item failed, unless the bucket has been changed since its stream info was fetched.
-    Outdated(Error),
-    /// There is no such stream: the stream info has to be fetched again.
-    Gone,
-}
-
-/// A batch of items, each one request and one answer.
+/// A batch of items. Each item is one request and one answer.
 pub(super) trait Operation: Items<Info = StreamInfo> {
     fn request(&self, item: usize, info: &StreamInfo) -> RequestMessage;
 
     /// The subject of the item's request.
     fn subject(&self, item: usize, info: &StreamInfo) -> String;
 
-    /// Where in the stream a request of a group stands, if the answer says that it was carried out.
-    fn place(&self, message: &Message, info: &StreamInfo) -> Option<u64>;
+    /// The sequence of the stored message, if this answer to a request of a group says that the
+    /// request was carried out.
+    fn sequence(&self, message: &Message, info: &StreamInfo) -> Option<u64>;
 
-    /// Takes an answer to a request that was made for the bucket as it was in `info`.
-    fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> Answer;
+    /// Takes the answer to a request that was sent by itself, and made from this stream info.
+    fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> AnswerOutcome<Error>;
 
-    /// Takes note that the connection was lost while some items were in flight.
+    /// Notes that the connection was lost while some items were in flight.
     fn connection_lost(&mut self) {}
 
-    /// Takes note that an item is sent again of which an earlier copy may have been carried out.
-    fn sent_again(&mut self) {}
+    /// Notes that an item is sent again of which an earlier copy may be stored.
+    fn may_duplicate(&mut self) {}
 
-    /// The error of an item that was sent and stayed unanswered, for the reason `why`.
-    fn unanswered(&self, why: Error) -> Error;
+    /// The error of an item that failed with `error`, and of which a copy may be stored.
+    fn maybe_stored(&self, error: Error) -> Error;
 
-    /// Takes note that an item failed. `Break` gives the whole batch up, with that error.
+    /// Notes that an item failed. `Break` ends the whole batch with that error.
     fn failed(&mut self, item: usize, error: Error) -> ControlFlow<Error>;
 }

@@ -74,9 +74,9 @@ async fn read(
     }
     // What is left: all keys on an older server, and the keys that `multi_last` did not answer.
     let (unknown, lost) = (batch.unknown(), batch.lost);
-    let call_len = batch.call_len;
+    let total_items = batch.total_items;
     let mut reads = one_by_one::Reads::new(batch, unknown, None)
-        .part_of(call_len)
+        .total_items(total_items)
         .after(lost);
     pipeline::run(bucket, &mut reads, deadline).await
 }
@@ -102,7 +102,7 @@ struct KeyRead<'a> {
 struct ReadBatch<'a> {
     keys: Vec<KeyRead<'a>>,
     /// How many keys the call has that this batch is part of.
-    call_len: usize,
+    total_items: usize,
     /// For each place of the answer, which of `keys` stands there.
     order: Vec<usize>,
     /// Whether the values matter, or only which keys have one.
@@ -143,7 +143,7 @@ impl<'a> ReadBatch<'a> {
             order.push(index);
         }
         Ok(Self {
-            call_len: keys.len(),
+            total_items: keys.len(),
             keys,
             order,
             keep_values: true,
@@ -165,7 +165,7 @@ impl<'a> ReadBatch<'a> {
         Self {
             keys: keys.iter().map(key).collect(),
             // A listing is a large call, however few keys are left to be read.
-            call_len: keys.len().max(tuning::LARGE_BATCH),
+            total_items: keys.len().max(tuning::LARGE_BATCH),
             order: Vec::new(),
             keep_values: false,
             answer_bytes: 0,

@@ -102,7 +102,7 @@ pub(super) async fn fetch(
         let context = context(connection, spec);
         let begun = Instant::now();
         // While a stream has no leader, a server may not answer at all.
-        let patience = (begun + deadline.patience()).min(deadline.end());
+        let patience = (begun + deadline.answer_timeout()).min(deadline.answer_deadline());
         let found = tokio::select! {
             found = timeout_at(patience, find_or_create(&context, spec)) => found,
             // A request that is refused has no answer.
@@ -111,12 +111,12 @@ pub(super) async fn fetch(
         match found {
             Ok(Ok(config)) => return info(spec, &config),
             Ok(Err(Failure::Final(error))) => return Err(error),
-            Ok(Err(Failure::Transient)) | Err(_) if Instant::now() < deadline.settle() => {
+            Ok(Err(Failure::Transient)) | Err(_) if Instant::now() < deadline.send_deadline() => {
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(tuning::BACKOFF.1);
             }
             Ok(Err(Failure::Transient)) | Err(_) => {
-                return Err(connection.explain(&spec.name, deadline));
+                return Err(connection.no_answer_error(&spec.name, deadline));
             }
         }
     }

@@ -27,7 +27,7 @@ pub(super) const LARGE_BATCH: usize = 2048;
 pub(super) const WINDOW_BESIDE_SMALL: usize = 8;
 
 /// The same while the large batch is late.
-pub(super) const WINDOW_OF_LATE: usize = 32;
+pub(super) const WINDOW_WHEN_LATE: usize = 32;
 
 /// For how long after the last small batch a large one expects another.
 pub(super) const SMALL_RECENTLY: Duration = Duration::from_millis(20);
@@ -44,7 +44,7 @@ pub(super) const WINDOW_ONCE_DENIED: usize = 64;
 
 /// How long an answer is waited for then, before the request is sent again: long enough for a server
 /// that is not overloaded.
-pub(super) const PATIENCE_ONCE_DENIED: Duration = Duration::from_millis(400);
+pub(super) const ANSWER_TIMEOUT_ONCE_DENIED: Duration = Duration::from_millis(400);
 
 /// How long a bucket has to know a write again if writes are to be sent in groups.
 pub(super) const GROUP_DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
@@ -75,7 +75,7 @@ pub(super) const BACKOFF: (Duration, Duration) =
     (Duration::from_millis(20), Duration::from_millis(400));
 
 /// How long one look at a bucket's stream may hold up a batch.
-pub(super) const LOOK: Duration = Duration::from_millis(250);
+pub(super) const STREAM_INFO_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long an increment waits, at random and at most, before it reads a key again that another
 /// writer changed under it: doubled from the first to the second.

@@ -14,7 +14,7 @@ use super::deadline::Deadline;
 use super::error::{Error, Kind, ValueLimit};
 use super::handle::BucketHandle;
 use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_conflict, is_transient};
-use super::pipeline::{self, Items, Operation, RequestMessage};
+use super::pipeline::{self, AnswerOutcome, Items, Operation, RequestMessage};
 use super::stream_info::StreamInfo;
 use super::text::{CallerText, LogText};
 use super::tuning;
@@ -105,7 +105,7 @@ pub(super) async fn replace(
     }
     Ok(match writes.revision {
         Some(revision) => Replaced::Written(revision),
-        None if writes.repeated => Replaced::Unclear(writes.id(0)),
+        None if writes.may_be_duplicated => Replaced::Unclear(writes.id(0)),
         None => Replaced::Conflict(writes.id(0)),
     })
 }
@@ -137,7 +137,7 @@ struct Writes {
     revision: Option<u64>,
     /// Whether a write that may have been carried out, or has been by another node than answered,
     /// was sent again.
-    repeated: bool,
+    may_be_duplicated: bool,
     items: Vec<Write>,
     failures: Failures,
 }
@@ -158,7 +158,7 @@ impl Writes {
             max_payload: usize::MAX,
             expected: None,
             revision: None,
-            repeated: false,
+            may_be_duplicated: false,
             items,
             failures: Failures::default(),
         }
@@ -234,7 +234,7 @@ impl Writes {
             .max_message
             .map_or(self.max_payload, |max| max.min(self.max_payload));
         let expected = self.expected.map_or(0, |_| EXPECTED_ROOM);
-        self.weight(item) + HEADER_ROOM + expected <= max
+        self.value_bytes(item) + HEADER_ROOM + expected <= max
     }
 
     fn id(&self, item: usize) -> String {
@@ -249,19 +249,19 @@ impl Items for Writes {
         self.items.len()
     }
 
-    fn weight(&self, item: usize) -> usize {
+    fn value_bytes(&self, item: usize) -> usize {
         self.items[item].size()
     }
 
     /// If one write of a group fails, the whole group is sent again. So the bucket's duplicate window has
     /// to be longer than a group takes.
-    fn groups(&self, item: usize, info: &StreamInfo) -> bool {
+    fn may_group(&self, item: usize, info: &StreamInfo) -> bool {
         self.has_id(item, info) && info.duplicate_window >= tuning::GROUP_DUPLICATE_WINDOW
     }
 
     /// A write is repeated only while the server would know it again, or it could be applied
     /// twice, and over somebody else's newer value.
-    fn repeat_within(&self, item: usize, info: &StreamInfo) -> Duration {
+    fn resend_window(&self, item: usize, info: &StreamInfo) -> Duration {
         if self.has_id(item, info) {
             info.duplicate_window / 2
         } else {
@@ -295,44 +295,48 @@ impl Operation for Writes {
         format!("{}{}", info.write_prefix, encoded.as_ref().unwrap_or(key))
     }
 
-    fn place(&self, message: &Message, info: &StreamInfo) -> Option<u64> {
+    fn sequence(&self, message: &Message, info: &StreamInfo) -> Option<u64> {
         let answer: Acknowledgement<'_> = serde_json::from_slice(&message.payload).ok()?;
         answer.is_of(&info.write_stream).then_some(answer.seq)
     }
 
-    fn sent_again(&mut self) {
-        self.repeated = true;
+    fn may_duplicate(&mut self) {
+        self.may_be_duplicated = true;
     }
 
-    fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> pipeline::Answer {
+    fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> AnswerOutcome<Error> {
         let answer: Acknowledgement<'_> = match serde_json::from_slice(&message.payload) {
             Ok(answer) => answer,
             Err(error) => return not_acknowledged(&LogText::of_json(&error)),
         };
         if answer.is_of(&info.write_stream) {
             self.revision = Some(answer.seq);
-            return pipeline::Answer::Done;
+            return AnswerOutcome::Done {
+                sequence: Some(answer.seq),
+            };
         }
         match answer.error {
             None => not_acknowledged(&LogText::fixed("it is of another stream")),
             Some(error) if is_transient(&error) => {
                 // While a node has not noticed that it no longer leads, a cluster hands a write to
                 // it and to the new leader: one refuses it, the other carries it out.
-                self.repeated = true;
-                pipeline::Answer::Again
+                self.may_be_duplicated = true;
+                AnswerOutcome::TryAgain
             }
-            Some(error) if self.expected.is_some() && is_conflict(&error) => pipeline::Answer::Done,
+            Some(error) if self.expected.is_some() && is_conflict(&error) => {
+                AnswerOutcome::Done { sequence: None }
+            }
             Some(error) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
-                let size = self.weight(item);
+                let size = self.value_bytes(item);
                 if let Some(max) = info.max_message.filter(|&max| size > max) {
-                    return pipeline::Answer::Failed(Error::ValueTooLarge {
+                    return AnswerOutcome::Failed(Error::ValueTooLarge {
                         key: CallerText::key(&self.items[item].key),
                         size,
                         limit: ValueLimit::BucketMaxValueSize,
                         max,
                     });
                 }
-                pipeline::Answer::Outdated(Error::Refused {
+                AnswerOutcome::FailedUnlessStale(Error::Refused {
                     what: "a write",
                     reason: LogText::joined(&[
                         &LogText::of_jetstream(&error),
@@ -341,14 +345,14 @@ impl Operation for Writes {
                     ]),
                 })
             }
-            Some(error) => pipeline::Answer::Failed(Error::Refused {
+            Some(error) => AnswerOutcome::Failed(Error::Refused {
                 what: "a write",
                 reason: LogText::of_jetstream(&error),
             }),
         }
     }
 
-    fn unanswered(&self, why: Error) -> Error {
+    fn maybe_stored(&self, why: Error) -> Error {
         match why {
             // A permission that is denied may be that of an inbox, to which the acknowledgement goes.
             why if matches!(why.kind(), Kind::Unavailable | Kind::AccessDenied) => {
@@ -369,8 +373,8 @@ impl Operation for Writes {
     }
 }
 
-fn not_acknowledged(why: &LogText) -> pipeline::Answer {
-    pipeline::Answer::Failed(Error::Refused {
+fn not_acknowledged(why: &LogText) -> AnswerOutcome<Error> {
+    AnswerOutcome::Failed(Error::Refused {
         what: "a write",
         reason: why.after("the answer is no acknowledgement: "),
     })

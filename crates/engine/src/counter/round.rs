@@ -31,7 +31,7 @@ impl Round {
         loop {
             match self.attempt(last.take()).await {
                 Ok(ControlFlow::Break(last)) => return last,
-                Ok(ControlFlow::Continue(())) if Instant::now() < self.deadline.settle() => {
+                Ok(ControlFlow::Continue(())) if Instant::now() < self.deadline.send_deadline() => {
                     pause(conflicts).await;
                     conflicts += 1;
                 }

@@ -23,8 +23,8 @@ pub(crate) async fn compare_and_swap(
     let encoded = bucket.encoding().encode(key)?;
     let counter = counters.get(&encoded);
     // Calls of this process would only make each other's revisions stale: they take turns.
-    let Ok(mut turn) = timeout_at(deadline.settle(), counter.turn()).await else {
-        return Err(bucket.explain(deadline));
+    let Ok(mut turn) = timeout_at(deadline.send_deadline(), counter.turn()).await else {
+        return Err(bucket.no_answer_error(deadline));
     };
     let number = Number {
         bucket,
@@ -51,7 +51,7 @@ pub(crate) async fn compare_and_swap(
             });
             return Ok(true);
         }
-        if Instant::now() >= deadline.settle() {
+        if Instant::now() >= deadline.send_deadline() {
             return Err(contended(key));
         }
         pause(conflicts).await;

@@ -200,7 +200,7 @@ impl Queue {
         increments.is_sent = false;
         increments.has_conflicts = false;
         let deadlines = increments.round.iter().map(|increment| increment.deadline);
-        deadlines.max_by_key(Deadline::end)
+        deadlines.max_by_key(Deadline::answer_deadline)
     }
 
     /// Whether all that were in the round have left it.

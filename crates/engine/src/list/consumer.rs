@@ -75,7 +75,7 @@ pub(super) async fn drop_consumer(
         client.new_inbox(),
         Bytes::new(),
     );
-    let _ = timeout_at(deadline.end(), request).await;
+    let _ = timeout_at(deadline.answer_deadline(), request).await;
 }
 
 pub(super) async fn create(
@@ -122,7 +122,7 @@ async fn read_pages(
     let mut short_pages = 0;
     while progress.of_list < expected {
         let permit = listing.bucket.concurrency().permits().acquire();
-        let Ok(Ok(_permit)) = timeout_at(deadline.settle(), permit).await else {
+        let Ok(Ok(_permit)) = timeout_at(deadline.send_deadline(), permit).await else {
             return Err(ListError::Interrupted);
         };
         // One request at a time: a server alternates between requests, and their messages would mix.
@@ -135,9 +135,9 @@ async fn read_pages(
                 let patience = if may_be_empty {
                     tuning::LIST_EMPTY
                 } else {
-                    deadline.patience()
+                    deadline.answer_timeout()
                 };
-                (Instant::now() + patience).min(deadline.end())
+                (Instant::now() + patience).min(deadline.answer_deadline())
             };
             match page.next(by).await? {
                 NextMessage::Message(message) => {

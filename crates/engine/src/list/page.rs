@@ -122,7 +122,7 @@ impl Scan<'_> {
             return Ok(());
         }
         let permit = timeout_at(
-            deadline.settle(),
+            deadline.send_deadline(),
             self.bucket.concurrency().permits().acquire(),
         );
         let Ok(Ok(_permit)) = permit.await else {
@@ -130,9 +130,9 @@ impl Scan<'_> {
         };
         let mut messages = PullRequest::request(self.bucket, consumer, most).await?;
         let mut delivered = 0;
-        let end = deadline.third();
+        let end = step_deadline(deadline);
         loop {
-            let by = || (Instant::now() + deadline.patience()).min(end);
+            let by = || (Instant::now() + deadline.answer_timeout()).min(end);
             let Ok(NextMessage::Message(message)) = messages.next(by).await else {
                 return Ok(());
             };
@@ -175,15 +175,15 @@ impl Scan<'_> {
             .map(|(key, (sequence, _))| (*sequence, key.as_str()))
             .collect();
         values.sort_unstable();
-        let end = deadline.third();
+        let end = step_deadline(deadline);
         let mut keys = Vec::with_capacity(values.len());
         let mut bytes = 0;
         let mut chunks = values.chunks(tuning::KEYS_CHECKED).peekable();
         // A page is a large call, although it reads few keys at a time.
-        let call_len = values.len().max(tuning::LARGE_BATCH);
+        let total_items = values.len().max(tuning::LARGE_BATCH);
         while let Some(chunk) = chunks.next() {
             let asked: Vec<_> = chunk.iter().map(|(_, key)| *key).collect();
-            let (last, size) = revisions(self.bucket, &asked, call_len, deadline).await?;
+            let (last, size) = revisions(self.bucket, &asked, total_items, deadline).await?;
             for ((here, key), last) in chunk.iter().zip(last) {
                 if last <= *here {
                     keys.push(self.decode(key)?);
@@ -214,4 +214,10 @@ impl Scan<'_> {
     fn decode(&self, key: &str) -> Result<String, ListError> {
         Ok(self.bucket.encoding().decode(key)?)
     }
+}
+
+/// When a step of a page has to end: after a third of the remaining time for sending.
+fn step_deadline(deadline: &Deadline) -> Instant {
+    let now = Instant::now();
+    now + deadline.send_deadline().saturating_duration_since(now) / 3
 }

@@ -1,44 +1,47 @@
-//! What decides to send an item, to send it again, to give it up, or to count it as done.
+//! The state machine of one batch. It decides which items to send, to send again, to fail, or to
+//! count as done.
 //!
-//! The machine is plain data. It does no I/O and has no clock: its driver tells it what has happened
-//! ([`Event`]) and when, and does what it asks for ([`Action`]). [`super::run`] is the driver of real
-//! batches; the simulation drives the machine through random histories.
+//! The machine is plain data, without I/O and without a clock. Its driver tells it what has
+//! happened ([`Event`]) and the time. The machine answers with what the driver has to do
+//! ([`Action`]). [`super::run`] drives real batches; the simulation drives the machine through
+//! random histories.
 //!
 //! The life of an item:
 //!
 //! ```text
-//!              ┌────────── permits granted, room in the window, connected ──────────┐
-//!              │                                                                    ▼
-//!         ┌─────────┐   no responders, stream gone, transient error           ┌───────────┐
-//!  ──────▶│ queued  │◀──────────────── (after a pause) ───────────────────────│ in flight │
-//!         └─────────┘                                                         └───────────┘
-//!           │     ▲     not answered in time, or connection lost, or its        │ │ │
-//!           │     ├──── group not all good: only while a second copy does ──────┘ │ │
-//!           │     │     no harm (duplicate window), else failed                   │ │
-//!           │     │                                                               │ │
-//!           │     │ changed    ┌────────────┐      error of an old                │ │
-//!           │     └────────────│ in doubt   │◀──── stream info ───────────────────┘ │
-//!           │                  └────────────┘                                       │
-//!           │ time to settle over,   │ not changed                                  │
-//!           │ stream gone, denied    ▼                                              │
-//!           │                  ┌────────────┐   refused, denied, or time over       │
-//!           └─────────────────▶│   failed   │◀──────────────────────────────────────┤
-//!                              └────────────┘                                       │
-//!                              ┌────────────┐   acknowledged: by itself, or all     │
-//!                              │    done    │◀───────────── of its group ───────────┘
-//!                              └────────────┘
+//!             ┌─────────── permits granted, room in the window, connected ──────────┐
+//!             │                                                                     ▼
+//!        ┌────────┐  no responders, stream not found, "try again"             ┌───────────┐
+//!  ─────▶│ queued │◀────────────── (after a pause) ───────────────────────────│ in flight │
+//!        └────────┘                                                           └───────────┘
+//!          │    ▲   no answer in time, connection lost, not all of the group    │ │ │
+//!          │    ├── done: only within the resend window, else failed ───────────┘ │ │
+//!          │    │                                                                 │ │
+//!          │    │ changed      ┌──────────────────┐   error of a request made     │ │
+//!          │    └──────────────│ awaiting refresh │◀─ from a stale stream info? ──┘ │
+//!          │                   └──────────────────┘                                 │
+//!          │ send deadline over,    │                                               │
+//!          │ stream not found,      │ not changed                                   │
+//!          │ denied                 ▼                                               │
+//!          │                   ┌──────────────────┐   refused, denied,              │
+//!          └──────────────────▶│      failed      │◀─ answer deadline over ─────────┤
+//!                              └──────────────────┘                                 │
+//!                              ┌──────────────────┐   done by itself,               │
+//!                              │       done       │◀─ or with all of its group ─────┘
+//!                              └──────────────────┘
 //! ```
 //!
-//! Items are sent in groups that share a reply subject where it does not matter which answer is to
-//! which request, as long as all are good. If not all the answers of a group are good, or not all
-//! come, its items are sent again one by one.
+//! A group is several requests that share a reply subject. Nothing tells which answer is to which
+//! of them, and nothing has to, as long as all answers are good. If an answer of a group is missing
+//! or not good, its items are sent again one by one.
 //!
-//! Each request in flight holds a permit of the link. The machine asks for a burst of permits at a
-//! time. It does not change the number while it waits, because it would lose its place in the queue;
-//! what it then has no use for, it gives back. While it wants none, it does not wait.
+//! Each request in flight holds a permit of the bucket's concurrency limit. The machine acquires a
+//! burst of permits at a time. While it waits for them it does not change their number, because it
+//! would lose its place in the queue. If it then needs fewer, it gives the rest back.
 
 mod answers;
 mod attempts;
+mod config;
 mod in_flight;
 mod interface;
 mod outcomes;
@@ -57,33 +60,36 @@ use std::time::Duration;
 
 use self::in_flight::InFlight;
 use self::queue::SendQueue;
-use self::refresh::{InDoubt, Refresh};
+use self::refresh::{AwaitingRefresh, Refresh};
 use self::sending::Sending;
 use crate::deadline::TimeLimits;
 
-pub(crate) use self::interface::{Action, Event, Items, Refreshed, Reply, Sizes, Unsent, Why};
+pub(crate) use self::config::PipelineConfig;
+pub(crate) use self::interface::{
+    Action, AnswerOutcome, Event, FailReason, Items, RefreshOutcome, SendFailure,
+};
 pub(crate) use self::time::Time;
 
-/// The state of one batch. `I` is what is known of the stream, `E` an error.
+/// The state of one batch. `I` is the stream info, `E` an error.
 #[derive(Debug)]
 pub(crate) struct Machine<I, E> {
-    sizes: Sizes,
+    config: PipelineConfig,
     limits: TimeLimits,
-    /// When the machine stops sending. After that it only waits for answers.
-    settle: Time,
-    /// When it stops waiting.
-    end: Time,
-    /// How much of the call's time was over when the driver began.
+    /// From then on the machine sends nothing, and only waits for answers.
+    send_deadline: Time,
+    /// From then on it waits for no answer.
+    answer_deadline: Time,
+    /// How much of the call's time was over when the driver started.
     elapsed_before: Duration,
     now: Time,
     info: Arc<I>,
 
     epoch: u64,
-    connected: bool,
+    is_connected: bool,
     inbox: InboxState,
-    /// When to try to open one again.
-    open_at: Time,
-    small_until: Time,
+    /// When to try again to open an inbox.
+    open_inbox_at: Time,
+    small_expected_until: Time,
 
     queue: SendQueue,
     in_flight: InFlight<I>,
@@ -91,77 +97,77 @@ pub(crate) struct Machine<I, E> {
     last_token: usize,
     sending: Option<Sending>,
 
-    /// Permits that no request holds yet.
-    in_hand: usize,
-    /// Of these, how many are for the burst that is being sent.
+    /// The permits that no request holds.
+    unused_permits: usize,
+    /// How many of these are for the burst that is being sent.
     burst: usize,
     /// When the burst was planned.
-    burst_at: Time,
-    /// How many permits are asked for.
-    asked: usize,
-    /// Permits to be given back.
-    to_release: usize,
+    burst_planned: Time,
+    /// How many permits the driver is waiting for.
+    requested_permits: usize,
+    permits_to_release: usize,
 
+    /// The pause before an item is sent again that nobody received.
     backoff: Duration,
-    /// When the stream info was last fetched because nobody answered: one fetch serves all the items
-    /// that found no responder.
-    refreshed: Option<Time>,
+    /// When the stream info was last fetched because nobody answered.
+    last_refresh: Option<Time>,
     refresh: Refresh,
-    in_doubt: VecDeque<InDoubt<I, E>>,
+    awaiting_refresh: VecDeque<AwaitingRefresh<I, E>>,
 
-    /// That the server refuses this login such requests.
+    /// The first permission error of one of the requests.
     denied: Option<E>,
-    /// Whether no answer is still to come but those to what is in flight.
+    /// Whether every request that is not in flight was answered.
     all_answered: bool,
     finished: bool,
     actions: VecDeque<Action<I, E>>,
 }
 
-/// Whether answers can be heard.
+/// Whether answers can come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InboxState {
     Open,
-    /// Its client has ended.
+    /// The NATS client of the inbox has ended.
     Ended,
-    /// Another one is being opened.
+    /// The driver is opening another inbox.
     Opening,
 }
 
 impl<I, E: Clone> Machine<I, E> {
-    /// A batch of so many items. `elapsed` of the call's time is over already.
+    /// The machine of a batch of `len` items. `elapsed` of the call's time is over already.
     pub(crate) fn new(
         len: usize,
         info: Arc<I>,
-        sizes: Sizes,
+        config: PipelineConfig,
         limits: TimeLimits,
         elapsed: Duration,
     ) -> Self {
+        let from_now = |since_call: Duration| Time::from_start(since_call.saturating_sub(elapsed));
         Self {
-            settle: Time::from_start(limits.settle.saturating_sub(elapsed)),
-            end: Time::from_start(limits.end.saturating_sub(elapsed)),
+            send_deadline: from_now(limits.send_within),
+            answer_deadline: from_now(limits.answer_within),
             elapsed_before: elapsed,
             limits,
             now: Time::START,
             info,
             epoch: 0,
-            connected: false,
+            is_connected: false,
             inbox: InboxState::Open,
-            open_at: Time::START,
-            small_until: Time::START,
+            open_inbox_at: Time::START,
+            small_expected_until: Time::START,
             queue: SendQueue::new(len),
             in_flight: InFlight::default(),
             last_token: 0,
             sending: None,
-            in_hand: 0,
+            unused_permits: 0,
             burst: 0,
-            burst_at: Time::START,
-            asked: 0,
-            to_release: 0,
-            backoff: sizes.backoff.0,
-            sizes,
-            refreshed: None,
+            burst_planned: Time::START,
+            requested_permits: 0,
+            permits_to_release: 0,
+            backoff: config.backoff.0,
+            config,
+            last_refresh: None,
             refresh: Refresh::default(),
-            in_doubt: VecDeque::new(),
+            awaiting_refresh: VecDeque::new(),
             denied: None,
             all_answered: true,
             finished: false,
@@ -169,36 +175,36 @@ impl<I, E: Clone> Machine<I, E> {
         }
     }
 
-    /// Takes note of what has happened.
+    /// Takes an event.
     pub(crate) fn handle(&mut self, now: Time, event: Event<I, E>, items: &impl Items<Info = I>) {
         self.now = self.now.max(now);
         match event {
-            Event::Connection { epoch, up } => self.connection(epoch, up, items),
-            Event::ClientEnded => self.end_client(),
+            Event::Connection { epoch, is_up } => self.connection(epoch, is_up, items),
+            Event::ClientEnded => self.client_ended(),
             Event::InboxOpened(opened) => {
                 self.inbox = if opened {
                     InboxState::Open
                 } else {
                     InboxState::Ended
                 };
-                self.open_at = self.now.after(self.sizes.backoff.0);
+                self.open_inbox_at = self.now.after(self.config.backoff.0);
             }
-            Event::SmallBatchesUntil(until) => self.small_until = until,
-            Event::Granted(permits) if self.finished => self.to_release += permits,
-            Event::Granted(permits) => {
-                self.asked = 0;
-                self.in_hand += permits;
+            Event::SmallBatchesExpectedUntil(until) => self.small_expected_until = until,
+            Event::PermitsGranted(permits) if self.finished => self.permits_to_release += permits,
+            Event::PermitsGranted(permits) => {
+                self.requested_permits = 0;
+                self.unused_permits += permits;
             }
-            Event::Sent { count, stopped } => self.sent(count, stopped, items),
-            Event::Answer { token, reply } => self.answer(token, reply, items),
+            Event::Sent { count, failure } => self.sent(count, failure, items),
+            Event::Answer { token, outcome } => self.answer(token, outcome, items),
             Event::ItemsDenied { token, denied } => self.items_denied(token, denied, items),
             Event::InboxDenied(error) => self.inbox_denied(error),
-            Event::Refreshed(refreshed) => self.refreshed(refreshed, items),
+            Event::Refreshed(outcome) => self.refreshed(outcome, items),
             Event::Tick => self.check_time(items),
         }
     }
 
-    /// What is to be done next; `None`: nothing until something happens.
+    /// What the driver has to do next. `None`: nothing until the next event.
     pub(crate) fn next_action(
         &mut self,
         now: Time,
@@ -210,13 +216,14 @@ impl<I, E: Clone> Machine<I, E> {
         }
         let waits_for_info = self.refresh.running.is_some() || self.needs_refresh();
         if self.actions.is_empty() && !self.finished && (!waits_for_info || self.is_over()) {
-            self.plan(items);
+            self.plan_burst(items);
         }
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
         }
-        if self.to_release > 0 {
-            return Some(Action::Release(std::mem::take(&mut self.to_release)));
+        if self.permits_to_release > 0 {
+            let permits = std::mem::take(&mut self.permits_to_release);
+            return Some(Action::ReleasePermits(permits));
         }
         if self.finished {
             return None;
@@ -234,7 +241,7 @@ impl<I, E: Clone> Machine<I, E> {
             .or_else(|| self.next_send(items))
     }
 
-    /// The items of a group in flight, and what was known of the stream when they were sent.
+    /// The items of a group in flight, and the stream info that their requests were made from.
     pub(crate) fn group(&self, token: usize) -> Option<(Range<usize>, &Arc<I>)> {
         let group = self.in_flight.get(token)?;
         Some((group.items.clone(), &group.info))
@@ -249,7 +256,7 @@ impl<I, E: Clone> Machine<I, E> {
         !self.in_flight.is_empty()
     }
 
-    /// What is known of the stream now.
+    /// The stream info to make requests from.
     pub(crate) fn info(&self) -> &Arc<I> {
         &self.info
     }
@@ -257,25 +264,26 @@ impl<I, E: Clone> Machine<I, E> {
     /// How many requests are in flight, and how many bytes of values.
     #[cfg(test)]
     pub(crate) fn load(&self) -> (usize, usize) {
-        (self.in_flight.items(), self.in_flight.weight())
+        (self.in_flight.requests(), self.in_flight.value_bytes())
     }
 
+    /// Whether every item is done or has failed.
     fn is_over(&self) -> bool {
-        self.queue.is_empty() && self.in_flight.is_empty() && self.in_doubt.is_empty()
+        self.queue.is_empty() && self.in_flight.is_empty() && self.awaiting_refresh.is_empty()
     }
 
     fn next_inbox(&mut self) -> Option<Action<I, E>> {
         let opens = self.inbox == InboxState::Ended
-            && self.connected
-            && self.now >= self.open_at
-            && self.now < self.settle;
+            && self.is_connected
+            && self.now >= self.open_inbox_at
+            && self.now < self.send_deadline;
         opens.then(|| {
             self.inbox = InboxState::Opening;
             Action::OpenInbox
         })
     }
 
-    fn end_client(&mut self) {
+    fn client_ended(&mut self) {
         if self.inbox == InboxState::Open {
             self.inbox = InboxState::Ended;
         }

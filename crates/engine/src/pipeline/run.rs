@@ -1,4 +1,4 @@
-//! The loop that carries a batch out: it does for the machine what needs a connection or a clock.
+//! The loop that carries a batch out. It does for the machine what needs a connection or a clock.
 
 mod actions;
 
@@ -10,8 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::PollSemaphore;
 
-use super::machine::{Event, Machine, Reply, Sizes, Time};
-use super::{Answer, Operation};
+use super::Operation;
+use super::machine::{AnswerOutcome, Event, Machine, PipelineConfig, Time};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::handle::BucketHandle;
@@ -20,11 +20,11 @@ use crate::message::is_no_responders;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
 
-/// Carries the batch out. Items that fail are told to the operation.
+/// Carries the batch out. The operation is told each item that fails.
 ///
 /// # Errors
 ///
-/// What the operation breaks off with, or why the bucket could not be opened.
+/// The error that the operation ends the batch with, or why the bucket could not be opened.
 pub(crate) async fn run(
     bucket: &BucketHandle,
     operation: &mut impl Operation,
@@ -33,46 +33,46 @@ pub(crate) async fn run(
     if operation.len() == 0 {
         return Ok(());
     }
-    bucket.concurrency().begins(operation.call_len());
+    bucket.concurrency().batch_started(operation.total_items());
     let info = bucket.stream_info(deadline).await?;
     let inbox = open_inbox(bucket, operation.len(), deadline).await?;
-    let origin = Instant::now();
+    let started = Instant::now();
     let run = Run {
         bucket,
         deadline,
-        origin,
+        started,
         machine: Machine::new(
             operation.len(),
             info,
-            sizes(bucket),
+            config(bucket),
             deadline.limits(),
-            origin.saturating_duration_since(deadline.start()),
+            started.saturating_duration_since(deadline.start()),
         ),
         permission_errors: bucket.connection().permission_errors(),
         permits: None,
-        queue: PollSemaphore::new(Arc::clone(bucket.concurrency().permits())),
-        asked: 0,
+        semaphore: PollSemaphore::new(Arc::clone(bucket.concurrency().permits())),
+        requested_permits: 0,
         inbox,
-        ended: 0,
+        ended_items: 0,
         operation,
     };
-    run.finish().await
+    run.until_finished().await
 }
 
-fn sizes(bucket: &BucketHandle) -> Sizes {
-    // Small shares of the permits, so that other batches come in between.
+fn config(bucket: &BucketHandle) -> PipelineConfig {
+    // A burst is a small share of the permits, so that other batches come in between.
     let burst = bucket.limits().max_concurrency / tuning::BURSTS;
-    Sizes {
+    PipelineConfig {
         window: tuning::WINDOW,
         window_bytes: tuning::WINDOW_BYTES,
         burst: burst.clamp(1, tuning::BURST),
         group: tuning::GROUP,
-        large: tuning::LARGE_BATCH,
+        large_call: tuning::LARGE_BATCH,
         window_beside_small: tuning::WINDOW_BESIDE_SMALL,
-        window_of_late: tuning::WINDOW_OF_LATE,
+        window_when_late: tuning::WINDOW_WHEN_LATE,
         backoff: tuning::BACKOFF,
         window_once_denied: tuning::WINDOW_ONCE_DENIED,
-        patience_once_denied: tuning::PATIENCE_ONCE_DENIED,
+        answer_timeout_once_denied: tuning::ANSWER_TIMEOUT_ONCE_DENIED,
     }
 }
 
@@ -81,21 +81,26 @@ async fn open_inbox(
     len: usize,
     deadline: &Deadline,
 ) -> Result<Inbox, Error> {
-    while Instant::now() < deadline.settle() {
+    while Instant::now() < deadline.send_deadline() {
         if let Some(inbox) = try_open_inbox(bucket, len, deadline).await {
             return Ok(inbox);
         }
         sleep(tuning::BACKOFF.0).await;
         bucket.ready(deadline).await?;
     }
-    Err(bucket.explain(deadline))
+    Err(bucket.no_answer_error(deadline))
 }
 
-/// An inbox, unless the client has ended or its queue is full, because the server reads nothing.
+/// Opens an inbox. `None` if the NATS client has ended, or if its queue is full because the server
+/// reads nothing.
 async fn try_open_inbox(bucket: &BucketHandle, len: usize, deadline: &Deadline) -> Option<Inbox> {
-    // One for each item by itself, and one for each group that begins with it; one item is no group.
+    // Each item has a token of its own, and one for the group that begins with the item. A single
+    // item is never a group.
     let tokens = if len == 1 { 1 } else { 2 * len };
-    let inbox = timeout_at(deadline.settle(), bucket.connection().open_inbox(tokens));
+    let inbox = timeout_at(
+        deadline.send_deadline(),
+        bucket.connection().open_inbox(tokens),
+    );
     inbox.await.ok().flatten()
 }
 
@@ -104,39 +109,39 @@ struct Run<'a, O> {
     deadline: &'a Deadline,
     operation: &'a mut O,
     machine: Machine<StreamInfo, Error>,
-    /// When the machine's time began.
-    origin: Instant,
+    /// The start of the machine's time.
+    started: Instant,
     /// The permits that the machine has not given back.
     permits: Option<OwnedSemaphorePermit>,
-    queue: PollSemaphore,
+    semaphore: PollSemaphore,
     /// How many permits the machine waits for.
-    asked: u32,
+    requested_permits: u32,
     inbox: Inbox,
     /// How many items are done or have failed.
-    ended: usize,
-    /// How many permission errors the connection had had when they were last looked at.
+    ended_items: usize,
+    /// How many permission errors the connection had when this batch last looked.
     permission_errors: u64,
 }
 
 impl<O: Operation> Run<'_, O> {
-    async fn finish(mut self) -> Result<(), Error> {
+    async fn until_finished(mut self) -> Result<(), Error> {
         let mut status = self.bucket.connection().status();
         loop {
-            // First what has come: it is no longer to be given up or sent again.
+            // Answers first, so that no item fails or is sent again whose answer is here.
             while let Some(message) = self.inbox.next_now() {
-                self.take(message);
+                self.handle_answer(message);
             }
-            let up = if self.inbox.has_ended() {
+            let is_up = if self.inbox.has_ended() {
                 self.tell(Event::ClientEnded);
                 self.bucket.connection().is_up()
             } else {
                 self.inbox.is_up()
             };
             let epoch = status.borrow_and_update().epoch;
-            self.tell(Event::Connection { epoch, up });
-            self.take_permission_errors();
-            let small_until = self.bucket.concurrency().small_until();
-            self.tell(Event::SmallBatchesUntil(self.time(small_until)));
+            self.tell(Event::Connection { epoch, is_up });
+            self.handle_permission_errors();
+            let small_until = self.bucket.concurrency().small_expected_until();
+            self.tell(Event::SmallBatchesExpectedUntil(self.time(small_until)));
             self.tell(Event::Tick);
             if let Some(all_answered) = self.act().await? {
                 if all_answered {
@@ -144,23 +149,24 @@ impl<O: Operation> Run<'_, O> {
                 }
                 return Ok(());
             }
-            let waits = self.machine.has_in_flight() && !self.inbox.has_ended();
-            let wake = self.origin + self.machine.wake().since_start();
-            let asked = self.asked;
+            let expects_answers = self.machine.has_in_flight() && !self.inbox.has_ended();
+            let wakeup = self.started + self.machine.next_wakeup().since_start();
+            let permits = self.requested_permits;
             tokio::select! {
                 biased;
-                Some(message) = self.inbox.next(), if waits => self.take(message),
-                permits = poll_fn(|cx| self.queue.poll_acquire_many(cx, asked)), if asked > 0 => {
-                    self.granted(permits);
+                Some(message) = self.inbox.next(), if expects_answers => {
+                    self.handle_answer(message);
                 }
+                granted = poll_fn(|cx| self.semaphore.poll_acquire_many(cx, permits)),
+                    if permits > 0 => self.permits_granted(granted),
                 Ok(()) = status.changed() => {}
-                () = sleep_until(wake) => {}
+                () = sleep_until(wakeup) => {}
             }
         }
     }
 
     fn time(&self, at: Instant) -> Time {
-        Time::from_start(at.saturating_duration_since(self.origin))
+        Time::from_start(at.saturating_duration_since(self.started))
     }
 
     fn tell(&mut self, event: Event<StreamInfo, Error>) {
@@ -168,9 +174,9 @@ impl<O: Operation> Run<'_, O> {
         self.machine.handle(now, event, self.operation);
     }
 
-    fn granted(&mut self, permits: Option<OwnedSemaphorePermit>) {
-        self.asked = 0;
-        let Some(granted) = permits else {
+    fn permits_granted(&mut self, granted: Option<OwnedSemaphorePermit>) {
+        self.requested_permits = 0;
+        let Some(granted) = granted else {
             return;
         };
         let count = granted.num_permits();
@@ -178,37 +184,36 @@ impl<O: Operation> Run<'_, O> {
             Some(permits) => permits.merge(granted),
             None => self.permits = Some(granted),
         }
-        self.tell(Event::Granted(count));
+        self.tell(Event::PermitsGranted(count));
     }
 
-    fn take(&mut self, message: Message) {
+    fn handle_answer(&mut self, message: Message) {
         let Some(token) = self.inbox.token_of(&message) else {
             return;
         };
         let Some((items, info)) = self.machine.group(token) else {
             return;
         };
-        let reply = if is_no_responders(&message) {
-            Reply::NoResponders
+        let outcome = if is_no_responders(&message) {
+            AnswerOutcome::NoResponders
         } else if items.len() > 1 {
-            let place = self.operation.place(&message, info);
-            place.map_or(Reply::NotDone, |place| Reply::Done { place })
-        } else {
-            match self.operation.answer(items.start, message, info) {
-                Answer::Done => Reply::Done { place: 0 },
-                Answer::Again => Reply::Again,
-                Answer::Failed(error) => Reply::Failed(error),
-                Answer::Outdated(error) => Reply::Outdated(error),
-                Answer::Gone => Reply::Gone,
+            match self.operation.sequence(&message, info) {
+                Some(sequence) => AnswerOutcome::Done {
+                    sequence: Some(sequence),
+                },
+                None => AnswerOutcome::NotAcknowledged,
             }
+        } else {
+            self.operation.answer(items.start, message, info)
         };
-        self.tell(Event::Answer { token, reply });
+        self.tell(Event::Answer { token, outcome });
     }
 
-    /// Tells the machine what the server does not let this login do: the server says so apart from the
-    /// request that it refuses, which stays unanswered. Another call's permission error is none of
-    /// this one's business.
-    fn take_permission_errors(&mut self) {
+    /// Tells the machine the permission errors of this batch's requests.
+    ///
+    /// The server sends a permission error to the connection, and never answers the request. Other
+    /// calls use the connection too, so the subject decides whether an error is this batch's.
+    fn handle_permission_errors(&mut self) {
         let connection = self.bucket.connection();
         let Some(new) = connection.permission_errors_after(self.permission_errors) else {
             return;

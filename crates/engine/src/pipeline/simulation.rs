@@ -1,12 +1,12 @@
 //! Drives the machine through random histories, and checks every promise after each step.
 //!
-//! A history has one to three batches on one link with a few permits, a server that knows what was
-//! applied, and faults: answers that are late, lost, doubled or bad, connections and clients that end,
-//! streams that go away, permissions that are denied, clocks that jump. Everything that is left to
-//! chance comes from a [`Tape`], so a history that breaks a promise can be played again, and be made
-//! shorter until a person can read it.
+//! A history has one to three batches that share a few permits, a server that knows what it stored,
+//! and faults: answers that are late, lost, doubled or bad, connections and clients that end, streams
+//! that go away, permissions that are denied, clocks that jump. Every random choice comes from a
+//! [`Tape`]. So a history that breaks a promise can be played again, and be made shorter until a
+//! person can read it.
 //!
-//! `cargo xtask simulate --seed 7 --histories 50000000` plays more of them from any seed.
+//! `cargo xtask simulate --seed 7 --histories 50000000` plays more histories, from any seed.
 
 mod driver;
 mod permits;
@@ -23,7 +23,7 @@ use self::driver::Driver;
 use self::tape::Tape;
 use self::world::{Violation, World};
 
-/// How many histories the test plays unless it is told otherwise.
+/// How many histories the test plays by default.
 const HISTORIES: u64 = 1_000_000;
 
 /// Plays a history, and returns the world at its end.
@@ -34,7 +34,7 @@ fn play(tape: Tape, traced: bool) -> World {
     let jumped = jumps > 0;
     for _ in 0..5_000 {
         for (batch, driver) in drivers.iter_mut().enumerate() {
-            if world.setup.batches[batch].begins <= world.now {
+            if world.setup.batches[batch].starts <= world.now {
                 let driver = driver.get_or_insert_with(|| Driver::new(batch, &world));
                 driver.turn(&mut world);
             }
@@ -42,22 +42,22 @@ fn play(tape: Tape, traced: bool) -> World {
         if world.violation.is_some() {
             return world;
         }
-        let mut next = world.next();
-        let mut are_over = true;
+        let mut next = world.next_event_at();
+        let mut all_finished = true;
         for (batch, driver) in drivers.iter_mut().enumerate() {
-            let wake = match driver {
-                None => world.setup.batches[batch].begins,
+            let wakeup = match driver {
+                None => world.setup.batches[batch].starts,
                 Some(driver) if driver.finished => continue,
-                // What another batch has given back may have become this one's.
+                // It may have got permits that another batch has given back.
                 Some(_) if world.permits.has_for(batch) => world.now,
-                Some(driver) => driver.wake(),
+                Some(driver) => driver.next_wakeup(),
             };
-            are_over = false;
-            next = Some(next.map_or(wake, |next| next.min(wake)));
+            all_finished = false;
+            next = Some(next.map_or(wakeup, |next| next.min(wakeup)));
         }
         match next {
-            // What is still on its way finds nobody.
-            Some(next) if !are_over || world.tape.one_in(2) => {
+            // When all batches are over, messages may still be on their way, and find nobody.
+            Some(next) if !all_finished || world.tape.one_in(2) => {
                 let mut to = next.max(world.now);
                 if jumps > 0 && world.tape.one_in(8) {
                     jumps -= 1;
@@ -79,10 +79,10 @@ fn check_end(world: &mut World, jumped: bool) {
     let all_free = world.permits.are_all_free(world.setup.permits);
     world.check(all_free, "all permits are free at the end");
     let hurried = world.setup.batches.iter().any(|batch| {
-        batch.limits.settle.saturating_sub(batch.elapsed) < Duration::from_millis(700)
+        batch.limits.send_within.saturating_sub(batch.elapsed) < Duration::from_millis(700)
     });
     if world.setup.is_calm() && !jumped && !hurried {
-        let mut items = world.sides.iter().flat_map(|side| &side.ended);
+        let mut items = world.records.iter().flat_map(|record| &record.ended);
         let all_done = items.all(|ended| *ended == Some(true));
         world.check(all_done, "if nothing goes wrong, all items are done");
     }
@@ -93,7 +93,7 @@ fn seed_of(run: u64, history: u64) -> u64 {
     run.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ history.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// Plays so many histories; `Err`: the first that breaks a promise, as a text.
+/// Plays these histories of a run. `Err` is the text of the first that breaks a promise.
 fn search(run: u64, histories: impl Iterator<Item = u64>) -> Result<(), String> {
     for history in histories {
         let seed = seed_of(run, history);
@@ -123,7 +123,7 @@ fn every_promise_is_kept_in_every_history() {
         setting("SIMULATE_HISTORIES", HISTORIES),
     );
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let begun = Instant::now();
+    let started = Instant::now();
     let found = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads)
             .map(|first| {
@@ -137,8 +137,8 @@ fn every_promise_is_kept_in_every_history() {
     if let Err(history) = found {
         panic!("{history}");
     }
-    // Not by `println!`, which shows nothing of a test that passes.
-    let count = format!("{histories} histories in {:.1?}\n", begun.elapsed());
+    // The test harness hides the output of `println!` if the test passes.
+    let count = format!("{histories} histories in {:.1?}\n", started.elapsed());
     std::io::stdout()
         .write_all(count.as_bytes())
         .expect("stdout");

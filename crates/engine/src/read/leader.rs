@@ -72,11 +72,11 @@ impl Reader for SingleKey<'_> {
 
 /// The sequence of each key's last message, 0 for a key without one, and how many bytes of values came
 /// along. `encoded` are keys as they stand in the bucket. The whole
-/// call asks for `call_len` keys.
+/// call asks for `total_items` keys.
 pub(crate) async fn revisions(
     bucket: &BucketHandle,
     encoded: &[&str],
-    call_len: usize,
+    total_items: usize,
     deadline: &Deadline,
 ) -> Result<(Vec<u64>, usize), Error> {
     let mut read = LastSequences {
@@ -85,7 +85,7 @@ pub(crate) async fn revisions(
         bytes: 0,
     };
     let all = (0..encoded.len()).collect();
-    let mut reads = Reads::new(&mut read, all, None).part_of(call_len);
+    let mut reads = Reads::new(&mut read, all, None).total_items(total_items);
     pipeline::run(bucket, &mut reads, deadline).await?;
     Ok((read.revisions, read.bytes))
 }

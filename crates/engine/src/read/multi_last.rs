@@ -53,7 +53,7 @@ pub(super) async fn read(
     }
     let mut left = VecDeque::from(batch.unknown());
     let all = left.len();
-    bucket.concurrency().begins(batch.call_len);
+    bucket.concurrency().batch_started(batch.total_items);
     let mut requests = FuturesUnordered::new();
     let mut lost = false;
     loop {
@@ -141,7 +141,7 @@ async fn request(
     let mut response = Response::default();
     let permits = u32::try_from(subjects.len()).unwrap_or(u32::MAX);
     let permits = Arc::clone(bucket.concurrency().permits()).acquire_many_owned(permits);
-    let Ok(Ok(_permits)) = timeout_at(deadline.settle(), permits).await else {
+    let Ok(Ok(_permits)) = timeout_at(deadline.send_deadline(), permits).await else {
         return response;
     };
     if !bucket.connection().is_up() {
@@ -158,7 +158,7 @@ async fn request(
     };
     let to = endpoint(info);
     // The client's queue is full while the server reads nothing.
-    let asked = timeout_at(deadline.settle(), async {
+    let asked = timeout_at(deadline.send_deadline(), async {
         let inbox = connection.open_inbox(1).await?;
         let reply = inbox.reply_subject(0);
         let sent = inbox
@@ -185,7 +185,7 @@ async fn request(
             None => tokio::select! {
                 biased;
                 message = timeout_at(
-                    (Instant::now() + deadline.patience()).min(deadline.settle()),
+                    (Instant::now() + deadline.answer_timeout()).min(deadline.send_deadline()),
                     inbox.next(),
                 ) => {
                     // The answers end when the client has ended.

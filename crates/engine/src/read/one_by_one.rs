@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::message::{Stored, is_stored, is_transient};
-use crate::pipeline::{Answer, Items, Operation, RequestMessage};
+use crate::pipeline::{AnswerOutcome, Items, Operation, RequestMessage};
 use crate::quarantine::{LostConnections, parser_breaker};
 use crate::stream_info::{ReadPath, StreamInfo};
 use crate::text::LogText;
@@ -36,7 +36,7 @@ pub(super) struct Reads<'r, R> {
     /// Which of the reader's keys each item is.
     items: Vec<usize>,
     /// How many keys the whole call has.
-    call_len: usize,
+    total_items: usize,
     /// `None`: the bucket's own.
     path: Option<ReadPath>,
     /// The connections that were lost while some of the keys were being read.
@@ -50,7 +50,7 @@ impl<'r, R: Reader> Reads<'r, R> {
     pub(super) fn new(reader: &'r mut R, items: Vec<usize>, path: Option<ReadPath>) -> Self {
         Self {
             reader,
-            call_len: items.len(),
+            total_items: items.len(),
             items,
             path,
             lost: LostConnections::default(),
@@ -60,8 +60,11 @@ impl<'r, R: Reader> Reads<'r, R> {
     }
 
     /// The same reads, which are part of a call for so many keys.
-    pub(super) fn part_of(self, call_len: usize) -> Self {
-        Self { call_len, ..self }
+    pub(super) fn total_items(self, total_items: usize) -> Self {
+        Self {
+            total_items,
+            ..self
+        }
     }
 
     /// The same reads, after the call has lost these connections.
@@ -79,7 +82,7 @@ impl<'r, R: Reader> Reads<'r, R> {
     }
 
     /// Takes a message as the leader gives it, whose headers no client has parsed.
-    fn raw(&mut self, item: usize, raw: RawMessage, info: &StreamInfo) -> Answer {
+    fn raw(&mut self, item: usize, raw: RawMessage, info: &StreamInfo) -> AnswerOutcome<Error> {
         if self.lost.are_suspicious()
             && let Some(why) = parser_breaker(&raw)
         {
@@ -91,20 +94,20 @@ impl<'r, R: Reader> Reads<'r, R> {
         }
     }
 
-    fn found(&mut self, item: usize, stored: Stored) -> Answer {
+    fn found(&mut self, item: usize, stored: Stored) -> AnswerOutcome<Error> {
         self.bytes_seen += stored.size();
         self.values_seen += 1;
         self.take(item, Some(stored))
     }
 
-    fn missing(&mut self, item: usize) -> Answer {
+    fn missing(&mut self, item: usize) -> AnswerOutcome<Error> {
         self.take(item, None)
     }
 
-    fn take(&mut self, item: usize, last: Option<Stored>) -> Answer {
+    fn take(&mut self, item: usize, last: Option<Stored>) -> AnswerOutcome<Error> {
         match self.reader.take(self.items[item], last) {
-            Ok(()) => Answer::Done,
-            Err(error) => Answer::Failed(error),
+            Ok(()) => AnswerOutcome::Done { sequence: None },
+            Err(error) => AnswerOutcome::Failed(error),
         }
     }
 }
@@ -129,21 +132,21 @@ impl<R: Reader> Items for Reads<'_, R> {
         self.items.len()
     }
 
-    fn call_len(&self) -> usize {
-        self.call_len.max(self.items.len())
+    fn total_items(&self) -> usize {
+        self.total_items.max(self.items.len())
     }
 
-    fn weight(&self, _item: usize) -> usize {
+    fn value_bytes(&self, _item: usize) -> usize {
         self.bytes_seen
             .checked_div(self.values_seen)
             .unwrap_or(tuning::UNSEEN_VALUE_BYTES)
     }
 
-    fn groups(&self, _item: usize, _info: &StreamInfo) -> bool {
+    fn may_group(&self, _item: usize, _info: &StreamInfo) -> bool {
         false
     }
 
-    fn repeat_within(&self, _item: usize, _info: &StreamInfo) -> Duration {
+    fn resend_window(&self, _item: usize, _info: &StreamInfo) -> Duration {
         Duration::MAX
     }
 }
@@ -184,11 +187,16 @@ impl<R: Reader> Operation for Reads<'_, R> {
         self.request(item, info).subject
     }
 
-    fn place(&self, _message: &Message, _info: &StreamInfo) -> Option<u64> {
+    fn sequence(&self, _message: &Message, _info: &StreamInfo) -> Option<u64> {
         None
     }
 
-    fn answer(&mut self, item: usize, mut message: Message, info: &StreamInfo) -> Answer {
+    fn answer(
+        &mut self,
+        item: usize,
+        mut message: Message,
+        info: &StreamInfo,
+    ) -> AnswerOutcome<Error> {
         if is_stored(&message)
             && let Some(headers) = message.headers.take()
         {
@@ -197,7 +205,7 @@ impl<R: Reader> Operation for Reads<'_, R> {
         match message.status {
             Some(StatusCode::NOT_FOUND) => return self.missing(item),
             Some(status) => {
-                return Answer::Failed(Error::Refused {
+                return AnswerOutcome::Failed(Error::Refused {
                     what: "a read",
                     reason: LogText::of_status(status, message.description.as_deref()),
                 });
@@ -212,9 +220,9 @@ impl<R: Reader> Operation for Reads<'_, R> {
                 error: Some(error), ..
             }) => match error.error_code() {
                 ErrorCode::NO_MESSAGE_FOUND => self.missing(item),
-                ErrorCode::STREAM_NOT_FOUND => Answer::Gone,
-                _ if is_transient(&error) => Answer::Again,
-                _ => Answer::Failed(Error::Refused {
+                ErrorCode::STREAM_NOT_FOUND => AnswerOutcome::StreamNotFound,
+                _ if is_transient(&error) => AnswerOutcome::TryAgain,
+                _ => AnswerOutcome::Failed(Error::Refused {
                     what: "a read",
                     reason: LogText::of_jetstream(&error),
                 }),
@@ -228,8 +236,8 @@ impl<R: Reader> Operation for Reads<'_, R> {
         self.lost.record();
     }
 
-    fn unanswered(&self, why: Error) -> Error {
-        why
+    fn maybe_stored(&self, error: Error) -> Error {
+        error
     }
 
     /// One key that cannot be read makes the answer an error.
@@ -238,8 +246,8 @@ impl<R: Reader> Operation for Reads<'_, R> {
     }
 }
 
-fn unreadable(why: &LogText) -> Answer {
-    Answer::Failed(Error::Refused {
+fn unreadable(why: &LogText) -> AnswerOutcome<Error> {
+    AnswerOutcome::Failed(Error::Refused {
         what: "a read",
         reason: why.after("its answer cannot be read: "),
     })

@@ -1,88 +1,95 @@
-//! Taking answers, and what becomes of the items whose answers are not good.
+//! Taking answers and permission errors, and deciding what becomes of the items.
 
 use std::time::Duration;
 
 use super::Machine;
 use super::attempts::{Attempts, EarlierAttempts};
-use super::in_flight::Answers;
-use super::interface::{Action, Items, Reply, Why};
-use super::refresh::InDoubt;
+use super::interface::{Action, AnswerOutcome, FailReason, Items};
+use super::refresh::AwaitingRefresh;
 
 impl<I, E: Clone> Machine<I, E> {
-    /// Takes an answer. The second answer to a request that was sent twice finds no group.
-    pub(super) fn answer(&mut self, token: usize, reply: Reply<E>, items: &impl Items<Info = I>) {
-        let Some(group) = self.in_flight.get_mut(token) else {
+    /// Takes an answer. An answer that comes after its group was removed is ignored.
+    pub(super) fn answer(
+        &mut self,
+        token: usize,
+        outcome: AnswerOutcome<E>,
+        items: &impl Items<Info = I>,
+    ) {
+        let Some(group) = self.in_flight.get(token) else {
             return;
         };
         if group.items.len() > 1 {
-            match reply {
-                Reply::NoResponders => group.answers.untaken += 1,
-                Reply::Done { place } => group.answers.places.push(place),
-                _ => {}
-            }
-            let is_last = group.outstanding() == 1;
-            self.in_flight.answered(token);
-            self.to_release += 1;
-            if is_last {
-                self.land_group(token, items);
-            }
+            self.in_flight.record_answer(token, &outcome);
+            self.permits_to_release += 1;
+            self.end_group_if_answered(token, items);
             return;
         }
         let item = group.items.start;
-        let Some(group) = self.land(token) else {
+        let Some(group) = self.remove_group(token) else {
             return;
         };
-        match reply {
-            Reply::Done { .. } => {
-                self.backoff = self.sizes.backoff.0;
+        match outcome {
+            AnswerOutcome::Done { .. } => {
+                self.backoff = self.config.backoff.0;
                 self.actions.push_back(Action::Done(item..item + 1));
             }
-            Reply::Again => self.again_or_denied(item, group.attempts, self.backoff, items),
-            Reply::Failed(error) => self.fail(item, false, Why::Given(error)),
-            Reply::NoResponders | Reply::Gone | Reply::NotDone => {
-                self.again_or_denied(item, group.attempts, self.backoff, items);
-                self.want_refresh();
+            AnswerOutcome::TryAgain => {
+                self.resend_unless_denied(item, group.attempts, self.backoff, items);
             }
-            Reply::Outdated(error) => self.in_doubt.push_back(InDoubt {
-                item,
-                attempts: group.attempts,
-                info: group.info,
-                error,
-            }),
+            AnswerOutcome::Failed(error) => self.fail(item, false, FailReason::Error(error)),
+            AnswerOutcome::NoResponders
+            | AnswerOutcome::StreamNotFound
+            | AnswerOutcome::NotAcknowledged => {
+                self.resend_unless_denied(item, group.attempts, self.backoff, items);
+                self.refresh_info_soon();
+            }
+            AnswerOutcome::FailedUnlessStale(error) => {
+                self.awaiting_refresh.push_back(AwaitingRefresh {
+                    item,
+                    attempts: group.attempts,
+                    info: group.info,
+                    error,
+                });
+            }
         }
     }
 
-    /// Has taken all the answers to a group. If they are not all good, each item is sent by itself.
-    fn land_group(&mut self, token: usize, items: &impl Items<Info = I>) {
-        let Some(mut group) = self.land(token) else {
+    /// Ends a group if all of its requests are answered. If all answers are good, its items are
+    /// done. Otherwise each item is sent again by itself, because an answer does not tell whose it
+    /// is.
+    fn end_group_if_answered(&mut self, token: usize, items: &impl Items<Info = I>) {
+        let is_answered = |group: &super::in_flight::InFlightGroup<I>| group.outstanding() == 0;
+        if !self.in_flight.get(token).is_some_and(is_answered) {
+            return;
+        }
+        let Some(mut group) = self.remove_group(token) else {
             return;
         };
-        let all_done = group.answers.are_all_done();
-        let Answers { all, untaken, .. } = group.answers;
-        if all_done {
-            self.backoff = self.sizes.backoff.0;
+        if group.answers.are_all_done() {
+            self.backoff = self.config.backoff.0;
             self.actions.push_back(Action::Done(group.items));
             return;
         }
-        let attempts = if untaken == all {
+        let no_responders = group.answers.no_responders;
+        let attempts = if no_responders == group.items.len() {
             group.attempts
         } else {
-            group.attempts.with(EarlierAttempts::DoneOrNot)
+            group.attempts.with(EarlierAttempts::MaybeStored)
         };
-        let pause = match untaken {
+        let pause = match no_responders {
             0 => Duration::ZERO,
             _ => self.backoff,
         };
         for item in group.items {
-            self.again_or_denied(item, attempts, pause, items);
+            self.resend_unless_denied(item, attempts, pause, items);
         }
-        if untaken > 0 {
-            self.want_refresh();
+        if no_responders > 0 {
+            self.refresh_info_soon();
         }
     }
 
-    /// Sends an item again, unless the server refuses this login such requests.
-    pub(super) fn again_or_denied(
+    /// Sends an item again. Once the server has denied such a request, the item fails instead.
+    pub(super) fn resend_unless_denied(
         &mut self,
         item: usize,
         attempts: Attempts,
@@ -90,14 +97,15 @@ impl<I, E: Clone> Machine<I, E> {
         items: &impl Items<Info = I>,
     ) {
         match self.denied.clone() {
-            Some(denied) => self.fail(item, attempts.may_be_done(), Why::Given(denied)),
-            None => self.again(item, attempts, pause, items),
+            Some(denied) => self.fail(item, attempts.may_be_stored(), FailReason::Error(denied)),
+            None => self.resend(item, attempts, pause, items),
         }
     }
 
-    /// The server refuses this login some items of a group. What it refuses one of them it is likely
-    /// to refuse all: nothing new is sent. If others are with them in the group, each is sent by
-    /// itself: that the group stays short of answers says nothing of them.
+    /// Takes the permission errors of some items of a group, which stay unanswered.
+    ///
+    /// The server denies most likely the other items too, so nothing new is sent. The other items
+    /// of the group are sent again, each by itself: the group can no longer get all of its answers.
     pub(super) fn items_denied(
         &mut self,
         token: usize,
@@ -108,34 +116,35 @@ impl<I, E: Clone> Machine<I, E> {
             return;
         };
         let first = first.clone();
-        let Some(group) = self.abandon(token) else {
+        let Some(group) = self.stop_waiting(token) else {
             return;
         };
-        self.deny(first);
-        let attempts = group.attempts.with(EarlierAttempts::Unanswered);
+        self.stop_sending_new(first);
+        let attempts = group.attempts.with(EarlierAttempts::MaybeStoredLater);
         let mut denied = denied.into_iter().peekable();
         for item in group.items {
             match denied.next_if(|(denied, _)| *denied == item) {
-                Some((_, error)) => self.fail(item, false, Why::Given(error)),
-                None => self.again(item, attempts, Duration::ZERO, items),
+                Some((_, error)) => self.fail(item, false, FailReason::Error(error)),
+                None => self.resend(item, attempts, Duration::ZERO, items),
             }
         }
     }
 
-    fn deny(&mut self, error: E) {
+    /// Fails all queued items with the first permission error.
+    fn stop_sending_new(&mut self, error: E) {
         if self.denied.is_none() {
-            self.give_up_unsent(&Why::Given(error.clone()));
+            self.fail_queued(&FailReason::Error(error.clone()));
             self.denied = Some(error);
         }
     }
 
-    /// No answer can be heard: all that was sent stays unanswered.
+    /// Takes the permission error of the inbox: no answer can come, so all items fail.
     pub(super) fn inbox_denied(&mut self, error: E) {
-        let why = Why::Given(error.clone());
+        let reason = FailReason::Error(error.clone());
         for token in self.in_flight.tokens() {
-            self.give_up(token, &why);
+            self.fail_group(token, &reason);
         }
-        self.give_up_unsent(&why);
+        self.fail_queued(&reason);
         self.denied = Some(error);
     }
 }

@@ -5,139 +5,143 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::attempts::Attempts;
+use super::interface::AnswerOutcome;
 use super::time::Time;
 
-/// Requests that have been sent and not all answered, under one reply subject: one, or several whose
-/// answers need not be told apart.
+/// Requests in flight under one reply subject: one request, or several whose answers need not be
+/// told apart.
 #[derive(Debug)]
 pub(super) struct InFlightGroup<I> {
     pub(super) items: Range<usize>,
     pub(super) attempts: Attempts,
-    /// Bytes of values that are still to be answered for, about.
-    pub(super) weight: usize,
+    /// About how many bytes of values the unanswered requests have.
+    pub(super) value_bytes: usize,
     /// When the last of its requests was sent.
-    pub(super) sent: Time,
-    /// The connection they were sent over.
+    pub(super) last_sent: Time,
+    /// The connection that they were sent over.
     pub(super) epoch: u64,
-    /// What was known of the stream.
+    /// The stream info that they were made from.
     pub(super) info: Arc<I>,
-    pub(super) answers: Answers,
+    pub(super) answers: GroupAnswers,
 }
 
 impl<I> InFlightGroup<I> {
     /// How many requests are unanswered. Each of them holds a permit.
     pub(super) fn outstanding(&self) -> usize {
-        self.items.len() - self.answers.all
+        self.items.len() - self.answers.count
     }
 }
 
-/// The answers that have come to a group of requests.
+/// The answers that have come to a group of several requests.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
-    pub(super) all: usize,
-    /// Where in the stream the requests stand that were carried out, as far as answers say so.
-    pub(super) places: Vec<u64>,
-    /// How many of the answers say that nobody took the request.
-    pub(super) untaken: usize,
+pub(super) struct GroupAnswers {
+    pub(super) count: usize,
+    /// The sequences of the messages that are stored, as far as the answers have one.
+    sequences: Vec<u64>,
+    /// How many answers say that nobody received the request.
+    pub(super) no_responders: usize,
 }
 
-impl Answers {
-    /// Whether each answer is about another request that was carried out. An answer that has come
-    /// twice does not count as the answers to two requests.
+impl GroupAnswers {
+    /// Whether all answers are good, and of different requests. An answer that has come twice does
+    /// not count as the answers to two requests.
     pub(super) fn are_all_done(&mut self) -> bool {
         // They come in the order of the stream, or nearly so.
-        self.places.sort_unstable();
-        self.places.dedup();
-        self.places.len() == self.all
+        self.sequences.sort_unstable();
+        self.sequences.dedup();
+        self.sequences.len() == self.count
     }
 }
 
-/// The requests in flight, each group by the last token of its reply subject.
+/// The requests in flight. A group's token is the last token of its reply subject.
 #[derive(Debug)]
 pub(super) struct InFlight<I> {
     by_token: HashMap<usize, InFlightGroup<I>>,
-    /// What was sent when, oldest first; entries of groups that have ended are skipped.
-    order: VecDeque<(Time, usize)>,
-    items: usize,
-    weight: usize,
+    /// When each group was sent to last, oldest first. An entry is out of date if its group is
+    /// gone, or was sent to again.
+    by_age: VecDeque<(Time, usize)>,
+    requests: usize,
+    value_bytes: usize,
 }
 
 impl<I> Default for InFlight<I> {
     fn default() -> Self {
         Self {
             by_token: HashMap::new(),
-            order: VecDeque::new(),
-            items: 0,
-            weight: 0,
+            by_age: VecDeque::new(),
+            requests: 0,
+            value_bytes: 0,
         }
     }
 }
 
 impl<I> InFlight<I> {
-    pub(super) fn launch(&mut self, token: usize, group: InFlightGroup<I>) {
-        self.items += group.items.len();
-        self.weight += group.weight;
-        self.order.push_back((group.sent, token));
+    pub(super) fn insert(&mut self, token: usize, group: InFlightGroup<I>) {
+        self.requests += group.items.len();
+        self.value_bytes += group.value_bytes;
+        self.by_age.push_back((group.last_sent, token));
         self.by_token.insert(token, group);
     }
 
     /// Adds the next items to a group in flight.
-    pub(super) fn extend(&mut self, token: usize, items: &Range<usize>, weight: usize, now: Time) {
+    pub(super) fn extend(&mut self, token: usize, items: &Range<usize>, bytes: usize, now: Time) {
         let Some(group) = self.by_token.get_mut(&token) else {
             return;
         };
         group.items.end = items.end;
-        group.weight += weight;
-        group.sent = now;
-        self.items += items.len();
-        self.weight += weight;
-        self.order.push_back((now, token));
+        group.value_bytes += bytes;
+        group.last_sent = now;
+        self.requests += items.len();
+        self.value_bytes += bytes;
+        self.by_age.push_back((now, token));
     }
 
     pub(super) fn get(&self, token: usize) -> Option<&InFlightGroup<I>> {
         self.by_token.get(&token)
     }
 
-    pub(super) fn get_mut(&mut self, token: usize) -> Option<&mut InFlightGroup<I>> {
-        self.by_token.get_mut(&token)
-    }
-
-    /// Takes note of an answer to one of a group's several requests.
-    pub(super) fn answered(&mut self, token: usize) {
+    /// Notes an answer to one of a group's several requests.
+    pub(super) fn record_answer<E>(&mut self, token: usize, outcome: &AnswerOutcome<E>) {
         let Some(group) = self.by_token.get_mut(&token) else {
             return;
         };
-        let weight = group.weight / group.outstanding().max(1);
-        group.answers.all += 1;
-        group.weight -= weight;
-        self.items -= 1;
-        self.weight -= weight;
+        let bytes = group.value_bytes / group.outstanding().max(1);
+        group.value_bytes -= bytes;
+        group.answers.count += 1;
+        match outcome {
+            AnswerOutcome::NoResponders => group.answers.no_responders += 1,
+            AnswerOutcome::Done {
+                sequence: Some(sequence),
+            } => group.answers.sequences.push(*sequence),
+            _ => {}
+        }
+        self.requests -= 1;
+        self.value_bytes -= bytes;
     }
 
-    /// Takes out a group that is waited for no longer.
-    pub(super) fn land(&mut self, token: usize) -> Option<InFlightGroup<I>> {
+    pub(super) fn remove(&mut self, token: usize) -> Option<InFlightGroup<I>> {
         let group = self.by_token.remove(&token)?;
-        self.items -= group.outstanding();
-        self.weight -= group.weight;
+        self.requests -= group.outstanding();
+        self.value_bytes -= group.value_bytes;
         Some(group)
     }
 
     /// The group that has waited longest for its answers, and since when.
     pub(super) fn oldest(&mut self) -> Option<(Time, usize)> {
-        while let Some(&(sent, token)) = self.order.front() {
+        while let Some(&(sent, token)) = self.by_age.front() {
             let group = self.by_token.get(&token);
-            if group.is_some_and(|group| group.sent == sent) {
+            if group.is_some_and(|group| group.last_sent == sent) {
                 return Some((sent, token));
             }
-            self.order.pop_front();
+            self.by_age.pop_front();
         }
         None
     }
 
-    /// Those sent over an earlier connection than the one of this epoch.
-    pub(super) fn before(&self, epoch: u64) -> Vec<usize> {
-        let earlier = self.by_token.iter();
-        sorted(earlier.filter(|(_, group)| group.epoch < epoch))
+    /// The tokens of the groups that were sent over a connection before that of this epoch.
+    pub(super) fn tokens_before(&self, epoch: u64) -> Vec<usize> {
+        let groups = self.by_token.iter();
+        sorted(groups.filter(|(_, group)| group.epoch < epoch))
     }
 
     pub(super) fn tokens(&self) -> Vec<usize> {
@@ -145,21 +149,21 @@ impl<I> InFlight<I> {
     }
 
     /// How many requests are in flight.
-    pub(super) fn items(&self) -> usize {
-        self.items
+    pub(super) fn requests(&self) -> usize {
+        self.requests
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.by_token.is_empty()
     }
 
-    /// Bytes of values in flight.
-    pub(super) fn weight(&self) -> usize {
-        self.weight
+    /// About how many bytes of values are in flight.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.value_bytes
     }
 }
 
-/// The tokens in an order that does not depend on chance, so that a history can be played again.
+/// The tokens in order. The map's own order is random, and a history could not be played again.
 fn sorted<'a, G: 'a>(groups: impl Iterator<Item = (&'a usize, G)>) -> Vec<usize> {
     let mut tokens: Vec<_> = groups.map(|(&token, _)| token).collect();
     tokens.sort_unstable();

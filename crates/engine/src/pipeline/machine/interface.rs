@@ -8,186 +8,160 @@ use super::time::Time;
 
 /// What the machine asks about the items of a batch.
 pub(crate) trait Items {
-    /// What is known of the stream that the items are in.
+    /// What is known of the stream that holds the items.
     type Info;
 
-    /// How many items there are.
+    /// How many items the batch has.
     fn len(&self) -> usize;
 
-    /// How many items the whole call has, of which this batch may be what is left over. Whether a
-    /// batch is small or large is decided by this.
-    fn call_len(&self) -> usize {
+    /// How many items the whole call has. The batch may be only the rest of a call. This number
+    /// decides whether the batch counts as large.
+    fn total_items(&self) -> usize {
         self.len()
     }
 
-    /// About how many bytes of values the item keeps in flight.
-    fn weight(&self, item: usize) -> usize;
+    /// About how many bytes of values the item's request or its answer has.
+    fn value_bytes(&self, item: usize) -> usize;
 
-    /// Whether the item may be sent in a group: a second copy does no harm for some time, and an
-    /// answer shows by itself that a request was carried out.
-    fn groups(&self, item: usize, info: &Self::Info) -> bool;
+    /// Whether the item may be sent in a group. A second copy of it must do no harm for some time,
+    /// and an answer must show by itself that a request was carried out.
+    fn may_group(&self, item: usize, info: &Self::Info) -> bool;
 
-    /// For how long after its first copy was sent the item may be sent again, although an earlier
-    /// copy may have been carried out.
-    fn repeat_within(&self, item: usize, info: &Self::Info) -> Duration;
+    /// How long after the first copy was sent a second copy of the item does no harm, even if the
+    /// first one is stored.
+    fn resend_window(&self, item: usize, info: &Self::Info) -> Duration;
 }
 
-/// What an answer means.
+/// What the answer to a request says.
 #[derive(Clone, Debug)]
-pub(crate) enum Reply<E> {
-    /// The request was carried out. Of one in a group: at this place in the stream.
-    Done { place: u64 },
-    /// Nobody took the request.
+pub(crate) enum AnswerOutcome<E> {
+    /// The server carried the request out. A write has the sequence of the stored message.
+    Done { sequence: Option<u64> },
+    /// Nobody received the request.
     NoResponders,
-    /// There is no such stream: the stream info has to be fetched again.
-    Gone,
-    /// Ask again after a pause.
-    Again,
+    /// The stream does not exist, so its info has to be fetched again.
+    StreamNotFound,
+    /// The server cannot carry the request out now. Send it again after a pause.
+    TryAgain,
     /// The item failed.
     Failed(E),
-    /// The item failed, unless the stream has been changed since its info was fetched.
-    Outdated(E),
-    /// One of a group was not carried out, or the answer does not say so.
-    NotDone,
+    /// The item failed, unless the request was made from a stale stream info.
+    FailedUnlessStale(E),
+    /// The answer to a request of a group does not say that the request was carried out.
+    NotAcknowledged,
 }
 
 /// Why a request was not sent.
 #[derive(Clone, Debug)]
-pub(crate) enum Unsent<E> {
-    /// The client does not take such a request.
-    Refused(E),
-    /// The client's queue stayed full until it was too late to send the request.
+pub(crate) enum SendFailure<E> {
+    /// The NATS client does not take such a request.
+    Rejected(E),
+    /// The NATS client's queue stayed full until it was too late to send the request.
     QueueFull,
     ClientEnded,
 }
 
 /// What came of fetching the stream info.
 #[derive(Clone, Debug)]
-pub(crate) enum Refreshed<I, E> {
+pub(crate) enum RefreshOutcome<I, E> {
     Info {
         info: Arc<I>,
-        /// Whether the stream takes messages of another size than when its info was stale.
+        /// Whether the largest message that the stream takes is another than in the stale info.
         max_message_changed: bool,
     },
-    /// The stream is gone, or cannot be used.
+    /// The stream does not exist, or cannot be used.
     Failed(E),
-    /// There was no answer in time.
-    Silent,
+    /// The server did not answer in time.
+    TimedOut,
 }
 
 /// What has happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event<I, E> {
-    /// What the connection is like now. `epoch` counts connects.
-    Connection {
-        epoch: u64,
-        up: bool,
-    },
-    /// The client has ended, and with it the inbox.
+    /// The state of the connection. `epoch` counts how often it was made.
+    Connection { epoch: u64, is_up: bool },
+    /// The NATS client has ended, and the inbox with it.
     ClientEnded,
     /// Whether another inbox could be opened.
     InboxOpened(bool),
-    /// Small batches are expected on this link until then.
-    SmallBatchesUntil(Time),
-    /// So many permits are granted of those that were asked for.
-    Granted(usize),
-    /// What came of the last [`Action::Send`]: so many of its items were sent, and why no more.
+    /// Until this time small batches are expected under the same concurrency limit.
+    SmallBatchesExpectedUntil(Time),
+    /// The permits of the last [`Action::AcquirePermits`] are here.
+    PermitsGranted(usize),
+    /// What came of the last [`Action::Send`]: how many of its items were sent, and why not all.
     Sent {
         count: usize,
-        stopped: Option<Unsent<E>>,
+        failure: Option<SendFailure<E>>,
     },
     Answer {
         token: usize,
-        reply: Reply<E>,
+        outcome: AnswerOutcome<E>,
     },
-    /// The server refuses this login these items of a group in flight. They are in order.
+    /// The server denies this login these items of a group in flight. They are in order.
     ItemsDenied {
         token: usize,
         denied: Vec<(usize, E)>,
     },
-    /// The server refuses this login to hear answers.
+    /// The server denies this login the inbox, so no answer can come.
     InboxDenied(E),
-    /// What came of the last [`Action::Refresh`].
-    Refreshed(Refreshed<I, E>),
-    /// Time has passed. All answers that have come have been told.
+    /// What came of the last [`Action::RefreshInfo`].
+    Refreshed(RefreshOutcome<I, E>),
+    /// Time has passed. The driver has told all answers that have come.
     Tick,
 }
 
 /// Why an item failed.
 #[derive(Clone, Debug)]
-pub(crate) enum Why<E> {
-    /// The time of the call is over.
-    TimeOver,
-    /// There was no answer in time, and to send the item again could carry it out twice.
-    NotRepeatable,
-    Given(E),
+pub(crate) enum FailReason<E> {
+    /// The call's send deadline or answer deadline has passed.
+    DeadlinePassed,
+    /// There was no answer in time, and a second copy of the item could be stored besides the
+    /// first.
+    ResendUnsafe,
+    Error(E),
 }
 
-/// What is to be done.
+/// What the driver has to do.
 #[derive(Clone, Debug)]
 pub(crate) enum Action<I, E> {
-    /// Publish these items, in order, with the token's reply subject, and tell [`Event::Sent`] before
-    /// anything else.
+    /// Publish these items in order, with the token's reply subject. Then tell [`Event::Sent`]
+    /// before any other event.
     Send {
         token: usize,
         items: Range<usize>,
-        /// When it is too late to send them.
-        by: Time,
-        /// Whether an earlier copy may have been carried out.
-        repeat: bool,
+        /// From this time on it is too late to send them.
+        send_before: Time,
+        /// Whether an earlier copy may be stored.
+        may_duplicate: bool,
     },
-    /// Wait for so many permits. There is one such wait at a time.
-    Ask(usize),
-    /// Leave the queue for permits.
-    StopAsking,
-    /// Give back so many permits.
-    Release(usize),
-    /// Fetch the stream info, unless somebody has done so since `stale` was fetched. If it is to be
-    /// brief, do not hold the batch up for long.
-    Refresh {
+    /// Wait for this many permits. There is never more than one such wait.
+    AcquirePermits(usize),
+    /// Stop waiting for permits.
+    CancelAcquire,
+    /// Give this many permits back.
+    ReleasePermits(usize),
+    /// Fetch the stream info, unless it has been fetched since `stale` was.
+    RefreshInfo {
         stale: Arc<I>,
-        brief: bool,
+        /// Whether to give up after a short time, with [`RefreshOutcome::TimedOut`].
+        with_timeout: bool,
     },
     /// Open another inbox.
     OpenInbox,
-    /// The connection was lost while items were in flight.
+    /// Note that the connection was lost while items were in flight.
     ConnectionLost,
+    /// Note that these items are done.
     Done(Range<usize>),
+    /// Note that these items failed.
     Failed {
         items: Range<usize>,
-        /// Whether a copy was sent that may have been carried out.
-        unanswered: bool,
-        why: Why<E>,
+        /// Whether a copy that was sent may be stored, or may still be stored later.
+        maybe_stored: bool,
+        reason: FailReason<E>,
     },
-    /// The batch is over: nothing is in flight, and all permits have been given back.
+    /// End the batch: nothing is in flight, and the machine holds no permit.
     Finish {
-        /// Whether no answer to this batch is still to come.
+        /// Whether every request was answered, so that no answer can come late.
         all_answered: bool,
     },
-}
-
-/// Sizes and pauses.
-#[derive(Clone, Debug)]
-pub(crate) struct Sizes {
-    /// Requests in flight, at most.
-    pub(crate) window: usize,
-    /// Bytes of values in flight, at most (always at least one value).
-    pub(crate) window_bytes: usize,
-    /// Requests that are sent at a time, at most: not more than the window, nor than the link's
-    /// permits.
-    pub(crate) burst: usize,
-    /// Requests that share a reply subject, at most.
-    pub(crate) group: usize,
-    /// A call of at least so many items is large.
-    pub(crate) large: usize,
-    /// Requests of a large call in flight while small batches are expected, at most.
-    pub(crate) window_beside_small: usize,
-    /// The same if the large call is late.
-    pub(crate) window_of_late: usize,
-    /// The first pause before an item is sent again that nobody took, and the longest.
-    pub(crate) backoff: (Duration, Duration),
-    /// Requests in flight once the server has refused one for want of a permission.
-    pub(crate) window_once_denied: usize,
-    /// How long an answer is waited for then.
-    pub(crate) patience_once_denied: Duration,
 }

@@ -1,103 +1,115 @@
-//! What becomes of items: they are sent again, they fail, or they are waited for no longer.
+//! What becomes of items: they are sent again, they fail, or their answers are no longer waited
+//! for.
 
 use std::time::Duration;
 
 use super::Machine;
 use super::attempts::{Attempts, EarlierAttempts};
 use super::in_flight::InFlightGroup;
-use super::interface::{Action, Items, Why};
-use super::queue::Delayed;
+use super::interface::{Action, FailReason, Items};
+use super::queue::Resend;
 use super::time::Time;
 
 impl<I, E: Clone> Machine<I, E> {
-    /// Queues an item to be sent again after a pause; unless an earlier copy of it may have been
-    /// carried out, and a second one could do harm.
-    pub(super) fn again(
+    /// Queues an item to be sent again after a pause. If an earlier copy may be stored and the
+    /// resend window is over, the item fails instead.
+    pub(super) fn resend(
         &mut self,
         item: usize,
         attempts: Attempts,
         pause: Duration,
         items: &impl Items<Info = I>,
     ) {
-        if !self.may_send(item, attempts, items) {
-            self.fail(item, true, Why::NotRepeatable);
+        if !self.may_resend(item, attempts, items) {
+            self.fail(item, true, FailReason::ResendUnsafe);
             return;
         }
-        // The queue is in another order now than when the burst was planned.
+        // The planned burst is of no use any more, because the queue's order has changed.
         self.burst = 0;
-        self.queue.delay(Delayed {
+        self.queue.push_resend(Resend {
             due: self.now.after(pause),
             item,
             attempts,
         });
     }
 
-    pub(super) fn may_send(
+    pub(super) fn may_resend(
         &self,
         item: usize,
         attempts: Attempts,
         items: &impl Items<Info = I>,
     ) -> bool {
-        !attempts.may_be_done() || self.now < self.repeat_by(item, attempts, items)
+        !attempts.may_be_stored() || self.now < self.resend_deadline(item, attempts, items)
     }
 
-    /// Until when the item may be sent again, although an earlier copy may have been carried out.
-    pub(super) fn repeat_by(
+    /// The end of the item's resend window.
+    pub(super) fn resend_deadline(
         &self,
         item: usize,
         attempts: Attempts,
         items: &impl Items<Info = I>,
     ) -> Time {
-        let within = items.repeat_within(item, &self.info);
-        attempts.first_sent.after(within)
+        let window = items.resend_window(item, &self.info);
+        attempts.first_sent.after(window)
     }
 
-    /// Fails all that waits to be sent.
-    pub(super) fn give_up_unsent(&mut self, why: &Why<E>) {
+    /// Fails all items that are queued.
+    pub(super) fn fail_queued(&mut self, reason: &FailReason<E>) {
         self.burst = 0;
-        let (again, fresh) = self.queue.drain();
-        for Delayed { item, attempts, .. } in again {
-            self.fail(item, attempts.may_be_done(), why.clone());
+        let (resends, never_sent) = self.queue.drain();
+        for Resend { item, attempts, .. } in resends {
+            self.fail(item, attempts.may_be_stored(), reason.clone());
         }
-        if !fresh.is_empty() {
+        if !never_sent.is_empty() {
             self.actions.push_back(Action::Failed {
-                items: fresh,
-                unanswered: false,
-                why: why.clone(),
+                items: never_sent,
+                maybe_stored: false,
+                reason: reason.clone(),
             });
         }
     }
 
-    pub(super) fn fail(&mut self, item: usize, unanswered: bool, why: Why<E>) {
+    pub(super) fn fail(&mut self, item: usize, maybe_stored: bool, reason: FailReason<E>) {
         self.actions.push_back(Action::Failed {
             items: item..item + 1,
-            unanswered,
-            why,
+            maybe_stored,
+            reason,
         });
     }
 
-    /// Waits no longer for a group's answers, which may still come.
-    pub(super) fn abandon(&mut self, token: usize) -> Option<InFlightGroup<I>> {
-        let group = self.land(token)?;
+    /// Fails the items of a group in flight.
+    pub(super) fn fail_group(&mut self, token: usize, reason: &FailReason<E>) {
+        if let Some(group) = self.stop_waiting(token) {
+            self.actions.push_back(Action::Failed {
+                items: group.items,
+                maybe_stored: true,
+                reason: reason.clone(),
+            });
+        }
+    }
+
+    /// Removes a group whose answers may still come. They will be ignored.
+    pub(super) fn stop_waiting(&mut self, token: usize) -> Option<InFlightGroup<I>> {
+        let group = self.remove_group(token)?;
         self.all_answered = false;
         Some(group)
     }
 
-    /// Takes a group out of those in flight, and gives its permits back.
-    pub(super) fn land(&mut self, token: usize) -> Option<InFlightGroup<I>> {
-        let group = self.in_flight.land(token)?;
-        self.to_release += group.outstanding();
+    /// Removes a group from those in flight. Its permits are to be released.
+    pub(super) fn remove_group(&mut self, token: usize) -> Option<InFlightGroup<I>> {
+        let group = self.in_flight.remove(token)?;
+        self.permits_to_release += group.outstanding();
         Some(group)
     }
 
-    /// Sends a group's items again one by one: they may have been carried out.
-    pub(super) fn send_again(&mut self, token: usize, items: &impl Items<Info = I>) {
-        let Some(group) = self.abandon(token) else {
+    /// Sends the items of an unanswered group again, each by itself.
+    pub(super) fn resend_group(&mut self, token: usize, items: &impl Items<Info = I>) {
+        let Some(group) = self.stop_waiting(token) else {
             return;
         };
-        let attempts = group.attempts.with(EarlierAttempts::Unanswered);
+        let attempts = group.attempts.with(EarlierAttempts::MaybeStoredLater);
         for item in group.items {
-            self.again(item, attempts, Duration::ZERO, items);
+            self.resend(item, attempts, Duration::ZERO, items);
         }
     }
 }

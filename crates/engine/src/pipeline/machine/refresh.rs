@@ -1,104 +1,125 @@
-//! Fetching the stream info again: because nobody answers, or because an error may be outdated.
+//! Fetching the stream info again: because nobody answers, or because an error may come from a
+//! stale stream info.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Machine;
 use super::attempts::{Attempts, EarlierAttempts};
-use super::interface::{Action, Items, Refreshed, Why};
+use super::interface::{Action, FailReason, Items, RefreshOutcome};
 
-/// Whether the stream info has to be fetched.
+/// Whether the stream info has to be fetched, or is being fetched.
 #[derive(Debug, Default)]
 pub(super) struct Refresh {
-    /// Nobody answered.
-    pub(super) due: bool,
-    pub(super) running: Option<Refreshing>,
+    /// Whether to fetch it because nobody answered.
+    pub(super) is_due: bool,
+    pub(super) running: Option<RefreshReason>,
 }
 
 /// Why the stream info is being fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refreshing {
+pub(super) enum RefreshReason {
     NobodyAnswered,
-    /// For the first of the items in doubt.
-    InDoubt,
+    /// For the first item that awaits it.
+    ItemAwaits,
 }
 
-/// An item that failed, unless the stream has been changed since `info` was fetched.
+/// An item that failed, unless the stream has changed since `info` was fetched.
 #[derive(Debug)]
-pub(super) struct InDoubt<I, E> {
+pub(super) struct AwaitingRefresh<I, E> {
     pub(super) item: usize,
     pub(super) attempts: Attempts,
+    /// The stream info that the request was made from.
     pub(super) info: Arc<I>,
     pub(super) error: E,
 }
 
 impl<I, E: Clone> Machine<I, E> {
     pub(super) fn needs_refresh(&self) -> bool {
-        self.refresh.due || !self.in_doubt.is_empty()
+        self.refresh.is_due || !self.awaiting_refresh.is_empty()
     }
 
     pub(super) fn next_refresh(&mut self) -> Option<Action<I, E>> {
-        let (reason, stale) = if let Some(first) = self.in_doubt.front() {
-            (Refreshing::InDoubt, &first.info)
-        } else if self.refresh.due {
-            (Refreshing::NobodyAnswered, &self.info)
+        let (reason, stale) = if let Some(first) = self.awaiting_refresh.front() {
+            (RefreshReason::ItemAwaits, &first.info)
+        } else if self.refresh.is_due {
+            (RefreshReason::NobodyAnswered, &self.info)
         } else {
             return None;
         };
-        let brief = reason == Refreshing::NobodyAnswered;
         let stale = Arc::clone(stale);
-        self.refresh.due &= !brief;
+        let with_timeout = reason == RefreshReason::NobodyAnswered;
+        if with_timeout {
+            self.refresh.is_due = false;
+        }
         self.refresh.running = Some(reason);
-        Some(Action::Refresh { stale, brief })
+        Some(Action::RefreshInfo {
+            stale,
+            with_timeout,
+        })
     }
 
-    /// Nobody answers for the stream. If it is gone, so is all that has not been sent; if it is
-    /// there, it is without a leader, and what was sent is tried again after a pause.
-    pub(super) fn want_refresh(&mut self) {
+    /// Fetches the stream info soon, because nobody answers for the stream. Either the stream does
+    /// not exist, and all queued items fail. Or it has no leader now, and the items are sent again
+    /// after a pause. One fetch serves all items that find nobody within a pause.
+    pub(super) fn refresh_info_soon(&mut self) {
         let is_recent = |refreshed| self.now.since(refreshed) < self.backoff;
-        self.refresh.due |= !self.refreshed.is_some_and(is_recent);
+        self.refresh.is_due |= !self.last_refresh.is_some_and(is_recent);
     }
 
-    pub(super) fn refreshed(&mut self, refreshed: Refreshed<I, E>, items: &impl Items<Info = I>) {
-        // What was planned before may not fit what is known now.
+    pub(super) fn refreshed(
+        &mut self,
+        outcome: RefreshOutcome<I, E>,
+        items: &impl Items<Info = I>,
+    ) {
+        // The burst was planned for the old stream info.
         self.burst = 0;
         match self.refresh.running.take() {
-            Some(Refreshing::NobodyAnswered) => {
-                self.refreshed = Some(self.now);
-                self.backoff = (self.backoff * 2).min(self.sizes.backoff.1);
-                match refreshed {
-                    Refreshed::Info { info, .. } => self.info = info,
-                    Refreshed::Failed(error) => self.give_up_unsent(&Why::Given(error)),
-                    // Without a leader, a server may be silent.
-                    Refreshed::Silent => {}
+            Some(RefreshReason::NobodyAnswered) => {
+                self.last_refresh = Some(self.now);
+                self.backoff = (self.backoff * 2).min(self.config.backoff.1);
+                match outcome {
+                    RefreshOutcome::Info { info, .. } => self.info = info,
+                    RefreshOutcome::Failed(error) => self.fail_queued(&FailReason::Error(error)),
+                    // The servers of a stream without a leader may not answer at all.
+                    RefreshOutcome::TimedOut => {}
                 }
             }
-            Some(Refreshing::InDoubt) => {
-                let Some(InDoubt {
-                    item,
-                    mut attempts,
-                    error,
-                    ..
-                }) = self.in_doubt.pop_front()
-                else {
-                    return;
-                };
-                match refreshed {
-                    Refreshed::Info {
-                        info,
-                        max_message_changed: true,
-                    } => {
-                        self.info = info;
-                        if attempts.earlier == EarlierAttempts::DoneOrNot {
-                            // It was not: the server would have known this copy again.
-                            attempts = attempts.with(EarlierAttempts::NotDone);
-                        }
-                        self.again_or_denied(item, attempts, Duration::ZERO, items);
-                    }
-                    _ => self.fail(item, false, Why::Given(error)),
-                }
-            }
+            Some(RefreshReason::ItemAwaits) => self.judge_first_awaiting(outcome, items),
             None => {}
+        }
+    }
+
+    /// Decides about the first item that awaits the stream info. If the stream has changed, the
+    /// item is sent again. If not, its error stands.
+    fn judge_first_awaiting(
+        &mut self,
+        outcome: RefreshOutcome<I, E>,
+        items: &impl Items<Info = I>,
+    ) {
+        let Some(AwaitingRefresh {
+            item,
+            mut attempts,
+            error,
+            ..
+        }) = self.awaiting_refresh.pop_front()
+        else {
+            return;
+        };
+        match outcome {
+            RefreshOutcome::Info {
+                info,
+                max_message_changed: true,
+            } => {
+                self.info = info;
+                if attempts.earlier == EarlierAttempts::MaybeStored {
+                    // The server refused this copy instead of recognizing it by its id. So no
+                    // earlier copy is stored.
+                    attempts = attempts.with(EarlierAttempts::NotStored);
+                }
+                self.resend_unless_denied(item, attempts, Duration::ZERO, items);
+            }
+            _ => self.fail(item, false, FailReason::Error(error)),
         }
     }
 }

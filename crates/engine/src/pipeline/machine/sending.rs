@@ -1,71 +1,73 @@
-//! Sending: a few items at a time, as long as there is room.
+//! Sending: a burst of items at a time, as long as there is room in the window.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempts::Attempts;
-use super::in_flight::{Answers, InFlightGroup};
-use super::interface::{Action, Items, Unsent, Why};
+use super::in_flight::{GroupAnswers, InFlightGroup};
+use super::interface::{Action, FailReason, Items, SendFailure};
 use super::time::Time;
 use super::{InboxState, Machine};
 
-/// What is being sent.
+/// What the driver is sending now.
 #[derive(Debug)]
 pub(super) struct Sending {
     token: usize,
     items: Range<usize>,
-    /// `None`: never sent before.
+    /// `None`: the items were never sent before.
     attempts: Option<Attempts>,
     /// Whether the items join a group that is in flight.
-    joins: bool,
-    begun: Time,
+    joins_group: bool,
+    started: Time,
 }
 
 impl<I, E: Clone> Machine<I, E> {
-    /// Decides how many permits to have, to ask for and to give back, before anything is sent.
-    pub(super) fn plan(&mut self, items: &impl Items<Info = I>) {
+    /// Plans the next burst, and which permits to acquire and to release for it.
+    pub(super) fn plan_burst(&mut self, items: &impl Items<Info = I>) {
         if self.burst > 0 && self.may_send_now() {
             return;
         }
         self.burst = 0;
-        let count = if self.may_send_now() {
+        let wanted = if self.may_send_now() {
             self.next_burst(items)
         } else {
             0
         };
-        if count > 0 {
-            self.burst = count.min(self.in_hand);
-            self.burst_at = self.now;
+        if wanted > 0 {
+            self.burst = wanted.min(self.unused_permits);
+            self.burst_planned = self.now;
         }
-        self.to_release += self.in_hand - self.burst;
-        self.in_hand = self.burst;
-        if count == 0 && self.asked > 0 {
-            self.asked = 0;
-            self.actions.push_back(Action::StopAsking);
-        } else if count > 0 && self.burst == 0 && self.asked == 0 {
-            self.asked = count;
-            self.actions.push_back(Action::Ask(count));
+        self.permits_to_release += self.unused_permits - self.burst;
+        self.unused_permits = self.burst;
+        if wanted == 0 && self.requested_permits > 0 {
+            self.requested_permits = 0;
+            self.actions.push_back(Action::CancelAcquire);
+        } else if wanted > 0 && self.burst == 0 && self.requested_permits == 0 {
+            self.requested_permits = wanted;
+            self.actions.push_back(Action::AcquirePermits(wanted));
         }
     }
 
-    /// Nothing is sent while there is no connection: the client would keep it, and a write could
-    /// reach the server after the call has answered that it failed.
+    /// Without a connection nothing is sent. The NATS client would keep the request, and a write
+    /// could reach the server after the call has answered that it failed.
     fn may_send_now(&self) -> bool {
-        self.connected && self.inbox == InboxState::Open && self.now < self.settle
+        self.is_connected && self.inbox == InboxState::Open && self.now < self.send_deadline
     }
 
-    /// How many items may be sent next as far as this batch goes.
+    /// How many items to send next, whether or not there are permits for them.
     ///
-    /// Not a few as soon as there is room for a few: both sides would spend more on each message.
+    /// It is a whole burst or nothing, even if there is room for a part of it. Client and server
+    /// spend less on each message when messages come many at a time.
     fn next_burst(&self, items: &impl Items<Info = I>) -> usize {
-        let (window, burst) = self.window(items);
-        let room = window.saturating_sub(self.in_flight.items());
-        let mut weight = self.in_flight.weight();
+        let (window, burst) = self.window_and_burst(items);
+        let room = window.saturating_sub(self.in_flight.requests());
+        let mut bytes = self.in_flight.value_bytes();
         let mut count = 0;
-        for item in self.queue.due(self.now).take(burst) {
-            weight += items.weight(item);
-            if weight > self.sizes.window_bytes && (count > 0 || !self.in_flight.is_empty()) {
+        for item in self.queue.ready(self.now).take(burst) {
+            bytes += items.value_bytes(item);
+            let is_only_value = count == 0 && self.in_flight.is_empty();
+            if bytes > self.config.window_bytes && !is_only_value {
                 break;
             }
             count += 1;
@@ -73,59 +75,57 @@ impl<I, E: Clone> Machine<I, E> {
         if count <= room { count } else { 0 }
     }
 
-    /// How many requests may be in flight, and how many may be sent at a time.
+    /// The most requests in flight, and the most that are sent at a time.
     ///
-    /// A large call keeps few in flight while small batches come over its link as well: a server
-    /// answers in the order in which it is asked.
-    fn window(&self, items: &impl Items<Info = I>) -> (usize, usize) {
-        let sizes = &self.sizes;
+    /// While small batches are expected, a large call keeps few requests in flight. A server
+    /// answers in the order in which requests come, so a small batch would wait behind all of them.
+    fn window_and_burst(&self, items: &impl Items<Info = I>) -> (usize, usize) {
+        let config = &self.config;
         if self.denied.is_some() {
-            return (
-                sizes.window_once_denied,
-                sizes.burst.min(sizes.window_once_denied),
-            );
+            let window = config.window_once_denied;
+            return (window, config.burst.min(window));
         }
-        let call_len = items.call_len();
-        if call_len < sizes.large || self.now >= self.small_until {
-            return (sizes.window, sizes.burst);
+        let total = items.total_items();
+        if total < config.large_call || self.now >= self.small_expected_until {
+            return (config.window, config.burst);
         }
-        let begun = call_len - self.queue.fresh().len();
+        let sent = total - self.queue.never_sent().len();
         let elapsed = self.elapsed_before + self.now.since_start();
-        let window = if self.limits.is_late(begun, call_len, elapsed) {
-            sizes.window_of_late
+        let window = if self.limits.is_late(sent, total, elapsed) {
+            config.window_when_late
         } else {
-            sizes.window_beside_small
+            config.window_beside_small
         };
-        (window, sizes.burst.min(window / 2))
+        (window, config.burst.min(window / 2))
     }
 
-    /// The next items of the burst: one that was sent before, or several that go together.
+    /// Sends the next items of the burst: one that is sent again, or several that go together.
     pub(super) fn next_send(&mut self, items: &impl Items<Info = I>) -> Option<Action<I, E>> {
         if self.burst == 0 {
             return None;
         }
-        let (range, attempts) = match self.queue.pop_again(self.burst_at) {
-            Some(again) if !self.may_send(again.item, again.attempts, items) => {
-                // It has waited too long for its turn.
-                self.fail(again.item, true, Why::NotRepeatable);
+        let (range, attempts) = match self.queue.pop_resend(self.burst_planned) {
+            Some(resend) if !self.may_resend(resend.item, resend.attempts, items) => {
+                // The resend window has ended while the item was queued.
+                self.fail(resend.item, true, FailReason::ResendUnsafe);
                 (0..0, None)
             }
-            Some(again) => (again.item..again.item + 1, Some(again.attempts)),
+            Some(resend) => (resend.item..resend.item + 1, Some(resend.attempts)),
             None => (self.pop_group(items), None),
         };
         if range.is_empty() {
-            // The burst was planned for other items than are in the queue now.
+            // The queue has changed since the burst was planned, so plan again.
             self.burst = 0;
             return self.next_action(self.now, items);
         }
         self.burst -= range.len();
-        self.in_hand -= range.len();
-        let repeat = attempts.is_some_and(Attempts::may_be_done);
-        let mut by = self.settle;
-        if let Some(attempts) = attempts.filter(|_| repeat) {
-            by = by.min(self.repeat_by(range.start, attempts, items));
+        self.unused_permits -= range.len();
+        let may_duplicate = attempts.is_some_and(Attempts::may_be_stored);
+        let mut send_before = self.send_deadline;
+        if let Some(attempts) = attempts.filter(|_| may_duplicate) {
+            send_before = send_before.min(self.resend_deadline(range.start, attempts, items));
         }
-        let group = self.group_for(&range, attempts, items);
+        let group = self.group_to_join(&range, attempts, items);
         let token = group.unwrap_or(match range.len() {
             1 => range.start,
             _ => items.len() + range.start,
@@ -134,48 +134,49 @@ impl<I, E: Clone> Machine<I, E> {
             token,
             items: range.clone(),
             attempts,
-            joins: group.is_some(),
-            begun: self.now,
+            joins_group: group.is_some(),
+            started: self.now,
         });
         Some(Action::Send {
             token,
             items: range,
-            by,
-            repeat,
+            send_before,
+            may_duplicate,
         })
     }
 
-    /// Takes the next items that go together from the queue: if there is only one, that one.
+    /// Takes the next items from the queue that go together. It may be a single item.
     fn pop_group(&mut self, items: &impl Items<Info = I>) -> Range<usize> {
-        let fresh = self.queue.fresh().take(self.burst);
-        let group = fresh.take_while(|&item| items.groups(item, &self.info));
-        let group = group.count().clamp(1, self.sizes.group);
-        self.queue.pop_fresh(group)
+        let next = self.queue.never_sent().take(self.burst);
+        let group = next.take_while(|&item| items.may_group(item, &self.info));
+        let group = group.count().clamp(1, self.config.group);
+        self.queue.pop_never_sent(group)
     }
 
-    /// The group in flight that these items may join, if they have not been sent before: the one that
-    /// was sent last, as long as it is not too large.
-    fn group_for(
+    /// The group that these items may join, if they were never sent: the one that was sent last,
+    /// unless it would be too large.
+    fn group_to_join(
         &self,
         range: &Range<usize>,
         attempts: Option<Attempts>,
         items: &impl Items<Info = I>,
     ) -> Option<usize> {
         let group = self.in_flight.get(self.last_token)?;
-        let joins = attempts.is_none()
+        let may_join = attempts.is_none()
             && group.items.len() > 1
             && group.items.end == range.start
-            && group.items.len() + range.len() <= self.sizes.group
+            && group.items.len() + range.len() <= self.config.group
             && group.epoch == self.epoch
             && Arc::ptr_eq(&group.info, &self.info)
-            && items.groups(range.start, &self.info);
-        joins.then_some(self.last_token)
+            && items.may_group(range.start, &self.info);
+        may_join.then_some(self.last_token)
     }
 
+    /// Takes what came of the last [`Action::Send`].
     pub(super) fn sent(
         &mut self,
         count: usize,
-        stopped: Option<Unsent<E>>,
+        failure: Option<SendFailure<E>>,
         items: &impl Items<Info = I>,
     ) {
         let Some(sending) = self.sending.take() else {
@@ -183,63 +184,68 @@ impl<I, E: Clone> Machine<I, E> {
         };
         let Range { start, end } = sending.items;
         let unsent = (start + count).min(end)..end;
-        self.to_release += unsent.len();
+        self.permits_to_release += unsent.len();
         if unsent.start > start {
-            self.launch(start..unsent.start, &sending, items);
+            self.put_in_flight(start..unsent.start, &sending, items);
         }
-        if let Some(why) = stopped {
-            self.unsent(unsent, sending.attempts, why, items);
+        if let Some(failure) = failure {
+            self.send_failed(unsent, sending.attempts, failure, items);
         }
     }
 
-    fn launch(&mut self, range: Range<usize>, sending: &Sending, items: &impl Items<Info = I>) {
-        let weight = range.clone().map(|item| items.weight(item)).sum();
-        if sending.joins {
+    fn put_in_flight(
+        &mut self,
+        range: Range<usize>,
+        sending: &Sending,
+        items: &impl Items<Info = I>,
+    ) {
+        let value_bytes = range.clone().map(|item| items.value_bytes(item)).sum();
+        if sending.joins_group {
             self.in_flight
-                .extend(sending.token, &range, weight, self.now);
+                .extend(sending.token, &range, value_bytes, self.now);
             return;
         }
-        // Its time counts from before it was handed over, so that no copy is sent too late.
-        let first = || Attempts::first(sending.begun);
+        // The resend window counts from before the request was handed over, to be on the safe side.
+        let first = || Attempts::first(sending.started);
         let group = InFlightGroup {
             items: range,
             attempts: sending.attempts.unwrap_or_else(first),
-            weight,
-            sent: self.now,
+            value_bytes,
+            last_sent: self.now,
             epoch: self.epoch,
             info: Arc::clone(&self.info),
-            answers: Answers::default(),
+            answers: GroupAnswers::default(),
         };
-        self.in_flight.launch(sending.token, group);
+        self.in_flight.insert(sending.token, group);
         self.last_token = sending.token;
     }
 
-    /// Deals with items that were to be sent, of which the first was not.
-    fn unsent(
+    /// Deals with items that were not sent, because the first of them could not be sent.
+    fn send_failed(
         &mut self,
-        range: Range<usize>,
+        unsent: Range<usize>,
         attempts: Option<Attempts>,
-        why: Unsent<E>,
+        failure: SendFailure<E>,
         items: &impl Items<Info = I>,
     ) {
-        let item = range.start;
-        let may_be_done = attempts.is_some_and(Attempts::may_be_done);
-        match (why, attempts) {
-            (Unsent::ClientEnded, None) => {
-                self.end_client();
-                self.queue.put_back(&range);
+        let item = unsent.start;
+        let maybe_stored = attempts.is_some_and(Attempts::may_be_stored);
+        match (failure, attempts) {
+            (SendFailure::ClientEnded, None) => {
+                self.client_ended();
+                self.queue.put_back(&unsent);
             }
-            (Unsent::ClientEnded, Some(attempts)) => {
-                self.end_client();
-                self.again(item, attempts, Duration::ZERO, items);
+            (SendFailure::ClientEnded, Some(attempts)) => {
+                self.client_ended();
+                self.resend(item, attempts, Duration::ZERO, items);
             }
-            (Unsent::Refused(error), _) => {
-                self.queue.put_back(&(item + 1..range.end));
-                self.fail(item, may_be_done, Why::Given(error));
+            (SendFailure::Rejected(error), _) => {
+                self.queue.put_back(&(item + 1..unsent.end));
+                self.fail(item, maybe_stored, FailReason::Error(error));
             }
-            (Unsent::QueueFull, _) => {
-                self.queue.put_back(&(item + 1..range.end));
-                self.fail(item, may_be_done, Why::TimeOver);
+            (SendFailure::QueueFull, _) => {
+                self.queue.put_back(&(item + 1..unsent.end));
+                self.fail(item, maybe_stored, FailReason::DeadlinePassed);
             }
         }
     }

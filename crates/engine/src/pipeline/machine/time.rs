@@ -1,15 +1,15 @@
-//! Time as the machine knows it: what its driver tells it, never a clock.
+//! The time that the driver tells the machine. The machine has no clock.
 
 use std::time::Duration;
 
-/// A moment, in microseconds since the driver began.
+/// A moment, in microseconds since the driver started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Time(u64);
 
 impl Time {
     pub(crate) const START: Self = Self(0);
 
-    /// The moment that is so long after the driver began.
+    /// The moment at which the driver has run for this long.
     pub(crate) fn from_start(elapsed: Duration) -> Self {
         Self(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
     }
@@ -18,7 +18,7 @@ impl Time {
         Duration::from_micros(self.0)
     }
 
-    /// The moment that is so much later. The end of time, if there is none.
+    /// The moment that is `pause` later, or the last moment that there is.
     pub(crate) fn after(self, pause: Duration) -> Self {
         Self(self.0.saturating_add(Self::from_start(pause).0))
     }

@@ -1,91 +1,82 @@
-//! What comes of time that passes, and of connections that are lost.
+//! What follows from time that passes, and from a lost connection.
 
 use std::time::Duration;
 
-use super::interface::{Action, Items, Why};
-use super::refresh::InDoubt;
+use super::interface::{Action, FailReason, Items};
+use super::refresh::AwaitingRefresh;
 use super::time::Time;
 use super::{InboxState, Machine};
 
 impl<I, E: Clone> Machine<I, E> {
-    /// After a reconnect the answers to what was sent before it may never come.
-    pub(super) fn connection(&mut self, epoch: u64, up: bool, items: &impl Items<Info = I>) {
-        self.connected = up;
+    /// Takes the state of the connection. After a reconnect, answers to what was sent before it may
+    /// never come, so those items are sent again.
+    pub(super) fn connection(&mut self, epoch: u64, is_up: bool, items: &impl Items<Info = I>) {
+        self.is_connected = is_up;
         if epoch > self.epoch {
             self.epoch = epoch;
-            let lost = self.in_flight.before(epoch);
+            let lost = self.in_flight.tokens_before(epoch);
             if !lost.is_empty() {
                 self.actions.push_back(Action::ConnectionLost);
             }
             for token in lost {
-                self.send_again(token, items);
+                self.resend_group(token, items);
             }
         }
     }
 
-    /// Gives up, or sends again, what has waited too long; and all of it when the time is over.
+    /// Fails, or sends again, the items whose time is over.
     pub(super) fn check_time(&mut self, items: &impl Items<Info = I>) {
-        if self.now >= self.settle {
-            self.give_up_unsent(&Why::TimeOver);
+        if self.now >= self.send_deadline {
+            self.fail_queued(&FailReason::DeadlinePassed);
         }
-        if self.now >= self.end {
+        if self.now >= self.answer_deadline {
             for token in self.in_flight.tokens() {
-                self.give_up(token, &Why::TimeOver);
+                self.fail_group(token, &FailReason::DeadlinePassed);
             }
-            for InDoubt { item, error, .. } in std::mem::take(&mut self.in_doubt) {
-                self.fail(item, false, Why::Given(error));
+            for AwaitingRefresh { item, error, .. } in std::mem::take(&mut self.awaiting_refresh) {
+                self.fail(item, false, FailReason::Error(error));
             }
             return;
         }
-        while self.now < self.settle
+        while self.now < self.send_deadline
             && let Some((sent, token)) = self.in_flight.oldest()
-            && sent.after(self.patience()) <= self.now
+            && sent.after(self.answer_timeout()) <= self.now
         {
-            self.send_again(token, items);
+            self.resend_group(token, items);
         }
     }
 
-    /// Fails a group in flight.
-    pub(super) fn give_up(&mut self, token: usize, why: &Why<E>) {
-        if let Some(group) = self.abandon(token) {
-            self.actions.push_back(Action::Failed {
-                items: group.items,
-                unanswered: true,
-                why: why.clone(),
-            });
-        }
-    }
-
-    /// How long an answer is waited for.
+    /// How long the machine waits for an answer before it sends the request again.
     ///
-    /// Once a permission was denied, not for long: the client drops what a server says of
-    /// permissions if the server says much at once, and who asks again hears it again.
-    fn patience(&self) -> Duration {
-        let patience = self.limits.patience_for(self.in_flight.weight());
+    /// It is short once the server has denied a request. The NATS client drops permission errors
+    /// when many come at once. A request whose error was dropped is sent again, to get the error
+    /// then.
+    fn answer_timeout(&self) -> Duration {
+        let timeout = self.limits.answer_timeout(self.in_flight.value_bytes());
         match self.denied {
-            Some(_) => patience.min(self.sizes.patience_once_denied),
-            None => patience,
+            Some(_) => timeout.min(self.config.answer_timeout_once_denied),
+            None => timeout,
         }
     }
 
-    /// When to tell the machine the time again if nothing happens.
-    pub(crate) fn wake(&mut self) -> Time {
+    /// When the driver has to tell [`Event::Tick`](super::Event::Tick) if nothing else happens.
+    pub(crate) fn next_wakeup(&mut self) -> Time {
         let now = self.now;
-        let mut wake = if now < self.settle {
-            self.settle
+        let mut wakeup = if now < self.send_deadline {
+            self.send_deadline
         } else {
-            self.end
+            self.answer_deadline
         };
-        if !self.connected || self.inbox != InboxState::Open {
-            wake = wake.min(now.after(self.sizes.backoff.0));
+        if !self.is_connected || self.inbox != InboxState::Open {
+            wakeup = wakeup.min(now.after(self.config.backoff.0));
         } else if let Some(due) = self.queue.first_due().filter(|&due| due > now) {
-            wake = wake.min(due);
+            wakeup = wakeup.min(due);
         }
-        if now < self.settle
+        if now < self.send_deadline
             && let Some((sent, _)) = self.in_flight.oldest()
         {
-            wake = wake.min(sent.after(self.patience()));
+            wakeup = wakeup.min(sent.after(self.answer_timeout()));
         }
-        wake
+        wakeup
     }
 }

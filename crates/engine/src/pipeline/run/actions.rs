@@ -10,21 +10,21 @@ use tokio_util::sync::PollSemaphore;
 
 use super::{Run, try_open_inbox};
 use crate::error::Error;
-use crate::pipeline::machine::{Action, Event, Refreshed, Unsent, Why};
+use crate::pipeline::machine::{Action, Event, FailReason, RefreshOutcome, SendFailure};
 use crate::pipeline::{Operation, RequestMessage};
 use crate::stream_info::StreamInfo;
 use crate::text::LogText;
 use crate::tuning;
 
 impl<O: Operation> Run<'_, O> {
-    /// Does all that the machine asks for now. When the batch is over, answers whether no answer to it
-    /// is still to come.
+    /// Does all that the machine asks for now. When the batch is over, returns whether every request
+    /// was answered.
     ///
     /// # Errors
     ///
-    /// What the operation breaks off with.
+    /// The error that the operation ends the batch with.
     pub(super) async fn act(&mut self) -> Result<Option<bool>, Error> {
-        let mut explained = None;
+        let mut no_answer = None;
         while let Some(action) = self
             .machine
             .next_action(self.time(Instant::now()), self.operation)
@@ -33,30 +33,33 @@ impl<O: Operation> Run<'_, O> {
                 Action::Send {
                     token,
                     items,
-                    by,
-                    repeat,
+                    send_before,
+                    may_duplicate,
                 } => {
-                    if repeat {
-                        self.operation.sent_again();
+                    if may_duplicate {
+                        self.operation.may_duplicate();
                     }
-                    let by = self.origin + by.since_start();
-                    let (count, stopped) = self.send(token, items, by).await;
-                    self.tell(Event::Sent { count, stopped });
+                    let send_before = self.started + send_before.since_start();
+                    let (count, failure) = self.send(token, items, send_before).await;
+                    self.tell(Event::Sent { count, failure });
                 }
-                Action::Ask(count) => self.ask(count),
-                Action::StopAsking => {
-                    // Whoever waits collects permits, even if nobody looks at what it waits for.
+                Action::AcquirePermits(count) => self.acquire_permits(count),
+                Action::CancelAcquire => {
+                    // The old future has to go: it collects permits even if nobody polls it.
                     let permits = Arc::clone(self.bucket.concurrency().permits());
-                    self.queue = PollSemaphore::new(permits);
-                    self.asked = 0;
+                    self.semaphore = PollSemaphore::new(permits);
+                    self.requested_permits = 0;
                 }
-                Action::Release(count) => {
+                Action::ReleasePermits(count) => {
                     let permits = self.permits.as_mut();
                     drop(permits.and_then(|permits| permits.split(count)));
                 }
-                Action::Refresh { stale, brief } => {
-                    let refreshed = self.refresh(&stale, brief).await;
-                    self.tell(Event::Refreshed(refreshed));
+                Action::RefreshInfo {
+                    stale,
+                    with_timeout,
+                } => {
+                    let outcome = self.refresh_info(&stale, with_timeout).await;
+                    self.tell(Event::Refreshed(outcome));
                 }
                 Action::OpenInbox => {
                     let len = self.operation.len();
@@ -67,23 +70,24 @@ impl<O: Operation> Run<'_, O> {
                     }
                 }
                 Action::ConnectionLost => self.operation.connection_lost(),
-                Action::Done(items) => self.ended += items.len(),
+                Action::Done(items) => self.ended_items += items.len(),
                 Action::Failed {
                     items,
-                    unanswered,
-                    why,
+                    maybe_stored,
+                    reason,
                 } => {
-                    let error = match why {
-                        Why::Given(error) => error,
-                        Why::NotRepeatable => Error::NotRepeated,
-                        Why::TimeOver => explained
-                            .get_or_insert_with(|| self.bucket.explain(self.deadline))
+                    let error = match reason {
+                        FailReason::Error(error) => error,
+                        FailReason::ResendUnsafe => Error::ResendUnsafe,
+                        FailReason::DeadlinePassed => no_answer
+                            .get_or_insert_with(|| self.bucket.no_answer_error(self.deadline))
                             .clone(),
                     };
-                    self.fail(items, unanswered, &error)?;
+                    self.fail(items, maybe_stored, &error)?;
                 }
                 Action::Finish { all_answered } => {
-                    debug_assert_eq!(self.ended, self.operation.len(), "each item ends once");
+                    let all = self.operation.len();
+                    debug_assert_eq!(self.ended_items, all, "each item ends once");
                     return Ok(Some(all_answered));
                 }
             }
@@ -91,20 +95,20 @@ impl<O: Operation> Run<'_, O> {
         Ok(None)
     }
 
-    fn ask(&mut self, count: usize) {
-        self.asked = u32::try_from(count).unwrap_or(u32::MAX);
-        // Never jumps the queue: while others wait, there are no free permits.
+    fn acquire_permits(&mut self, count: usize) {
+        self.requested_permits = u32::try_from(count).unwrap_or(u32::MAX);
+        // This does not jump the queue: while others wait, no permit is free.
         let permits = Arc::clone(self.bucket.concurrency().permits());
-        if let Ok(permits) = permits.try_acquire_many_owned(self.asked) {
-            self.granted(Some(permits));
+        if let Ok(permits) = permits.try_acquire_many_owned(self.requested_permits) {
+            self.permits_granted(Some(permits));
         }
     }
 
-    fn fail(&mut self, items: Range<usize>, unanswered: bool, why: &Error) -> Result<(), Error> {
-        self.ended += items.len();
+    fn fail(&mut self, items: Range<usize>, maybe_stored: bool, why: &Error) -> Result<(), Error> {
+        self.ended_items += items.len();
         for item in items {
-            let error = if unanswered {
-                self.operation.unanswered(why.clone())
+            let error = if maybe_stored {
+                self.operation.maybe_stored(why.clone())
             } else {
                 why.clone()
             };
@@ -115,53 +119,64 @@ impl<O: Operation> Run<'_, O> {
         Ok(())
     }
 
-    async fn refresh(&self, stale: &Arc<StreamInfo>, brief: bool) -> Refreshed<StreamInfo, Error> {
+    async fn refresh_info(
+        &self,
+        stale: &Arc<StreamInfo>,
+        with_timeout: bool,
+    ) -> RefreshOutcome<StreamInfo, Error> {
         let refresh = self.bucket.refresh_stream_info(Some(stale), self.deadline);
-        // Without a leader, a server may be silent. Answers wait meanwhile.
-        let refreshed = if brief {
-            match timeout(tuning::LOOK, refresh).await {
+        let refreshed = if with_timeout {
+            // The servers of a stream without a leader may not answer at all. Meanwhile the batch
+            // takes no answers.
+            match timeout(tuning::STREAM_INFO_TIMEOUT, refresh).await {
                 Ok(refreshed) => refreshed,
-                Err(_) => return Refreshed::Silent,
+                Err(_) => return RefreshOutcome::TimedOut,
             }
         } else {
             refresh.await
         };
         match refreshed {
-            Ok(info) => Refreshed::Info {
+            Ok(info) => RefreshOutcome::Info {
                 max_message_changed: info.max_message != stale.max_message,
                 info,
             },
-            Err(error) => Refreshed::Failed(error),
+            Err(error) => RefreshOutcome::Failed(error),
         }
     }
 
-    /// Publishes these items, as many as there is time for: how many it were, and why no more.
+    /// Publishes these items, as many as there is time for. Returns how many were published, and why
+    /// the next one was not.
     async fn send(
         &mut self,
         token: usize,
         items: Range<usize>,
-        by: Instant,
-    ) -> (usize, Option<Unsent<Error>>) {
+        send_before: Instant,
+    ) -> (usize, Option<SendFailure<Error>>) {
         let reply = Subject::from(self.inbox.reply_subject(token));
         for (count, item) in items.clone().enumerate() {
-            if let Err(why) = self.publish(item, reply.clone(), by).await {
-                if matches!(why, Unsent::ClientEnded) {
-                    self.inbox.end();
+            if let Err(failure) = self.publish(item, reply.clone(), send_before).await {
+                if matches!(failure, SendFailure::ClientEnded) {
+                    self.inbox.mark_ended();
                 }
-                return (count, Some(why));
+                return (count, Some(failure));
             }
         }
         (items.len(), None)
     }
 
-    async fn publish(&self, item: usize, reply: Subject, by: Instant) -> Result<(), Unsent<Error>> {
+    async fn publish(
+        &self,
+        item: usize,
+        reply: Subject,
+        send_before: Instant,
+    ) -> Result<(), SendFailure<Error>> {
         let RequestMessage {
             subject,
             headers,
             payload,
         } = self.operation.request(item, self.machine.info());
         let client = self.inbox.client();
-        let sent = timeout_at(by, async move {
+        let sent = timeout_at(send_before, async move {
             match headers {
                 Some(headers) => {
                     client
@@ -173,12 +188,14 @@ impl<O: Operation> Run<'_, O> {
         });
         match sent.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.kind() == PublishErrorKind::Send => Err(Unsent::ClientEnded),
-            Ok(Err(error)) => Err(Unsent::Refused(Error::Refused {
+            Ok(Err(error)) if error.kind() == PublishErrorKind::Send => {
+                Err(SendFailure::ClientEnded)
+            }
+            Ok(Err(error)) => Err(SendFailure::Rejected(Error::Refused {
                 what: "a request",
                 reason: LogText::of_publish(&error),
             })),
-            Err(_) => Err(Unsent::QueueFull),
+            Err(_) => Err(SendFailure::QueueFull),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Drives the machine of one batch as the real loop does, and checks what it asks for.
+//! Drives the machine of one batch as the real loop does, and checks each of its actions.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use super::setup::{Info, SimulatedBatch, SimulatedFault, millis};
 use super::world::{Error, World};
-use crate::pipeline::machine::{Action, Event, Machine, Refreshed, Time, Unsent};
+use crate::pipeline::machine::{
+    Action, AnswerOutcome, Event, Machine, RefreshOutcome, SendFailure, Time,
+};
 
 #[derive(Debug)]
 pub(super) struct Driver {
     batch: usize,
     items: SimulatedBatch,
     machine: Machine<Info, Error>,
-    /// The client that the inbox is of.
+    /// The client that has the inbox.
     client: u32,
-    held: usize,
+    /// How many permits the machine holds.
+    permits: usize,
     /// Whether the machine was told that there is a connection.
     told_up: bool,
     /// Until when it was told to expect small batches.
-    small_until: Time,
+    small_expected_until: Time,
     pub(super) finished: bool,
 }
 
@@ -33,41 +36,42 @@ impl Driver {
         Self {
             batch,
             machine: Machine::new(
-                items.weights.len(),
+                items.value_bytes.len(),
                 info,
-                world.setup.sizes.clone(),
+                world.setup.config.clone(),
                 items.limits,
                 items.elapsed,
             ),
             client: world.client,
             items,
-            held: 0,
+            permits: 0,
             told_up: false,
-            small_until: Time::START,
+            small_expected_until: Time::START,
             finished: false,
         }
     }
 
-    /// The machine's time counts from the beginning of its batch.
+    /// The machine's time, which counts from the start of its batch.
     fn time(&self, world: &World) -> Time {
-        Time::from_start(world.now.since(self.items.begins))
+        Time::from_start(world.now.since(self.items.starts))
     }
 
-    fn ends(&self, of: Duration) -> Time {
+    fn time_of(&self, since_call: Duration) -> Time {
         self.items
-            .begins
-            .after(of.saturating_sub(self.items.elapsed))
+            .starts
+            .after(since_call.saturating_sub(self.items.elapsed))
     }
 
-    /// When the machine is to be told the time again.
-    pub(super) fn wake(&mut self) -> Time {
-        self.items.begins.after(self.machine.wake().since_start())
+    /// When the machine has to be told the time again.
+    pub(super) fn next_wakeup(&mut self) -> Time {
+        let wakeup = self.machine.next_wakeup();
+        self.items.starts.after(wakeup.since_start())
     }
 
     fn tell(&mut self, world: &mut World, event: Event<Info, Error>) {
         let is_news = match &event {
-            Event::Tick | Event::SmallBatchesUntil(_) => false,
-            Event::Connection { up, .. } => *up != self.told_up,
+            Event::Tick | Event::SmallBatchesExpectedUntil(_) => false,
+            Event::Connection { is_up, .. } => *is_up != self.told_up,
             _ => true,
         };
         if is_news {
@@ -80,55 +84,59 @@ impl Driver {
     pub(super) fn turn(&mut self, world: &mut World) {
         let batch = self.batch;
         if let Some(count) = world.permits.collect(batch) {
-            self.held += count;
-            self.tell(world, Event::Granted(count));
+            self.permits += count;
+            self.tell(world, Event::PermitsGranted(count));
         }
-        while let Some((token, item, reply)) = world.sides[batch].inbox.pop_front() {
-            let is_good = matches!(reply, crate::pipeline::machine::Reply::Done { .. });
+        while let Some((token, item, outcome)) = world.records[batch].inbox.pop_front() {
+            let is_good = matches!(outcome, AnswerOutcome::Done { .. });
             if is_good && self.machine.group(token).is_some() {
-                world.sides[batch].acknowledged[item] = true;
+                world.records[batch].acknowledged[item] = true;
             }
-            self.tell(world, Event::Answer { token, reply });
+            self.tell(world, Event::Answer { token, outcome });
         }
         if self.client != world.client {
             self.tell(world, Event::ClientEnded);
         }
-        let (epoch, up) = (world.epoch, world.up);
-        self.tell(world, Event::Connection { epoch, up });
-        self.told_up = up;
-        self.tell_complaints(world);
-        let small_until = Time::from_start(world.small_until.since(self.items.begins));
-        self.small_until = world.small_until;
-        self.tell(world, Event::SmallBatchesUntil(small_until));
-        let begun = world.now;
+        let (epoch, is_up) = (world.epoch, world.is_up);
+        self.tell(world, Event::Connection { epoch, is_up });
+        self.told_up = is_up;
+        self.tell_permission_errors(world);
+        let small_expected_until =
+            Time::from_start(world.small_expected_until.since(self.items.starts));
+        self.small_expected_until = world.small_expected_until;
+        self.tell(
+            world,
+            Event::SmallBatchesExpectedUntil(small_expected_until),
+        );
+        let turn_started = world.now;
         self.tell(world, Event::Tick);
         self.act(world);
-        if begun >= self.ends(self.items.limits.end) {
+        if turn_started >= self.time_of(self.items.limits.answer_within) {
             world.check(self.finished, "a batch ends by its deadline");
         }
         if !self.finished && !self.told_up {
             let waits = world.permits.waits(batch);
             world.check(
-                !waits && self.held == self.machine.load().0,
-                "nobody keeps permits in vain",
+                !waits && self.permits == self.machine.load().0,
+                "nobody keeps permits without a use for them",
             );
         }
     }
 
-    fn tell_complaints(&mut self, world: &mut World) {
-        let side = &mut world.sides[self.batch];
-        let complaints = std::mem::take(&mut side.complaints);
-        if std::mem::take(&mut side.inbox_denied) {
+    fn tell_permission_errors(&mut self, world: &mut World) {
+        let record = &mut world.records[self.batch];
+        let denied_items = std::mem::take(&mut record.denied_items);
+        if std::mem::take(&mut record.inbox_denied) {
             self.tell(world, Event::InboxDenied("no inbox"));
         }
-        if complaints.is_empty() {
+        if denied_items.is_empty() {
             return;
         }
         for token in self.machine.tokens() {
             let Some((items, _)) = self.machine.group(token) else {
                 continue;
             };
-            let denied = items.filter(|item| complaints.contains(item));
+            let denied = items.filter(|item| denied_items.contains(item));
             let denied: Vec<_> = denied.map(|item| (item, "denied")).collect();
             if !denied.is_empty() {
                 self.tell(world, Event::ItemsDenied { token, denied });
@@ -151,30 +159,33 @@ impl Driver {
                 Action::Send {
                     token,
                     items,
-                    by,
-                    repeat: _,
+                    send_before,
+                    may_duplicate: _,
                 } => {
-                    let by = self.items.begins.after(by.since_start());
-                    self.send(world, token, items, by);
+                    let send_before = self.items.starts.after(send_before.since_start());
+                    self.send(world, token, items, send_before);
                 }
-                Action::Ask(count) => {
+                Action::AcquirePermits(count) => {
                     let waits = world.permits.waits(batch);
                     world.check(!waits, "a batch waits for permits once at a time");
                     world.check(count <= world.setup.permits, "nobody asks for too much");
                     if world.permits.take_or_wait(batch, count) {
-                        self.held += count;
-                        self.tell(world, Event::Granted(count));
+                        self.permits += count;
+                        self.tell(world, Event::PermitsGranted(count));
                     }
                 }
-                Action::StopAsking => world.permits.leave(batch),
-                Action::Release(count) => {
-                    world.check(count <= self.held, "no permit is given back twice");
-                    self.held = self.held.saturating_sub(count);
+                Action::CancelAcquire => world.permits.leave(batch),
+                Action::ReleasePermits(count) => {
+                    world.check(count <= self.permits, "no permit is given back twice");
+                    self.permits = self.permits.saturating_sub(count);
                     world.permits.release(count);
                 }
-                Action::Refresh { stale, brief } => self.refresh(world, &stale, brief),
+                Action::RefreshInfo {
+                    stale,
+                    with_timeout,
+                } => self.refresh(world, &stale, with_timeout),
                 Action::OpenInbox => {
-                    let opened = world.up && !world.trouble();
+                    let opened = world.is_up && !world.trouble();
                     if opened {
                         self.client = world.client;
                     }
@@ -190,83 +201,88 @@ impl Driver {
 
     fn finish(&mut self, world: &mut World) {
         self.finished = true;
-        let ended = world.sides[self.batch].ended.iter().all(Option::is_some);
+        let ended = world.records[self.batch].ended.iter().all(Option::is_some);
         world.check(ended, "each item ends");
-        world.check(self.held == 0, "all permits are given back");
+        world.check(self.permits == 0, "all permits are given back");
         let waits = world.permits.waits(self.batch);
         world.check(!waits, "nobody waits for permits after the end");
     }
 
-    fn send(&mut self, world: &mut World, token: usize, items: Range<usize>, by: Time) {
-        let sizes = &world.setup.sizes;
-        let (in_flight, weight) = self.machine.load();
-        let more: usize = items.clone().map(|item| self.items.weights[item]).sum();
-        let large = self.items.call_len >= sizes.large && world.now < self.small_until;
+    fn send(&mut self, world: &mut World, token: usize, items: Range<usize>, send_before: Time) {
+        let config = &world.setup.config;
+        let (in_flight, bytes) = self.machine.load();
+        let more: usize = items.clone().map(|item| self.items.value_bytes[item]).sum();
+        let large =
+            self.items.total_items >= config.large_call && world.now < self.small_expected_until;
         let window = if large {
-            sizes.window_of_late
+            config.window_when_late
         } else {
-            sizes.window
+            config.window
         };
         let fits = in_flight + items.len() <= window;
-        let is_light = weight + more <= sizes.window_bytes || (in_flight == 0 && items.len() == 1);
+        let is_only_value = in_flight == 0 && items.len() == 1;
+        let bytes_fit = bytes + more <= config.window_bytes || is_only_value;
         world.check(fits, "no more is in flight than the window");
-        world.check(is_light, "no more bytes are in flight than the window");
+        world.check(bytes_fit, "no more bytes are in flight than the window");
         world.check(
-            in_flight + items.len() <= self.held,
+            in_flight + items.len() <= self.permits,
             "each request in flight holds a permit",
         );
-        let settle = self.ends(self.items.limits.settle);
+        let send_deadline = self.time_of(self.items.limits.send_within);
         world.check(
-            world.now < settle,
-            "nothing is sent after the time to settle",
+            world.now < send_deadline,
+            "nothing is sent after the send deadline",
         );
         world.check(self.told_up, "nothing is sent without a connection");
         for (count, item) in items.clone().enumerate() {
-            let is_new = world.sides[self.batch].ended[item].is_none();
-            world.check(is_new, "what has ended is not sent again");
-            let mut stopped = None;
+            let is_new = world.records[self.batch].ended[item].is_none();
+            world.check(is_new, "an item that has ended is not sent again");
+            let mut failure = None;
             if self.client != world.client {
-                stopped = Some(Unsent::ClientEnded);
+                failure = Some(SendFailure::ClientEnded);
             } else if world.trouble() && world.tape.one_in(4) {
                 // The client's queue is full for a while.
                 let free = world.now.after(millis(world.tape.below(3_000)));
-                world.advance(free.min(by));
-                if free >= by {
-                    stopped = Some(Unsent::QueueFull);
+                world.advance(free.min(send_before));
+                if free >= send_before {
+                    failure = Some(SendFailure::QueueFull);
                 }
             } else if world.trouble() && world.tape.one_in(8) {
-                stopped = Some(Unsent::Refused("not by the client"));
+                failure = Some(SendFailure::Rejected("not by the client"));
             }
-            if let Some(stopped) = stopped {
-                let stopped = Some(stopped);
-                self.tell(world, Event::Sent { count, stopped });
+            if failure.is_some() {
+                self.tell(world, Event::Sent { count, failure });
                 return;
             }
             let version = self.machine.info().version;
             world.publish(self.batch, token, item, version);
         }
         let count = items.len();
-        let stopped = None;
-        self.tell(world, Event::Sent { count, stopped });
+        let failure = None;
+        self.tell(world, Event::Sent { count, failure });
     }
 
-    fn refresh(&mut self, world: &mut World, stale: &Arc<Info>, brief: bool) {
-        let takes = millis(world.tape.below(if brief { 3 } else { 30 }));
-        let silent = !world.up || world.trouble();
-        let takes = if silent && brief { millis(250) } else { takes };
-        let end = self.ends(self.items.limits.end).max(world.now);
+    fn refresh(&mut self, world: &mut World, stale: &Arc<Info>, with_timeout: bool) {
+        let takes = millis(world.tape.below(if with_timeout { 3 } else { 30 }));
+        let silent = !world.is_up || world.trouble();
+        let takes = if silent && with_timeout {
+            millis(250)
+        } else {
+            takes
+        };
+        let end = self.time_of(self.items.limits.answer_within).max(world.now);
         world.advance(world.now.after(takes).min(end));
-        let refreshed = if silent && brief {
-            Refreshed::Silent
+        let outcome = if silent && with_timeout {
+            RefreshOutcome::TimedOut
         } else if silent {
-            Refreshed::Failed("no answer")
+            RefreshOutcome::Failed("no answer")
         } else if world.suffers(SimulatedFault::StreamGone) {
-            Refreshed::Failed("the stream is gone")
+            RefreshOutcome::Failed("the stream is gone")
         } else {
             let is_same = world.version == stale.version;
             let version = world.version;
             let duplicate_window = stale.duplicate_window;
-            Refreshed::Info {
+            RefreshOutcome::Info {
                 info: if is_same {
                     Arc::clone(stale)
                 } else {
@@ -278,6 +294,6 @@ impl Driver {
                 max_message_changed: !is_same,
             }
         };
-        self.tell(world, Event::Refreshed(refreshed));
+        self.tell(world, Event::Refreshed(outcome));
     }
 }

@@ -1,11 +1,12 @@
-//! A fair semaphore, as tokio's: whoever waits first collects permits first, a few at a time.
+//! A fair semaphore, like tokio's. The batch that waits longest collects permits first, maybe a few at
+//! a time.
 
 use std::collections::VecDeque;
 
 #[derive(Debug)]
 pub(super) struct Permits {
     free: usize,
-    /// Who waits, how many permits it wants, and how many of them it has collected.
+    /// The batches that wait, how many permits each wants, and how many it has collected.
     waiting: VecDeque<(usize, usize, usize)>,
 }
 
@@ -17,7 +18,7 @@ impl Permits {
         }
     }
 
-    /// Takes so many permits, or begins to wait for them.
+    /// Takes `count` permits, or starts to wait for them.
     pub(super) fn take_or_wait(&mut self, batch: usize, count: usize) -> bool {
         if self.free >= count {
             self.free -= count;
@@ -36,8 +37,8 @@ impl Permits {
     pub(super) fn collect(&mut self, batch: usize) -> Option<usize> {
         let is_whole =
             |&(other, wants, has): &(usize, usize, usize)| other == batch && wants == has;
-        let place = self.waiting.iter().position(is_whole)?;
-        self.waiting.remove(place).map(|(_, wants, _)| wants)
+        let index = self.waiting.iter().position(is_whole)?;
+        self.waiting.remove(index).map(|(_, wants, _)| wants)
     }
 
     /// Whether the batch has collected all that it waits for.
@@ -48,8 +49,8 @@ impl Permits {
 
     /// Takes a batch out of those that wait.
     pub(super) fn leave(&mut self, batch: usize) {
-        if let Some(place) = self.waiting.iter().position(|(other, ..)| *other == batch)
-            && let Some((_, _, has)) = self.waiting.remove(place)
+        if let Some(index) = self.waiting.iter().position(|(other, ..)| *other == batch)
+            && let Some((_, _, has)) = self.waiting.remove(index)
         {
             self.release(has);
         }

@@ -2,22 +2,22 @@
 
 use super::setup::{SimulatedFault, millis};
 use super::world::{Copy, Error, Happening, World};
-use crate::pipeline::machine::Reply;
+use crate::pipeline::machine::AnswerOutcome;
 
 impl World {
     /// A driver hands a request to the client.
     pub(super) fn publish(&mut self, batch: usize, token: usize, item: usize, version: u32) {
-        // What is sent while the connection is being lost is lost with it.
-        if !self.up || (self.trouble() && self.tape.one_in(2)) {
+        // A request that is sent while the connection is being lost is lost too.
+        if !self.is_up || (self.trouble() && self.tape.one_in(2)) {
             self.note(|| format!("world: the copy of item {item} of batch {batch} is lost"));
             return;
         }
-        let most = if self.setup.trouble == 0 {
+        let longest = if self.setup.trouble == 0 {
             3
         } else {
             self.setup.delay
         };
-        let at = self.now.after(millis(self.tape.below(most)));
+        let at = self.now.after(millis(self.tape.below(longest)));
         let copy = Copy {
             batch,
             token,
@@ -33,80 +33,85 @@ impl World {
         // Every third item may be denied.
         if self.suffers(SimulatedFault::ItemsDenied) && copy.item.is_multiple_of(3) {
             if !self.tape.one_in(6) {
-                self.schedule(self.now, Happening::Complained(copy.clone()));
+                self.schedule(self.now, Happening::PermissionError(copy.clone()));
             }
             return;
         }
-        let reply = if self.suffers(SimulatedFault::StreamGone) {
-            if self.sides[copy.batch].reads && self.tape.one_in(2) {
-                Reply::Gone
+        let outcome = if self.suffers(SimulatedFault::StreamGone) {
+            if self.records[copy.batch].reads && self.tape.one_in(2) {
+                AnswerOutcome::StreamNotFound
             } else {
-                Reply::NoResponders
+                AnswerOutcome::NoResponders
             }
         } else if self.suffers(SimulatedFault::NoLeader) {
             match self.tape.below(3) {
-                0 => Reply::NoResponders,
-                1 => Reply::Again,
+                0 => AnswerOutcome::NoResponders,
+                1 => AnswerOutcome::TryAgain,
                 _ => return,
             }
         } else if self.trouble() && self.tape.one_in(2) {
             match self.tape.below(4) {
-                0 => Reply::Again,
-                1 => Reply::NoResponders,
-                2 => Reply::Outdated("too large"),
-                _ => Reply::Failed("refused"),
+                0 => AnswerOutcome::TryAgain,
+                1 => AnswerOutcome::NoResponders,
+                2 => AnswerOutcome::FailedUnlessStale("too large"),
+                _ => AnswerOutcome::Failed("refused"),
             }
         } else if copy.version % 2 == 1 && self.version > copy.version {
-            Reply::Outdated("too large for an old version")
+            AnswerOutcome::FailedUnlessStale("too large for an old version")
         } else {
             self.apply(copy)
         };
-        self.answer(copy, reply);
+        self.answer(copy, outcome);
     }
 
-    fn apply(&mut self, copy: &Copy) -> Reply<Error> {
-        let side = &mut self.sides[copy.batch];
-        let earlier = side.applied[copy.item];
-        if let Some((at, place, _)) = earlier
-            && side.ids[copy.item]
+    fn apply(&mut self, copy: &Copy) -> AnswerOutcome<Error> {
+        let record = &mut self.records[copy.batch];
+        let earlier = record.applied[copy.item];
+        if let Some((at, sequence, _)) = earlier
+            && record.ids[copy.item]
             && self.now.since(at) < self.setup.duplicate_window
         {
-            return Reply::Done { place };
+            return AnswerOutcome::Done {
+                sequence: Some(sequence),
+            };
         }
         let times = earlier.map_or(1, |(_, _, times)| times + 1);
-        self.place += 1;
-        side.applied[copy.item] = Some((self.now, self.place, times));
-        let is_right = times == 1 || side.reads;
+        self.sequence += 1;
+        record.applied[copy.item] = Some((self.now, self.sequence, times));
+        let is_right = times == 1 || record.reads;
         self.check(is_right, "an item is never applied twice");
-        Reply::Done { place: self.place }
+        AnswerOutcome::Done {
+            sequence: Some(self.sequence),
+        }
     }
 
-    fn answer(&mut self, copy: &Copy, reply: Reply<Error>) {
-        // Only what was carried out is answered twice: a server says no to each copy once.
-        let is_good = matches!(reply, Reply::Done { .. }) || self.sides[copy.batch].reads;
-        self.answers.push(reply);
+    fn answer(&mut self, copy: &Copy, outcome: AnswerOutcome<Error>) {
+        // A server refuses each copy once. An acknowledgement may come twice.
+        let is_good =
+            matches!(outcome, AnswerOutcome::Done { .. }) || self.records[copy.batch].reads;
+        self.answers.push(outcome);
         let answer = self.answers.len() - 1;
         let mut times = 1;
-        let mut most = 3;
+        let mut longest = 3;
         if self.trouble() {
             match self.tape.below(3) {
-                0 => most = 5_000,
+                0 => longest = 5_000,
                 1 if is_good => times = 2,
                 _ => times = 0,
             }
         }
         for _ in 0..times {
-            let at = self.now.after(millis(self.tape.below(most)));
+            let at = self.now.after(millis(self.tape.below(longest)));
             self.schedule(at, Happening::Answered(copy.clone(), answer));
         }
     }
 
-    pub(super) fn hear(&mut self, copy: &Copy, answer: usize) {
-        let reply = self.answers[answer].clone();
-        if self.up && copy.client == self.client && !self.suffers(SimulatedFault::InboxDenied) {
-            self.note(|| format!("world: {copy:?} is answered {reply:?}"));
-            let side = &mut self.sides[copy.batch];
-            side.inbox.push_back((copy.token, copy.item, reply));
+    pub(super) fn deliver(&mut self, copy: &Copy, answer: usize) {
+        let outcome = self.answers[answer].clone();
+        if self.is_up && copy.client == self.client && !self.suffers(SimulatedFault::InboxDenied) {
+            self.note(|| format!("world: {copy:?} is answered {outcome:?}"));
+            let record = &mut self.records[copy.batch];
+            record.inbox.push_back((copy.token, copy.item, outcome));
         }
     }
 }

@@ -1,15 +1,15 @@
-//! What a history is about: how many batches of which items, and what goes wrong meanwhile.
+//! The setup of a history: its batches, their items, and the faults.
 
 use std::time::Duration;
 
 use super::tape::Tape;
 use crate::deadline::TimeLimits;
-use crate::pipeline::machine::{Items, Sizes, Time};
+use crate::pipeline::machine::{Items, PipelineConfig, Time};
 
 /// What is known of the stream.
 #[derive(Debug)]
 pub(super) struct Info {
-    /// How often the largest message that it takes has been changed.
+    /// How often the stream's largest message was changed.
     pub(super) version: u32,
     pub(super) duplicate_window: Duration,
 }
@@ -17,39 +17,39 @@ pub(super) struct Info {
 /// The items of a batch.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedBatch {
-    pub(super) weights: Vec<usize>,
-    /// Whether the server knows a second copy of each again.
+    pub(super) value_bytes: Vec<usize>,
+    /// Whether the server recognizes a second copy of each item.
     pub(super) ids: Vec<bool>,
-    pub(super) call_len: usize,
+    pub(super) total_items: usize,
     /// A read can be sent again at any time, and never goes in a group.
     pub(super) reads: bool,
-    pub(super) groups: bool,
+    pub(super) may_group: bool,
     pub(super) limits: TimeLimits,
-    /// How much of its time was over when it began.
+    /// How much of the call's time was over when the batch started.
     pub(super) elapsed: Duration,
-    pub(super) begins: Time,
+    pub(super) starts: Time,
 }
 
 impl Items for SimulatedBatch {
     type Info = Info;
 
     fn len(&self) -> usize {
-        self.weights.len()
+        self.value_bytes.len()
     }
 
-    fn call_len(&self) -> usize {
-        self.call_len
+    fn total_items(&self) -> usize {
+        self.total_items
     }
 
-    fn weight(&self, item: usize) -> usize {
-        self.weights[item]
+    fn value_bytes(&self, item: usize) -> usize {
+        self.value_bytes[item]
     }
 
-    fn groups(&self, item: usize, _info: &Info) -> bool {
-        self.groups && self.ids[item]
+    fn may_group(&self, item: usize, _info: &Info) -> bool {
+        self.may_group && self.ids[item]
     }
 
-    fn repeat_within(&self, item: usize, info: &Info) -> Duration {
+    fn resend_window(&self, item: usize, info: &Info) -> Duration {
         if self.reads {
             Duration::MAX
         } else if self.ids[item] {
@@ -75,15 +75,15 @@ pub(super) enum SimulatedFault {
 
 #[derive(Debug)]
 pub(super) struct HistorySetup {
-    pub(super) sizes: Sizes,
+    pub(super) config: PipelineConfig,
     pub(super) permits: usize,
     pub(super) duplicate_window: Duration,
     pub(super) batches: Vec<SimulatedBatch>,
     pub(super) faults: Vec<(Time, SimulatedFault, Duration)>,
-    /// One answer in so many is late, lost, doubled or bad; 0: none.
+    /// One answer in this many is late, lost, doubled or bad. 0: none is.
     pub(super) trouble: u32,
-    /// How long a request takes to the server, at most: less than half of the duplicate window. So
-    /// long does the rule hold that an item is sent again within the other half.
+    /// The longest time in milliseconds that a request takes to the server. It is less than half of
+    /// the duplicate window: the resend window is the other half.
     pub(super) delay: u32,
 }
 
@@ -96,17 +96,17 @@ impl HistorySetup {
         let permits = 8 - tape.below(8) as usize;
         let duplicate_window = millis(tape.of(&[120_000, 120_000, 30_000, 2_000, 400]));
         let window = tape.of(&[8, 6, 4, 3]);
-        let sizes = Sizes {
+        let config = PipelineConfig {
             window,
             window_bytes: 12,
             burst: tape.of(&[4, 3, 2, 1]).min(permits).min(window),
             group: tape.of(&[4, 3, 2]),
-            large: 6,
+            large_call: 6,
             window_beside_small: 2,
-            window_of_late: 3,
+            window_when_late: 3,
             backoff: (millis(20), millis(400)),
             window_once_denied: 2,
-            patience_once_denied: millis(400),
+            answer_timeout_once_denied: millis(400),
         };
         let count = tape.of(&[1, 1, 2, 3]);
         let batches = (0..count)
@@ -132,7 +132,7 @@ impl HistorySetup {
         });
         Self {
             faults: faults.collect(),
-            sizes,
+            config,
             permits,
             duplicate_window,
             batches,
@@ -144,21 +144,21 @@ impl HistorySetup {
     fn draw_batch(tape: &mut Tape, duplicate_window: Duration) -> SimulatedBatch {
         let len = 1 + tape.below(8) as usize;
         let heavy = tape.one_in(6);
-        let weights = (0..len).map(|_| tape.of(&[1, 2, 4, 13]) * usize::from(heavy) + 1);
-        let weights = weights.collect();
+        let value_bytes = (0..len).map(|_| tape.of(&[1, 2, 4, 13]) * usize::from(heavy) + 1);
+        let value_bytes = value_bytes.collect();
         let some_without_id = tape.one_in(4);
         let ids = (0..len).map(|_| !(some_without_id && tape.one_in(2)));
         let ids = ids.collect();
         let reads = tape.one_in(4);
         SimulatedBatch {
-            weights,
+            value_bytes,
             ids,
-            call_len: if tape.one_in(4) { len + 6 } else { len },
+            total_items: if tape.one_in(4) { len + 6 } else { len },
             reads,
-            groups: !reads && duplicate_window >= millis(30_000),
+            may_group: !reads && duplicate_window >= millis(30_000),
             limits: TimeLimits::new(millis(tape.of(&[5_000, 1_000, 10_000, 300]))),
             elapsed: millis(tape.of(&[0, 0, 50, 400])),
-            begins: Time::from_start(millis(tape.of(&[0, 0, 1, 70]))),
+            starts: Time::from_start(millis(tape.of(&[0, 0, 1, 70]))),
         }
     }
 

@@ -1,10 +1,10 @@
-//! Makes a history that breaks a promise shorter.
+//! Makes a history shorter that breaks a promise.
 
 use super::play;
 use super::tape::Tape;
 use super::world::Violation;
 
-/// How many histories are tried, at most.
+/// The most histories that are tried.
 const TRIES: usize = 20_000;
 
 /// A shorter script, with smaller numbers, of a history that breaks the same promise.
@@ -14,49 +14,49 @@ pub(super) fn shrink(mut script: Vec<u32>, promise: &'static str) -> Vec<u32> {
         tries += 1;
         let world = play(Tape::scripted(script.to_vec()), false);
         let breaks = world.violation == Some(Violation(promise));
-        // What was taken is the script without what nobody read.
+        // The taken numbers are the script without the numbers that nobody used.
         (breaks && tries < TRIES).then(|| world.tape.into_taken())
     };
     loop {
-        let before = weight(&script);
+        let before = complexity(&script);
         let mut size = script.len().div_ceil(2);
         while size > 0 {
-            let mut place = 0;
-            while place < script.len() {
-                let end = (place + size).min(script.len());
+            let mut start = 0;
+            while start < script.len() {
+                let end = (start + size).min(script.len());
                 let mut without = script.clone();
-                without.drain(place..end);
+                without.drain(start..end);
                 let mut calm = script.clone();
-                calm[place..end].fill(0);
+                calm[start..end].fill(0);
                 let mut half = script.clone();
-                for number in &mut half[place..end] {
+                for number in &mut half[start..end] {
                     *number /= 2;
                 }
                 let mut less = script.clone();
-                for number in &mut less[place..end] {
+                for number in &mut less[start..end] {
                     *number = number.saturating_sub(1);
                 }
                 let simpler = [without, calm, half, less]
                     .into_iter()
                     .find_map(|candidate| {
                         let taken = breaks(&candidate)?;
-                        (weight(&taken) < weight(&script)).then_some(taken)
+                        (complexity(&taken) < complexity(&script)).then_some(taken)
                     });
                 match simpler {
                     Some(simpler) => script = simpler,
-                    None => place += size,
+                    None => start += size,
                 }
             }
             size /= 2;
         }
-        if weight(&script) >= before {
+        if complexity(&script) >= before {
             return script;
         }
     }
 }
 
-/// The longer and larger, the less simple. Zeros at the end need not be written.
-fn weight(script: &[u32]) -> (usize, u64) {
+/// The length of the script without zeros at its end, and the sum of its numbers.
+fn complexity(script: &[u32]) -> (usize, u64) {
     let length = script.iter().rposition(|number| *number > 0);
     let sum = script.iter().map(|number| u64::from(*number)).sum();
     (length.map_or(0, |last| last + 1), sum)

@@ -1,6 +1,6 @@
-//! Where a history's chances come from: a seed, or the script of a history that is played again.
+//! The source of a history's random choices: a seed, or the script of a history to play again.
 
-/// Numbers that decide what happens. The smaller a number, the less happens, so that a history gets
+/// Numbers that decide what happens. The smaller a number is, the less happens. So a history gets
 /// simpler if its numbers are made smaller or left out.
 #[derive(Debug)]
 pub(super) struct Tape {
@@ -52,7 +52,7 @@ impl Tape {
         self.below(count) == count - 1
     }
 
-    /// One of the choices, of which the first is the one that makes the least trouble.
+    /// One of the choices. The first one makes the least trouble.
     pub(super) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         let count = u32::try_from(choices.len()).unwrap_or(u32::MAX);
         choices[self.below(count) as usize]

@@ -1,4 +1,4 @@
-//! What the batches of a history share: the time, the connection, the server, and the link's permits.
+//! What the batches of a history share: the time, the connection, the server, and the permits.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -8,13 +8,13 @@ use std::ops::Range;
 use super::permits::Permits;
 use super::setup::{HistorySetup, SimulatedFault, millis};
 use super::tape::Tape;
-use crate::pipeline::machine::{Reply, Time};
+use crate::pipeline::machine::{AnswerOutcome, Time};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Violation(pub(super) &'static str);
 
-/// The simulated error says by itself what it is about.
+/// A simulated error is its text.
 pub(super) type Error = &'static str;
 
 /// A copy of a request on its way.
@@ -23,7 +23,7 @@ pub(super) struct Copy {
     pub(super) batch: usize,
     pub(super) token: usize,
     pub(super) item: usize,
-    /// The version of the stream info that it was made for.
+    /// The version of the stream info that the request was made from.
     pub(super) version: u32,
     pub(super) client: u32,
 }
@@ -33,21 +33,21 @@ pub(super) enum Happening {
     Fault(usize),
     FaultEnds(usize),
     Arrives(Copy),
-    /// The copy is answered with the answer of this number.
+    /// The answer of this number arrives for the copy.
     Answered(Copy, usize),
-    /// The server says that it refuses the copy.
-    Complained(Copy),
+    /// The permission error of the copy arrives.
+    PermissionError(Copy),
 }
 
-/// What the world knows of a batch.
+/// What the world records of a batch.
 #[derive(Debug)]
 pub(super) struct BatchRecord {
-    /// Answers that its driver has not taken yet: token, item, and answer.
-    pub(super) inbox: VecDeque<(usize, usize, Reply<Error>)>,
-    /// Items that the server has said to refuse, and its driver has not been told.
-    pub(super) complaints: Vec<usize>,
+    /// The answers that its driver has not taken yet: token, item, and answer.
+    pub(super) inbox: VecDeque<(usize, usize, AnswerOutcome<Error>)>,
+    /// The items whose permission errors its driver has not taken yet.
+    pub(super) denied_items: Vec<usize>,
     pub(super) inbox_denied: bool,
-    /// When each item was applied last, where, and how often all in all.
+    /// When each item was stored last, with which sequence, and how often in all.
     pub(super) applied: Vec<Option<(Time, u64, u32)>>,
     /// Whether the driver has taken an acknowledgement of the item.
     pub(super) acknowledged: Vec<bool>,
@@ -62,29 +62,30 @@ pub(super) struct World {
     pub(super) setup: HistorySetup,
     pub(super) tape: Tape,
     pub(super) now: Time,
-    pub(super) up: bool,
+    pub(super) is_up: bool,
     pub(super) epoch: u64,
-    /// Counts clients: what is for the inbox of an earlier one is lost.
+    /// Counts clients. Answers to the inbox of an earlier client are lost.
     pub(super) client: u32,
     pub(super) permits: Permits,
-    pub(super) small_until: Time,
+    pub(super) small_expected_until: Time,
     active: Vec<SimulatedFault>,
     pub(super) version: u32,
-    pub(super) sides: Vec<BatchRecord>,
+    pub(super) records: Vec<BatchRecord>,
     pub(super) violation: Option<Violation>,
-    pub(super) place: u64,
+    pub(super) sequence: u64,
     happenings: BinaryHeap<Reverse<(Time, u32, Happening)>>,
-    happening: u32,
-    pub(super) answers: Vec<Reply<Error>>,
+    /// How many happenings there were. It orders those of the same time.
+    happening_count: u32,
+    pub(super) answers: Vec<AnswerOutcome<Error>>,
     trace: Option<Vec<String>>,
 }
 
 impl World {
     pub(super) fn new(mut tape: Tape, traced: bool) -> Self {
         let setup = HistorySetup::draw(&mut tape);
-        let sides = setup.batches.iter().map(|batch| BatchRecord {
+        let records = setup.batches.iter().map(|batch| BatchRecord {
             inbox: VecDeque::new(),
-            complaints: Vec::new(),
+            denied_items: Vec::new(),
             inbox_denied: false,
             applied: vec![None; batch.ids.len()],
             acknowledged: vec![false; batch.ids.len()],
@@ -93,20 +94,20 @@ impl World {
             ids: batch.ids.clone(),
         });
         let mut world = Self {
-            sides: sides.collect(),
+            records: records.collect(),
             permits: Permits::new(setup.permits),
             tape,
             now: Time::START,
-            up: true,
+            is_up: true,
             epoch: 1,
             client: 0,
-            small_until: Time::START,
+            small_expected_until: Time::START,
             active: Vec::new(),
             version: 0,
             violation: None,
-            place: 0,
+            sequence: 0,
             happenings: BinaryHeap::new(),
-            happening: 0,
+            happening_count: 0,
             answers: Vec::new(),
             trace: traced.then(Vec::new),
             setup,
@@ -120,7 +121,7 @@ impl World {
         world
     }
 
-    /// Writes a line of the history down, if anybody is to read it.
+    /// Adds a line to the trace, if there is one.
     pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
             let at = self.now.since_start().as_secs_f64() * 1000.0;
@@ -139,14 +140,14 @@ impl World {
         }
     }
 
-    /// When something happens next without the batches.
-    pub(super) fn next(&self) -> Option<Time> {
+    /// When something happens next that no batch does.
+    pub(super) fn next_event_at(&self) -> Option<Time> {
         self.happenings.peek().map(|Reverse((at, ..))| *at)
     }
 
-    /// Lets the time pass, and all that happens meanwhile happen.
+    /// Lets the time pass, and everything happen that is due.
     pub(super) fn advance(&mut self, to: Time) {
-        while self.next().is_some_and(|at| at <= to)
+        while self.next_event_at().is_some_and(|at| at <= to)
             && let Some(Reverse((at, _, happening))) = self.happenings.pop()
         {
             self.now = self.now.max(at);
@@ -156,9 +157,9 @@ impl World {
     }
 
     pub(super) fn schedule(&mut self, at: Time, happening: Happening) {
-        self.happening += 1;
+        self.happening_count += 1;
         self.happenings
-            .push(Reverse((at, self.happening, happening)));
+            .push(Reverse((at, self.happening_count, happening)));
     }
 
     /// Whether something goes wrong now.
@@ -171,34 +172,34 @@ impl World {
             self.note(|| format!("world: {happening:?}"));
         }
         match happening {
-            Happening::Fault(fault) => self.begin(fault),
+            Happening::Fault(fault) => self.start_fault(fault),
             Happening::FaultEnds(fault) => self.end_fault(self.setup.faults[fault].1),
             Happening::Arrives(copy) => self.arrive(&copy),
-            Happening::Answered(copy, answer) => self.hear(&copy, answer),
-            Happening::Complained(copy) => {
-                if self.up && copy.client == self.client {
-                    self.sides[copy.batch].complaints.push(copy.item);
+            Happening::Answered(copy, answer) => self.deliver(&copy, answer),
+            Happening::PermissionError(copy) => {
+                if self.is_up && copy.client == self.client {
+                    self.records[copy.batch].denied_items.push(copy.item);
                 }
             }
         }
     }
 
-    fn begin(&mut self, fault: usize) {
+    fn start_fault(&mut self, fault: usize) {
         let (_, kind, lasts) = self.setup.faults[fault];
         match kind {
-            SimulatedFault::SmallBatch => self.small_until = self.now.after(millis(20)),
-            SimulatedFault::LinkLost => self.up = false,
+            SimulatedFault::SmallBatch => self.small_expected_until = self.now.after(millis(20)),
+            SimulatedFault::LinkLost => self.is_up = false,
             SimulatedFault::ClientEnds => {
-                self.up = false;
+                self.is_up = false;
                 self.client += 1;
-                for side in &mut self.sides {
-                    side.inbox.clear();
+                for record in &mut self.records {
+                    record.inbox.clear();
                 }
             }
             SimulatedFault::MaxMessageChanges => self.version += 1,
             SimulatedFault::InboxDenied => {
-                for side in &mut self.sides {
-                    side.inbox_denied = true;
+                for record in &mut self.records {
+                    record.inbox_denied = true;
                 }
             }
             SimulatedFault::StreamGone | SimulatedFault::NoLeader | SimulatedFault::ItemsDenied => {
@@ -209,26 +210,26 @@ impl World {
     }
 
     fn end_fault(&mut self, fault: SimulatedFault) {
-        if let Some(place) = self.active.iter().position(|active| *active == fault) {
-            self.active.swap_remove(place);
+        if let Some(index) = self.active.iter().position(|active| *active == fault) {
+            self.active.swap_remove(index);
         }
         if matches!(fault, SimulatedFault::LinkLost | SimulatedFault::ClientEnds) {
-            self.epoch += u64::from(!self.up);
-            self.up = true;
+            self.epoch += u64::from(!self.is_up);
+            self.is_up = true;
         }
     }
 
-    /// Whether this goes wrong now.
+    /// Whether this fault is active now.
     pub(super) fn suffers(&self, fault: SimulatedFault) -> bool {
         self.active.contains(&fault)
     }
 
-    /// A driver says what became of items.
+    /// Records that a driver's items are done or have failed.
     pub(super) fn end(&mut self, batch: usize, items: Range<usize>, done: bool) {
         for item in items {
-            let side = &mut self.sides[batch];
-            let first = side.ended[item].replace(done).is_none();
-            let acknowledged = side.acknowledged[item];
+            let record = &mut self.records[batch];
+            let first = record.ended[item].replace(done).is_none();
+            let acknowledged = record.acknowledged[item];
             self.check(first, "each item ends once");
             self.check(
                 !done || acknowledged,

@@ -1,0 +1,29 @@
+//! The machine's sizes and pauses.
+
+use std::time::Duration;
+
+/// The sizes and pauses of one batch. "Window" means the requests in flight, as in flow control.
+#[derive(Clone, Debug)]
+pub(crate) struct PipelineConfig {
+    /// The most requests in flight.
+    pub(crate) window: usize,
+    /// The most bytes of values in flight. One value is always allowed.
+    pub(crate) window_bytes: usize,
+    /// The most requests that are sent at a time. It is not over the window, and not over the
+    /// permits of the concurrency limit.
+    pub(crate) burst: usize,
+    /// The most requests that share a reply subject.
+    pub(crate) group: usize,
+    /// A call of at least this many items is large.
+    pub(crate) large_call: usize,
+    /// The window of a large call while small batches are expected.
+    pub(crate) window_beside_small: usize,
+    /// The same if the large call is late.
+    pub(crate) window_when_late: usize,
+    /// The shortest and the longest pause before an item is sent again that nobody received.
+    pub(crate) backoff: (Duration, Duration),
+    /// The window after the server has denied one of the requests.
+    pub(crate) window_once_denied: usize,
+    /// How long the machine waits for an answer then.
+    pub(crate) answer_timeout_once_denied: Duration,
+}

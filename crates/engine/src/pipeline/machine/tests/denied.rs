@@ -1,0 +1,56 @@
+//! Permission errors: of single requests, and of the inbox.
+
+use super::*;
+
+#[test]
+fn without_an_inbox_no_answer_is_waited_for() {
+    let mut test = TestMachine::new(100, 100);
+    test.actions();
+    test.tell(Event::PermitsGranted(64));
+    test.actions();
+    test.tell(Event::InboxDenied("no inbox"));
+    let failed = |items, maybe_stored| {
+        format!(
+            "Failed {{ items: {items}, maybe_stored: {maybe_stored}, reason: Error(\"no inbox\") }}"
+        )
+    };
+    let actions = test.actions();
+    let expected = [failed("0..64", true), failed("64..100", false)];
+    assert_eq!(actions[..2], expected, "{actions:?}");
+    let finish = "Finish { all_answered: false }";
+    assert_eq!(actions.last().map(String::as_str), Some(finish));
+}
+
+#[test]
+fn denied_items_fail_and_the_rest_of_the_group_is_sent_again_soon() {
+    let mut test = TestMachine::new(100, 100);
+    assert_eq!(test.actions(), ["AcquirePermits(64)"]);
+    test.tell(Event::PermitsGranted(64));
+    assert_eq!(
+        test.actions(),
+        ["send 0..64 under 100", "AcquirePermits(36)"]
+    );
+    let denied = vec![(0, "denied"), (5, "denied")];
+    test.tell(Event::ItemsDenied { token: 100, denied });
+    let actions = test.actions();
+    let failed = actions.iter().filter(|action| action.contains("denied"));
+    assert_eq!(
+        failed.count(),
+        3,
+        "all that was not sent fails with them: {actions:?}"
+    );
+    // The others of the group are sent by themselves, a few at a time.
+    assert!(
+        actions.contains(&"ReleasePermits(64)".to_owned()),
+        "{actions:?}"
+    );
+    test.tell(Event::PermitsGranted(10));
+    let actions = test.actions();
+    assert_eq!(actions.len(), 10, "{actions:?}");
+    assert!(actions[0].contains("send 1..2 under 1"), "{actions:?}");
+    test.pass(399 * MS);
+    assert!(test.actions().is_empty());
+    test.pass(MS);
+    let expected = ["AcquirePermits(10)", "ReleasePermits(10)"];
+    assert_eq!(test.actions(), expected);
+}
