@@ -93,8 +93,8 @@ impl KeyValueCtx {
 /// A store's context and the table of its resources, as [`KeyValueView`] gives them.
 #[derive(Debug)]
 pub struct KeyValueCtxView<'a> {
-    /// The store's context.
-    pub ctx: &'a mut KeyValueCtx,
+    /// The store's context. Stores that share one share its limits.
+    pub ctx: &'a KeyValueCtx,
     /// The table of the store's resources, the one that `wasi:io` uses.
     pub table: &'a mut ResourceTable,
 }

@@ -17,4 +17,4 @@ mod streams;
 
 pub use host::{KeyValueCtx, KeyValueCtxView, KeyValueHost, KeyValueView};
 pub use limits::KeyValueLimits;
-pub use linker::add_to_linker;
+pub use linker::{add_to_linker, add_to_linker_with};

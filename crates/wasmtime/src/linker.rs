@@ -25,13 +25,25 @@ impl HasData for HasKeyValue {
 ///
 /// The linker has one of the interfaces already.
 pub fn add_to_linker<T: KeyValueView + 'static>(linker: &mut Linker<T>) -> Result<()> {
-    let view = T::key_value;
+    add_to_linker_with(linker, T::key_value)
+}
+
+/// As [`add_to_linker`], for stores whose data is a type of another crate, which cannot implement
+/// [`KeyValueView`] there. `view` finds the context in such data.
+///
+/// # Errors
+///
+/// The linker has one of the interfaces already.
+pub fn add_to_linker_with<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> KeyValueCtxView<'_>,
+) -> Result<()> {
     released::wasi_keyvalue_error::add_to_linker::<_, HasKeyValue>(linker, view)?;
     released::types::add_to_linker::<_, HasKeyValue>(linker, view)?;
     released::eventual::add_to_linker::<_, HasKeyValue>(linker, view)?;
     released::atomic::add_to_linker::<_, HasKeyValue>(linker, view)?;
     released::eventual_batch::add_to_linker::<_, HasKeyValue>(linker, view)?;
-    add_older_shape(linker)?;
+    add_older_shape(linker, view)?;
     draft::store::add_to_linker::<_, HasKeyValue>(linker, view)?;
     draft::atomics::add_to_linker::<_, HasKeyValue>(linker, view)?;
     draft::batch::add_to_linker::<_, HasKeyValue>(linker, view)
@@ -39,19 +51,22 @@ pub fn add_to_linker<T: KeyValueView + 'static>(linker: &mut Linker<T>) -> Resul
 
 /// In the older shape of 0.1.0 a value's `consume` functions are methods, which borrow the value.
 /// Both names stand side by side in the one instance, and a component asks for one of them.
-fn add_older_shape<T: KeyValueView + 'static>(linker: &mut Linker<T>) -> Result<()> {
+fn add_older_shape<T: 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> KeyValueCtxView<'_>,
+) -> Result<()> {
     let mut types = linker.instance("wasi:keyvalue/types@0.1.0")?;
     types.func_wrap(
         "[method]incoming-value.incoming-value-consume-sync",
-        |mut store: StoreContextMut<'_, T>, (value,): (Resource<IncomingBytes>,)| {
-            let mut view = store.data_mut().key_value();
+        move |mut store: StoreContextMut<'_, T>, (value,): (Resource<IncomingBytes>,)| {
+            let mut view = view(store.data_mut());
             Ok((view.read_sync(&value)?,))
         },
     )?;
     types.func_wrap(
         "[method]incoming-value.incoming-value-consume-async",
-        |mut store: StoreContextMut<'_, T>, (value,): (Resource<IncomingBytes>,)| {
-            let mut view = store.data_mut().key_value();
+        move |mut store: StoreContextMut<'_, T>, (value,): (Resource<IncomingBytes>,)| {
+            let mut view = view(store.data_mut());
             Ok((view.read_async(&value)?,))
         },
     )

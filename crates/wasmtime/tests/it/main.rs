@@ -5,4 +5,5 @@
 mod dropped;
 mod functions;
 mod limits;
+mod shared_context;
 mod support;

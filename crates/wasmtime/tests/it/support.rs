@@ -37,7 +37,7 @@ impl WasiView for TestState {
 impl KeyValueView for TestState {
     fn key_value(&mut self) -> KeyValueCtxView<'_> {
         KeyValueCtxView {
-            ctx: &mut self.key_value,
+            ctx: &self.key_value,
             table: &mut self.table,
         }
     }
@@ -151,7 +151,7 @@ impl Host {
 }
 
 /// Compiles a component once for all tests.
-async fn compiled(name: &str) -> Result<(Engine, Component)> {
+pub(crate) async fn compiled(name: &str) -> Result<(Engine, Component)> {
     static COMPILED: [OnceCell<(Engine, Component)>; 2] =
         [OnceCell::const_new(), OnceCell::const_new()];
     let (cell, name) = match name {
