@@ -1,6 +1,8 @@
 //! `wrpc:keyvalue/atomics@0.2.0-draft`.
 
-use crate::store::Answer;
+use eventual_batch_links::CallError;
+
+use crate::store::Error;
 use crate::wrpc::Request;
 use crate::wrpc::{Endpoint, Lattice, endpoint};
 
@@ -8,11 +10,14 @@ const INSTANCE: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
 
 pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(lattice, INSTANCE, "increment", increment).await?,
+        endpoint(lattice, INSTANCE, "increment", increment::<Error>).await?,
     ])
 }
 
-async fn increment(request: Request<(String, String, u64)>) -> Answer<u64> {
+/// `increment`, which is the same in `atomic` but for the type of its error.
+pub(crate) async fn increment<E: From<CallError>>(
+    request: Request<(String, String, u64)>,
+) -> (Result<u64, E>,) {
     request
         .answer(|call, (name, key, delta)| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {

@@ -1,6 +1,7 @@
 //! `wrpc:keyvalue/eventual-batch@0.1.0`.
 
 use crate::hints::call_text;
+use crate::store::exists;
 use crate::translate;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::{Error, Value};
 use crate::wrpc::{Endpoint, Lattice, endpoint};
@@ -10,7 +11,7 @@ use eventual_batch_links::CallError;
 
 const INSTANCE: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
 
-type Answer<T> = (Result<T, Error>,);
+pub(crate) type Answer<T> = (Result<T, Error>,);
 
 pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
@@ -19,6 +20,8 @@ pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>
         endpoint(lattice, INSTANCE, "keys", keys).await?,
         endpoint(lattice, INSTANCE, "set-many", set_many).await?,
         endpoint(lattice, INSTANCE, "delete-many", delete_many::<Error>).await?,
+        endpoint(lattice, INSTANCE, "get", get).await?,
+        endpoint(lattice, INSTANCE, "exists", exists::<Error>).await?,
     ])
 }
 
@@ -62,6 +65,18 @@ async fn set_many(request: Request<(String, Vec<(String, Value)>)>) -> Answer<()
             call.run(&name, Some(entries.len()), |bucket, deadline| async move {
                 let entries = translate::decode(entries, bucket.limits()).await?;
                 Ok(bucket.set_many(entries, deadline).await?)
+            })
+            .await
+        })
+        .await
+}
+
+async fn get(request: Request<(String, String)>) -> Answer<Option<Value>> {
+    request
+        .answer_within(|call, (name, key), memory| async move {
+            call.run(&name, Some(1), |bucket, deadline| async move {
+                let value = memory.get(&bucket, &key, deadline).await?;
+                Ok(value.map(translate::encode_one))
             })
             .await
         })

@@ -4,6 +4,7 @@
 //! A call's way: `serve` (runs the calls) → [`wrpc`] (the protocol) → one file per interface (wire types) → `eventual-batch-links`
 //! (which bucket) → `eventual-batch-engine` (NATS). [`provider`] is what the host drives.
 
+mod atomic;
 mod atomics;
 mod batch;
 mod eventual_batch;

@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::lattice::{self, LatticeLogin};
 use crate::wrpc::{Endpoint, Lattice, LoadLimits};
-use crate::{atomics, batch, eventual_batch, store};
+use crate::{atomic, atomics, batch, eventual_batch, store};
 use eventual_batch_links::Links;
 
 /// How long the provider may take to stop: to end the calls under way, and to send the answers.
@@ -141,6 +141,7 @@ async fn subscribe(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
     endpoints.extend(batch::endpoints(lattice).await?);
     endpoints.extend(store::endpoints(lattice).await?);
     endpoints.extend(atomics::endpoints(lattice).await?);
+    endpoints.extend(atomic::endpoints(lattice).await?);
     let flushed = lattice.nats.flush().await;
     flushed.context("failed to reach the lattice")?;
     Ok(endpoints)

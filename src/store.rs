@@ -19,7 +19,7 @@ pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>
         endpoint(lattice, INSTANCE, "get", get).await?,
         endpoint(lattice, INSTANCE, "set", set).await?,
         endpoint(lattice, INSTANCE, "delete", delete).await?,
-        endpoint(lattice, INSTANCE, "exists", exists).await?,
+        endpoint(lattice, INSTANCE, "exists", exists::<Error>).await?,
         endpoint(lattice, INSTANCE, "list-keys", list_keys).await?,
     ])
 }
@@ -57,7 +57,10 @@ async fn delete(request: Request<(String, String)>) -> Answer<()> {
         .await
 }
 
-async fn exists(request: Request<(String, String)>) -> Answer<bool> {
+/// `exists`, which is the same in `eventual-batch` but for the type of its error.
+pub(crate) async fn exists<E: From<CallError>>(
+    request: Request<(String, String)>,
+) -> (Result<bool, E>,) {
     request
         .answer(|call, (name, key)| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {

@@ -67,7 +67,8 @@ impl Turns {
     }
 }
 
-fn encode_one(value: Bytes) -> Value {
+/// One value of an answer.
+pub(crate) fn encode_one(value: Bytes) -> Value {
     match String::from_utf8(value.into()) {
         Ok(text) => Value::Utf8(text),
         Err(error) => Value::Base64(STANDARD.encode(error.as_bytes())),

@@ -176,6 +176,7 @@ parameters_of_one_key!(
     (String, String),
     (String, String, Bytes),
     (String, String, u64),
+    (String, String, u64, u64),
     (String, Option<u64>)
 );
 

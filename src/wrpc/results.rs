@@ -9,6 +9,7 @@ use tokio_util::codec::Encoder;
 use wrpc_transport::Encode;
 use wrpc_transport_nats::SubjectWriter;
 
+use super::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
 use super::bindings::exports::wrpc::keyvalue0_2_0_draft::store::KeyResponse;
 use super::size::EncodedSize;
 
@@ -104,7 +105,7 @@ macro_rules! at_once {
     };
 }
 
-at_once!((), bool, u64, Option<Bytes>, KeyResponse);
+at_once!((), bool, u64, Option<Bytes>, Option<Value>, KeyResponse);
 
 /// Encoded results, in parts of at most `max` bytes.
 pub(super) struct Parts<I> {
@@ -158,7 +159,6 @@ impl<I: Encoded> Parts<I> {
 mod tests {
     use wit_bindgen_wrpc::bytes::Buf as _;
 
-    use super::super::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
     use super::super::bindings::exports::wrpc::keyvalue0_2_0_draft::store::Error;
     use super::*;
 
@@ -226,8 +226,10 @@ mod tests {
                 });
             }
             check(0, || Ok(Some(bytes())));
+            check(0, || Ok(Some(Value::Base64(text()))));
         }
         check(0, || Ok(None::<Bytes>));
+        check(0, || Ok(None::<Value>));
         check(0, || Ok(()));
         check(0, || Ok(true));
         check(0, || Ok(u64::MAX));

@@ -14,12 +14,16 @@ use tokio::time::{sleep, timeout};
 
 const COMPONENT: &str = "component";
 const LONG_TIMEOUT: Duration = Duration::from_secs(120);
-const FUNCTIONS: [&str; 14] = [
+const FUNCTIONS: [&str; 18] = [
     "eventual-batch@0.1.0.open-bucket",
     "eventual-batch@0.1.0.get-many",
     "eventual-batch@0.1.0.keys",
     "eventual-batch@0.1.0.set-many",
     "eventual-batch@0.1.0.delete-many",
+    "eventual-batch@0.1.0.get",
+    "eventual-batch@0.1.0.exists",
+    "atomic@0.1.0.increment",
+    "atomic@0.1.0.compare-and-swap",
     "batch@0.2.0-draft.get-many",
     "batch@0.2.0-draft.set-many",
     "batch@0.2.0-draft.delete-many",

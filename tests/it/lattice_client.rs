@@ -23,6 +23,8 @@ const ANSWERED: Duration = Duration::from_millis(500);
 const NOT_UTF8: &[u8] = b"_IN\xff\xfe.x";
 
 const STORE: &str = "wrpc:keyvalue/store@0.2.0-draft";
+const EVENTUAL_BATCH: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
+const ATOMIC: &str = "wrpc:keyvalue/atomic@0.1.0";
 const ATOMICS: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
 
 async fn stack() -> Result<Stack> {
@@ -62,7 +64,11 @@ async fn all_functions_answer(stack: &Stack) -> Result<()> {
         (STORE, "delete", 1),
         (STORE, "exists", 1),
         (STORE, "list-keys", 0),
+        (EVENTUAL_BATCH, "get", 1),
+        (EVENTUAL_BATCH, "exists", 1),
         (ATOMICS, "increment", 1),
+        (ATOMIC, "increment", 1),
+        (ATOMIC, "compare-and-swap", 1),
     ];
     let mut all: Vec<(&str, &str, Vec<u8>)> = Vec::new();
     for (instance, function) in FUNCTIONS {
@@ -75,9 +81,12 @@ async fn all_functions_answer(stack: &Stack) -> Result<()> {
     for (instance, function, texts) in singles {
         let mut params = text("default");
         (0..texts).for_each(|_| params.extend(text("1")));
-        if ["list-keys", "increment"].contains(&function) {
-            params.push(0);
-        }
+        let zeros = match function {
+            "list-keys" | "increment" => 1,
+            "compare-and-swap" => 2,
+            _ => 0,
+        };
+        params.extend(vec![0; zeros]);
         all.push((instance, function, params));
     }
     let mut wire = WireCaller::new(stack, "shop").await?;

@@ -4,6 +4,7 @@
 #[macro_use]
 mod support;
 
+mod atomic;
 mod atomics;
 mod bucket_access;
 mod cluster_faults;
@@ -11,6 +12,7 @@ mod compare_and_swap;
 mod concurrency;
 mod configuration;
 mod credentials;
+mod eventual;
 mod faults;
 mod fuzz_replay;
 mod handshake;

@@ -191,7 +191,7 @@ async fn a_full_bucket_with_history_takes_no_deletion_and_says_so(version: &str)
         .await?
         .unwrap_err();
     ensure!(
-        error.text().contains("1 of 1 keys could not be deleted"),
+        error.text().contains("key \"key-0\" could not be deleted"),
         "{error:?}"
     );
     ensure!(error.text().contains("maximum bytes exceeded"), "{error:?}");

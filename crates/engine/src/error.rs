@@ -208,10 +208,7 @@ pub enum Error {
     #[error("a key was left unread")]
     LeftUnread,
     /// Some keys of a batch were not written.
-    #[error(
-        "{failed} of {total} keys could not be {verb} (first: {}): {cause}",
-        list(keys)
-    )]
+    #[error("{}: {cause}", not_written(*failed, *total, verb, keys))]
     Partial {
         /// How many keys failed.
         failed: usize,
@@ -286,12 +283,18 @@ impl Error {
     }
 }
 
-fn list(keys: &[CallerText]) -> String {
+/// Which keys were not written. Of a batch of one key there is nothing to count.
+fn not_written(failed: usize, total: usize, verb: &str, keys: &[CallerText]) -> String {
     let keys: Vec<_> = keys
         .iter()
         .map(|key| format!("{:?}", key.for_caller()))
         .collect();
-    keys.join(", ")
+    let keys = keys.join(", ");
+    if total == 1 {
+        format!("key {keys} could not be {verb}")
+    } else {
+        format!("{failed} of {total} keys could not be {verb} (first: {keys})")
+    }
 }
 
 /// Why there was no answer in time.

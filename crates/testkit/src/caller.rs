@@ -13,7 +13,7 @@ use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch;
 use crate::bindings::wrpc::keyvalue0_2_0_draft::batch;
 use crate::value::{BatchError, EventualBatchError, Value};
 
-pub use single::{AtomicsCaller, StoreCaller};
+pub use single::{AtomicCaller, AtomicsCaller, StoreCaller};
 
 /// How long a [`LatticeCaller`] waits for an answer unless told otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);

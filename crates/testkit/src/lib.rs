@@ -25,7 +25,9 @@ pub use async_nats;
 pub use wasmcloud_core::HealthCheckResponse;
 pub use wasmcloud_core::logging::Level;
 
-pub use caller::{AtomicsCaller, BatchCaller, DEFAULT_TIMEOUT, LatticeCaller, StoreCaller};
+pub use caller::{
+    AtomicCaller, AtomicsCaller, BatchCaller, DEFAULT_TIMEOUT, LatticeCaller, StoreCaller,
+};
 pub use cluster::{Cluster, NODES, Partition};
 pub use components::component;
 pub use link::LinkDefinition;

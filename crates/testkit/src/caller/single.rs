@@ -4,10 +4,37 @@ use anyhow::Result;
 use bytes::Bytes;
 
 use super::LatticeCaller;
+use crate::bindings::wrpc::keyvalue0_1_0::{atomic, eventual_batch};
 use crate::bindings::wrpc::keyvalue0_2_0_draft::{atomics, store};
-use crate::value::{BatchError, KeyResponse};
+use crate::value::{BatchError, EventualBatchError, KeyResponse, Value};
 
 impl LatticeCaller {
+    /// `eventual-batch.get`, the value as it crosses the lattice.
+    pub async fn get(
+        &self,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Result<Option<Value>, EventualBatchError>> {
+        let call = eventual_batch::get(&self.wrpc, self.headers.clone(), bucket, key);
+        self.in_time(call).await
+    }
+
+    /// `eventual-batch.exists`
+    pub async fn exists(
+        &self,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Result<bool, EventualBatchError>> {
+        let call = eventual_batch::exists(&self.wrpc, self.headers.clone(), bucket, key);
+        self.in_time(call).await
+    }
+
+    /// Calls of `wrpc:keyvalue/atomic@0.1.0`.
+    #[must_use]
+    pub fn atomic(&self) -> AtomicCaller<'_> {
+        AtomicCaller(self)
+    }
+
     /// Calls of `wrpc:keyvalue/store@0.2.0-draft`.
     #[must_use]
     pub fn store(&self) -> StoreCaller<'_> {
@@ -86,6 +113,38 @@ impl AtomicsCaller<'_> {
     ) -> Result<Result<u64, BatchError>> {
         let Self(caller) = self;
         let call = atomics::increment(&caller.wrpc, caller.headers.clone(), bucket, key, delta);
+        caller.in_time(call).await
+    }
+}
+
+/// The calls of `wrpc:keyvalue/atomic@0.1.0`. See [`LatticeCaller::atomic`].
+#[derive(Clone, Copy, Debug)]
+pub struct AtomicCaller<'a>(&'a LatticeCaller);
+
+impl AtomicCaller<'_> {
+    /// `atomic.increment`
+    pub async fn increment(
+        &self,
+        bucket: &str,
+        key: &str,
+        delta: u64,
+    ) -> Result<Result<u64, EventualBatchError>> {
+        let Self(caller) = self;
+        let call = atomic::increment(&caller.wrpc, caller.headers.clone(), bucket, key, delta);
+        caller.in_time(call).await
+    }
+
+    /// `atomic.compare-and-swap`
+    pub async fn compare_and_swap(
+        &self,
+        bucket: &str,
+        key: &str,
+        old: u64,
+        new: u64,
+    ) -> Result<Result<bool, EventualBatchError>> {
+        let Self(caller) = self;
+        let headers = caller.headers.clone();
+        let call = atomic::compare_and_swap(&caller.wrpc, headers, bucket, key, old, new);
         caller.in_time(call).await
     }
 }

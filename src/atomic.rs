@@ -1,0 +1,27 @@
+//! `wrpc:keyvalue/atomic@0.1.0`.
+
+use crate::atomics::increment;
+use crate::eventual_batch::Answer;
+use crate::wrpc::Request;
+use crate::wrpc::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Error;
+use crate::wrpc::{Endpoint, Lattice, endpoint};
+
+const INSTANCE: &str = "wrpc:keyvalue/atomic@0.1.0";
+
+pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
+    Ok(vec![
+        endpoint(lattice, INSTANCE, "increment", increment::<Error>).await?,
+        endpoint(lattice, INSTANCE, "compare-and-swap", compare_and_swap).await?,
+    ])
+}
+
+async fn compare_and_swap(request: Request<(String, String, u64, u64)>) -> Answer<bool> {
+    request
+        .answer(|call, (name, key, old, new)| async move {
+            call.run(&name, Some(1), |bucket, deadline| async move {
+                Ok(bucket.compare_and_swap(&key, old, new, deadline).await?)
+            })
+            .await
+        })
+        .await
+}
