@@ -5,12 +5,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::Adapter;
-use crate::bindings::exports::wasi::keyvalue0_1_0::eventual_batch::{
+use crate::bindings::exports::wasi::keyvalue::eventual_batch::{
     BucketBorrow, Error, Guest, IncomingValue, OutgoingValueBorrow,
 };
-use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch as lattice;
+use crate::bindings::wrpc::keyvalue::eventual_batch as lattice;
 use crate::error::Trace;
-use crate::values::{Incoming, NamedBucket, Outgoing};
+use crate::values::{NamedBucket, Outgoing, decode};
 
 impl Guest for Adapter {
     fn get_many(
@@ -26,15 +26,11 @@ impl Guest for Adapter {
                 keys.len()
             )));
         }
-        let decode = |(key, value): (&String, Option<_>)| {
-            let decoded = value.map(Incoming::decode).transpose();
-            decoded.map_err(|error| {
-                Trace::error(format!(
-                    "the value of key {key:?} came as base64 that does not decode: {error}"
-                ))
-            })
+        let decoded = |(key, value): (&String, Option<_>)| {
+            let value = value.map(|value| decode(key, value));
+            value.transpose()
         };
-        keys.iter().zip(values).map(decode).collect()
+        keys.iter().zip(values).map(decoded).collect()
     }
 
     fn keys(bucket: BucketBorrow<'_>) -> Result<Vec<String>, Error> {
@@ -47,13 +43,7 @@ impl Guest for Adapter {
     ) -> Result<(), Error> {
         let mut encoded = Vec::with_capacity(key_values.len());
         for (key, value) in &key_values {
-            let Some(value) = value.get::<Outgoing>().encoded() else {
-                return Err(Trace::error(format!(
-                    "the value of key {key:?} was never written, so nothing was set: call \
-                     outgoing-value-write-body-sync before set-many"
-                )));
-            };
-            encoded.push((key, value));
+            encoded.push((key, value.get::<Outgoing>().encoded_for(key)?));
         }
         let params: Vec<_> = encoded
             .iter()

@@ -3,10 +3,10 @@
 use alloc::string::String;
 
 use crate::Adapter;
-use crate::bindings::exports::wasi::keyvalue0_1_0::wasi_keyvalue_error::{
+use crate::bindings::exports::wasi::keyvalue::wasi_keyvalue_error::{
     Error, Guest, GuestError,
 };
-use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch as lattice;
+use crate::bindings::wrpc::keyvalue::eventual_batch as lattice;
 
 /// Why an operation failed, as a sentence.
 pub(crate) struct Trace(String);

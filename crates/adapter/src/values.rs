@@ -1,5 +1,11 @@
 //! The resources `bucket`, `outgoing-value` and `incoming-value`.
 
+#[cfg(feature = "older-shape")]
+mod consume_by_method;
+#[cfg(not(feature = "older-shape"))]
+mod consume_statically;
+
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Ref, RefCell};
@@ -8,13 +14,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::Adapter;
-use crate::bindings::exports::wasi::keyvalue0_1_0::types::{
-    Bucket, Error, Guest, GuestBucket, GuestIncomingValue, GuestOutgoingValue, IncomingValue,
-    InputStream, OutgoingValue, OutputStream,
+use crate::bindings::exports::wasi::keyvalue::types::{
+    Bucket, Error, Guest, GuestBucket, GuestOutgoingValue, IncomingValue, InputStream,
+    OutgoingValue, OutputStream,
 };
-use crate::bindings::wrpc::keyvalue0_1_0::eventual_batch::{
-    self as lattice, ValueParam, ValueResult,
-};
+use crate::bindings::wrpc::keyvalue::eventual_batch::{self as lattice, ValueParam, ValueResult};
 use crate::error::Trace;
 
 impl Guest for Adapter {
@@ -66,9 +70,18 @@ impl EncodedValue {
 pub(crate) struct Outgoing(RefCell<Option<EncodedValue>>);
 
 impl Outgoing {
-    /// The value as it crosses the lattice, if it has been written.
-    pub(crate) fn encoded(&self) -> Option<Ref<'_, EncodedValue>> {
-        Ref::filter_map(self.0.borrow(), Option::as_ref).ok()
+    /// The value as it crosses the lattice, to be set for `key`.
+    ///
+    /// # Errors
+    ///
+    /// The value was never written.
+    pub(crate) fn encoded_for(&self, key: &str) -> Result<Ref<'_, EncodedValue>, Error> {
+        Ref::filter_map(self.0.borrow(), Option::as_ref).map_err(|_| {
+            Trace::error(format!(
+                "the value of key {key:?} was never written, so nothing was set: call \
+                 outgoing-value-write-body-sync first"
+            ))
+        })
     }
 }
 
@@ -90,32 +103,45 @@ impl GuestOutgoingValue for Outgoing {
     }
 }
 
-/// A value that has come.
-pub(crate) struct Incoming(Vec<u8>);
+/// A value that has come: its bytes, until they are consumed.
+pub(crate) struct Incoming(RefCell<Option<Vec<u8>>>);
+
+/// The value of `key` as a resource.
+///
+/// # Errors
+///
+/// It is said to be base64, and is not.
+pub(crate) fn decode(key: &str, value: ValueResult) -> Result<IncomingValue, Error> {
+    let bytes = match value {
+        ValueResult::Utf8(text) => text.into_bytes(),
+        ValueResult::Base64(text) => STANDARD.decode(text).map_err(|error| {
+            Trace::error(format!(
+                "the value of key {key:?} came as base64 that does not decode: {error}"
+            ))
+        })?,
+    };
+    Ok(IncomingValue::new(Incoming(RefCell::new(Some(bytes)))))
+}
 
 impl Incoming {
-    pub(crate) fn decode(value: ValueResult) -> Result<IncomingValue, base64::DecodeError> {
-        let bytes = match value {
-            ValueResult::Utf8(text) => text.into_bytes(),
-            ValueResult::Base64(text) => STANDARD.decode(text)?,
-        };
-        Ok(IncomingValue::new(Self(bytes)))
+    fn consume(&self) -> Result<Vec<u8>, Error> {
+        self.0.take().ok_or_else(consumed)
+    }
+
+    fn size(&self) -> Result<u64, Error> {
+        let bytes = self.0.borrow();
+        let bytes = bytes.as_ref().ok_or_else(consumed)?;
+        Ok(bytes.len() as u64)
     }
 }
 
-impl GuestIncomingValue for Incoming {
-    fn incoming_value_consume_sync(this: IncomingValue) -> Result<Vec<u8>, Error> {
-        Ok(this.into_inner::<Self>().0)
-    }
+fn consumed() -> Error {
+    Trace::error("the value was consumed before")
+}
 
-    fn incoming_value_consume_async(_: IncomingValue) -> Result<InputStream, Error> {
-        Err(Trace::error(
-            "a value cannot be read as a stream, because no stream crosses the lattice: use \
-             incoming-value-consume-sync",
-        ))
-    }
-
-    fn incoming_value_size(&self) -> Result<u64, Error> {
-        Ok(self.0.len() as u64)
-    }
+fn no_stream() -> Result<InputStream, Error> {
+    Err(Trace::error(
+        "a value cannot be read as a stream, because no stream crosses the lattice: use \
+         incoming-value-consume-sync",
+    ))
 }

@@ -7,7 +7,19 @@ use bindings::wasi::keyvalue::wasi_keyvalue_error::Error;
 
 #[allow(clippy::all, clippy::pedantic)]
 mod bindings {
-    wit_bindgen::generate!({ world: "older-shape", generate_all });
+    wit_bindgen::generate!({
+        path: ["../../../wit/deps/wasi-io-0.2.0", "../../../wit/older-shape/wasi-keyvalue-0.1.0"],
+        inline: "
+            package test:older-shape;
+
+            world older-shape {
+                import wasi:keyvalue/eventual-batch@0.1.0;
+                export run: func(key: string, value: string) -> result<list<string>, string>;
+            }
+        ",
+        world: "test:older-shape/older-shape",
+        generate_all,
+    });
 }
 
 struct OlderShape;
