@@ -23,6 +23,7 @@ mod load_shedding;
 mod logins;
 mod memory;
 mod observability;
+mod open_bucket;
 mod permissions;
 mod provider_faults;
 mod random_ops_vs_model;

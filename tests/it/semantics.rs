@@ -668,6 +668,10 @@ async fn open_bucket_tells_what_can_be_opened(version: &str) -> Result<()> {
             .await?;
         caller.open_bucket("missing").await??;
         jetstream.delete_key_value("no-such-bucket").await?;
+        // A bucket that was there a moment ago is opened unasked; the next operation finds out.
+        caller.open_bucket("missing").await??;
+        let error = refused(caller.keys("missing").await?)?;
+        assert_eq!(error.case, "no-such-bucket", "{error}");
     }
     // It exists, and this component's links do not grant it.
     for name in ["secret", "KV_orders", "ORDERS", "*", ">", "orders.>"] {

@@ -3,9 +3,7 @@
 use alloc::string::String;
 
 use crate::Adapter;
-use crate::bindings::exports::wasi::keyvalue::wasi_keyvalue_error::{
-    Error, Guest, GuestError,
-};
+use crate::bindings::exports::wasi::keyvalue::wasi_keyvalue_error::{Error, Guest, GuestError};
 use crate::bindings::wrpc::keyvalue::eventual_batch as lattice;
 
 /// Why an operation failed, as a sentence.

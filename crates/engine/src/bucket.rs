@@ -62,7 +62,10 @@ impl Bucket {
         self.handle.limits()
     }
 
-    /// Succeeds if the bucket exists now, or could be created.
+    /// Succeeds if the bucket exists, or could be created.
+    ///
+    /// The server is not asked if it has answered for this bucket, in whatever operation, within the last
+    /// ten seconds. A bucket that was deleted meanwhile is an error of the next operation.
     ///
     /// # Errors
     ///
@@ -81,7 +84,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn open(&self, deadline: Deadline) -> Result<(), Error> {
-        self.handle.fetch_stream_info(&deadline).await.map(drop)
+        self.handle.open(&deadline).await
     }
 
     /// The value of each key, in the order asked; `None` for a key that has none. A key that is given
@@ -116,7 +119,12 @@ impl Bucket {
         keys: &[String],
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
-        read::get_many(&self.handle, keys, &Unbounded, &deadline).await
+        let asks = !keys.is_empty();
+        self.note(
+            asks,
+            read::get_many(&self.handle, keys, &Unbounded, &deadline),
+        )
+        .await
     }
 
     /// The same, if there is room for the answer in `budget`.
@@ -130,7 +138,9 @@ impl Bucket {
         budget: &dyn ResponseBudget,
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
-        read::get_many(&self.handle, keys, budget, &deadline).await
+        let asks = !keys.is_empty();
+        self.note(asks, read::get_many(&self.handle, keys, budget, &deadline))
+            .await
     }
 
     /// The key's value, if it has one. The stream's leader answers, so every write that was acknowledged
@@ -155,7 +165,8 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn get(&self, key: &str, deadline: Deadline) -> Result<Option<Bytes>, Error> {
-        read::read_leader(&self.handle, key, &deadline).await
+        self.note(true, read::read_leader(&self.handle, key, &deadline))
+            .await
     }
 
     /// Whether the key has a value. The stream's leader answers, as for [`Bucket::get`].
@@ -178,7 +189,8 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn exists(&self, key: &str, deadline: Deadline) -> Result<bool, Error> {
-        read::exists(&self.handle, key, &deadline).await
+        self.note(true, read::exists(&self.handle, key, &deadline))
+            .await
     }
 
     /// Adds `delta` to the number that is the key's value, and returns the sum. The value is decimal text;
@@ -205,7 +217,11 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn increment(&self, key: &str, delta: u64, deadline: Deadline) -> Result<u64, Error> {
-        counter::increment(&self.handle, &self.counters, key, delta, &deadline).await
+        self.note(
+            true,
+            counter::increment(&self.handle, &self.counters, key, delta, &deadline),
+        )
+        .await
     }
 
     /// Sets the number that is the key's value to `new` if it is `old`, and answers whether it was. A
@@ -221,7 +237,11 @@ impl Bucket {
         new: u64,
         deadline: Deadline,
     ) -> Result<bool, Error> {
-        counter::compare_and_swap(&self.handle, &self.counters, key, old, new, &deadline).await
+        self.note(
+            true,
+            counter::compare_and_swap(&self.handle, &self.counters, key, old, new, &deadline),
+        )
+        .await
     }
 
     /// A page of the keys that have a value: those whose last message comes after the sequence `after` of
@@ -256,7 +276,8 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn list_keys(&self, after: u64, deadline: Deadline) -> Result<Page, Error> {
-        list::page(&self.handle, after, &deadline).await
+        self.note(true, list::page(&self.handle, after, &deadline))
+            .await
     }
 
     /// Every key that has a value, each once, in any order.
@@ -280,7 +301,8 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn keys(&self, deadline: Deadline) -> Result<Vec<String>, Error> {
-        list::keys(&self.handle, &Unbounded, &deadline).await
+        self.note(true, list::keys(&self.handle, &Unbounded, &deadline))
+            .await
     }
 
     /// The same, if there is room for the answer in `budget`.
@@ -293,7 +315,8 @@ impl Bucket {
         budget: &dyn ResponseBudget,
         deadline: Deadline,
     ) -> Result<Vec<String>, Error> {
-        list::keys(&self.handle, budget, &deadline).await
+        self.note(true, list::keys(&self.handle, budget, &deadline))
+            .await
     }
 
     /// Sets each key to the last value given for it. Every write that was started has ended, one way or
@@ -323,7 +346,9 @@ impl Bucket {
         entries: Vec<(String, Bytes)>,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        write::set_many(&self.handle, entries, &deadline).await
+        let asks = !entries.is_empty();
+        self.note(asks, write::set_many(&self.handle, entries, &deadline))
+            .await
     }
 
     /// Sets one key.
@@ -345,7 +370,8 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn set(&self, key: String, value: Bytes, deadline: Deadline) -> Result<(), Error> {
-        write::set(&self.handle, key, value, &deadline).await
+        self.note(true, write::set(&self.handle, key, value, &deadline))
+            .await
     }
 
     /// Deletes one key, by a delete marker (ADR-8). A key that does not exist is no error.
@@ -367,7 +393,8 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn delete(&self, key: String, deadline: Deadline) -> Result<(), Error> {
-        write::delete(&self.handle, key, &deadline).await
+        self.note(true, write::delete(&self.handle, key, &deadline))
+            .await
     }
 
     /// Deletes each key, by a delete marker (ADR-8). A key that does not exist is no error.
@@ -389,6 +416,21 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn delete_many(&self, keys: Vec<String>, deadline: Deadline) -> Result<(), Error> {
-        write::delete_many(&self.handle, keys, &deadline).await
+        let asks = !keys.is_empty();
+        self.note(asks, write::delete_many(&self.handle, keys, &deadline))
+            .await
+    }
+
+    /// Notes that the bucket is there if an operation that asks the server succeeds.
+    async fn note<T>(
+        &self,
+        asks: bool,
+        operation: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let outcome = operation.await;
+        if asks && outcome.is_ok() {
+            self.handle.note_answer();
+        }
+        outcome
     }
 }

@@ -1,6 +1,7 @@
 //! What the operations work on: one bucket's connection, key rules, limits and cached stream info.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use tokio::sync::Mutex;
@@ -14,6 +15,9 @@ use super::keys::KeyEncoding;
 use super::limits::Limits;
 use super::stream_info::{self, BucketSpec, StreamInfo};
 
+/// For how long a bucket counts as there after the server has answered for it.
+const KNOWN_TO_EXIST: Duration = Duration::from_secs(10);
+
 /// One bucket. Its stream info is fetched when it is first needed, and again when the stream no
 /// longer answers, so the bucket may be missing, deleted and created again meanwhile.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub(crate) struct BucketHandle {
     cached: RwLock<Option<Arc<StreamInfo>>>,
     /// The last fetch of the stream info. Locked during a fetch, so that waiting calls share it.
     last_fetch: Mutex<Option<Fetch>>,
+    /// When the server last answered for the bucket: with its stream info, or in an operation.
+    last_answer: RwLock<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -50,6 +56,7 @@ impl BucketHandle {
             concurrency,
             cached: RwLock::default(),
             last_fetch: Mutex::default(),
+            last_answer: RwLock::default(),
         }
     }
 
@@ -128,7 +135,10 @@ impl BucketHandle {
                 Arc::new(info)
             });
         match &outcome {
-            Ok(info) => self.warn_of_differences(stale.map(Arc::as_ref), info),
+            Ok(info) => {
+                self.note_answer();
+                self.warn_of_differences(stale.map(Arc::as_ref), info);
+            }
             // This error is about this call's time, not about the bucket: it is not cached.
             Err(error) if error.kind() == Kind::Unavailable => return outcome,
             Err(_) => {}
@@ -142,13 +152,33 @@ impl BucketHandle {
         outcome
     }
 
-    /// Fetches the stream info from the server now.
-    pub(crate) async fn fetch_stream_info(
-        &self,
-        deadline: &Deadline,
-    ) -> Result<Arc<StreamInfo>, Error> {
+    /// Succeeds if the bucket exists. The server is asked, unless it has answered for the bucket within
+    /// the last ten seconds.
+    pub(crate) async fn open(&self, deadline: &Deadline) -> Result<(), Error> {
         let cached = self.cached();
-        self.refresh_stream_info(cached.as_ref(), deadline).await
+        if cached.is_some() && self.is_known_to_exist() && self.connection.is_up() {
+            return Ok(());
+        }
+        self.refresh_stream_info(cached.as_ref(), deadline)
+            .await
+            .map(drop)
+    }
+
+    /// Notes that the server has just answered for the bucket.
+    pub(crate) fn note_answer(&self) {
+        let now = Some(Instant::now());
+        *self
+            .last_answer
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    fn is_known_to_exist(&self) -> bool {
+        let last = *self
+            .last_answer
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < KNOWN_TO_EXIST)
     }
 
     /// A bucket that exists is used as it is. Whoever asked for other settings is told once.
