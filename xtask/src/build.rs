@@ -1,12 +1,13 @@
 //! Builds, and what comes out of them.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::adapters::Adapters;
 use crate::cargo::cargo;
 
 /// The name of the provider's package and binary.
@@ -14,10 +15,6 @@ pub(crate) const PROVIDER: &str = "eventual-batch-nats-provider";
 
 /// The name of the program that serves components, and composes them with the adapter.
 pub(crate) const CLI: &str = "eventual-batch";
-
-/// Names the adapter that is built into [`CLI`]. All builds name the same one: another value
-/// compiles the program anew.
-pub(crate) const ADAPTER_VARIABLE: &str = "EVENTUAL_BATCH_ADAPTER";
 
 /// What cargo said of a build, in its messages of one line each: it knows best where its files
 /// are, whatever its configuration.
@@ -40,17 +37,17 @@ pub(crate) fn build(mut command: Command, what: &str) -> Result<Built> {
 ///
 /// A `cargo build` of the programs alone gives some dependencies other features, and compiles a
 /// third of all dependencies once more.
-pub(crate) fn programs_of_the_tests(adapter: &Path) -> Result<Built> {
+pub(crate) fn programs_of_the_tests(adapters: &Adapters) -> Result<Built> {
     let mut command = cargo();
-    command.env(ADAPTER_VARIABLE, adapter);
+    adapters.announce_to(&mut command);
     command.args(["test", "--workspace", "--no-run"]);
     build(command, "the tests")
 }
 
 /// Some of the workspace's programs alone, for a person who runs no tests.
-pub(crate) fn programs(names: &[&str], adapter: &Path) -> Result<Built> {
+pub(crate) fn programs(names: &[&str], adapters: &Adapters) -> Result<Built> {
     let mut command = cargo();
-    command.env(ADAPTER_VARIABLE, adapter);
+    adapters.announce_to(&mut command);
     command.args(["build", "--workspace"]);
     for name in names {
         command.args(["--bin", name]);

@@ -1,4 +1,4 @@
-//! `cargo xtask components`: the adapter, and the examples composed with it.
+//! `cargo xtask components`: the adapters, and the examples composed with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,32 +6,39 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::adapters::{Adapters, PACKAGES};
 use crate::build::{Built, CLI, build, programs};
 use crate::cargo::{cargo, cargo_in, in_workspace, target_dir, workspace_root};
 use crate::setup;
 
 const TARGET: &str = "wasm32-wasip2";
-const ADAPTER: &str = "eventual_batch_adapter";
 
-/// The components, each at `<name>.wasm`, and [`ADAPTER`] beside them.
+/// The components, each at `<name>.wasm`, and the adapters beside them.
 pub(crate) struct Components {
     dir: PathBuf,
     cli: PathBuf,
 }
 
-/// Builds the adapter, and says where it is.
-pub(crate) fn adapter() -> Result<PathBuf> {
+/// Builds the adapters, and says where they are.
+pub(crate) fn adapters() -> Result<Adapters> {
     add_target()?;
     let mut command = cargo();
-    command.args(["build", "--package", "eventual-batch-adapter"]);
-    command.args(["--profile", "component", "--target", TARGET]);
-    let built = build(command, "the adapter")?.wasm(ADAPTER)?;
-    let adapter = directory()?.join(ADAPTER).with_extension("wasm");
-    // A file that is written anew makes cargo build the program again that includes it.
-    if fs::read(&adapter).ok() != fs::read(&built).ok() {
-        copy(&built, &adapter)?;
+    command.args(["build", "--profile", "component", "--target", TARGET]);
+    for (package, _) in PACKAGES {
+        command.args(["--package", package]);
     }
-    Ok(adapter)
+    let all = build(command, "the adapters")?;
+    let mut files = <[PathBuf; PACKAGES.len()]>::default();
+    for (file, (package, _)) in files.iter_mut().zip(PACKAGES) {
+        let name = package.replace('-', "_");
+        let built = all.wasm(&name)?;
+        *file = directory()?.join(name).with_extension("wasm");
+        // A file that is written anew makes cargo build the program again that includes it.
+        if fs::read(&*file).ok() != fs::read(&built).ok() {
+            copy(&built, file)?;
+        }
+    }
+    Ok(Adapters(files))
 }
 
 fn directory() -> Result<PathBuf> {
@@ -42,7 +49,7 @@ fn directory() -> Result<PathBuf> {
 
 /// Builds all of them and says where they are.
 pub(crate) fn command() -> Result<()> {
-    let components = Components::begin(&programs(&[CLI], &adapter()?)?)?;
+    let components = Components::begin(&programs(&[CLI], &adapters()?)?)?;
     components.http_batch()?;
     components.python_batch()?;
     println!("components: {}", components.dir.display());
@@ -50,7 +57,7 @@ pub(crate) fn command() -> Result<()> {
 }
 
 impl Components {
-    /// None yet. One of the programs composes them, with the adapter that it was built with.
+    /// None yet. One of the programs composes them, with the adapters that it was built with.
     pub(crate) fn begin(programs: &Built) -> Result<Self> {
         Ok(Self {
             dir: directory()?,

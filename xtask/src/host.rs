@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::build::{Built, CLI, PROVIDER, build, programs, programs_of_the_tests};
 use crate::cargo::{cargo_in, target_dir};
 use crate::cargo_test::cargo_test;
-use crate::components::{Components, adapter, run};
+use crate::components::{Components, adapters, run};
 use crate::setup;
 use crate::summary::Summary;
 
@@ -31,7 +31,7 @@ pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
 pub(crate) fn test(args: &[String], summary: &mut Summary) -> Result<()> {
     let begun = Instant::now();
     println!("\nbuilding the components and the host (the first time takes ten minutes or so)");
-    let programs = programs_of_the_tests(&adapter()?)?;
+    let programs = programs_of_the_tests(&adapters()?)?;
     let components = Components::begin(&programs)?;
     components.http_batch()?;
     components.python_batch()?;
@@ -55,7 +55,7 @@ pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
     let begun = Instant::now();
     println!("building a wasmCloud host, the provider and a component");
     println!("(the first time takes ten minutes or so and 10 GB of disk)");
-    let programs = programs(&[PROVIDER, CLI], &adapter()?)?;
+    let programs = programs(&[PROVIDER, CLI], &adapters()?)?;
     let components = Components::begin(&programs)?;
     components.http_batch()?;
     let archive = pack(&programs, &components)?;

@@ -2,6 +2,7 @@
 //!
 //! They need rustup and Python's pip, and fetch what else they need, pinned and checked.
 
+mod adapters;
 mod architecture;
 mod bench;
 mod build;
@@ -37,7 +38,7 @@ Commands:
                   drive the pipeline's state machine through random histories, and check every
                   promise in each; a million of seed 1 if nothing else is said
   architecture    check the rules of ARCHITECTURE.md that a command can prove
-  components      build the adapter, and the examples composed with it
+  components      build the adapters, and the examples composed with them
   setup           fetch the nats-servers that the tests and the demo run, each pinned and checked
   help            print this text
 ";

@@ -4,10 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::build::ADAPTER_VARIABLE;
 use crate::cargo::cargo;
 use crate::cargo_test::cargo_test;
-use crate::components::adapter;
+use crate::components::adapters;
 use crate::doc_test_server::DocTestServer;
 use crate::summary::Summary;
 use crate::{host, setup};
@@ -18,10 +17,10 @@ use crate::{host, setup};
 /// the ordinary tests, those on a real host are left out.
 pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
     setup::nats_servers()?;
-    let adapter = adapter()?;
+    let adapters = adapters()?;
     let mut summary = Summary::default();
     let mut command = cargo();
-    command.env(ADAPTER_VARIABLE, adapter);
+    adapters.announce_to(&mut command);
     command.args(arguments(args));
     let doc_test_server = DocTestServer::start()?;
     doc_test_server.announce_to(&mut command);

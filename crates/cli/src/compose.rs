@@ -1,51 +1,120 @@
-//! Composes the adapter into a component that imports `wasi:keyvalue/eventual-batch@0.1.0`.
+//! Composes the adapter into a component that imports interfaces of `wasi:keyvalue@0.1.0`.
 //!
-//! What comes out imports `wrpc:keyvalue/eventual-batch@0.1.0` in its place, which a wasmCloud 1.x
+//! What comes out imports interfaces of `wrpc:keyvalue@0.1.0` in their place, which a wasmCloud 1.x
 //! host carries to the provider; everything else about the component stays as it was.
 
 mod error;
+mod shape;
+mod unused;
 
 use wac_graph::types::{ItemKind, Package};
 use wac_graph::{CompositionGraph, EncodeOptions, InstantiationArgumentError, NodeId, PackageId};
 
 pub use error::ComposeError;
+pub use shape::Shape;
 
-/// The interface that a component writes against, without its version.
-const BATCH: &str = "wasi:keyvalue/eventual-batch";
+/// The interfaces with functions that a component writes against, without their version.
+const WRITTEN_AGAINST: [&str; 3] = [
+    "wasi:keyvalue/eventual-batch",
+    "wasi:keyvalue/eventual",
+    "wasi:keyvalue/atomic",
+];
 
 /// The interfaces that the adapter answers. A component imports those that it uses.
-const ANSWERED: [&str; 3] = [
+const ANSWERED: [&str; 5] = [
     "wasi:keyvalue/wasi-keyvalue-error@0.1.0",
     "wasi:keyvalue/types@0.1.0",
+    "wasi:keyvalue/eventual@0.1.0",
+    ATOMIC,
     "wasi:keyvalue/eventual-batch@0.1.0",
 ];
 
-/// What a composed component imports.
+const ATOMIC: &str = "wasi:keyvalue/atomic@0.1.0";
+
+/// What every composed component imports: it opens buckets, at the least.
 const LATTICE: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
+
+/// What only those import that import [`ATOMIC`].
+const LATTICE_ATOMIC: &str = "wrpc:keyvalue/atomic@0.1.0";
+
+/// A component with the adapter in it.
+#[derive(Debug)]
+pub struct Composed {
+    /// The binary component.
+    pub bytes: Vec<u8>,
+    /// The interfaces of `wasi:keyvalue@0.1.0` that the adapter answers in it, without the package's
+    /// name and version.
+    pub answered: Vec<&'static str>,
+    /// The interfaces of `wrpc:keyvalue@0.1.0` that its link has to be for, named in the same way.
+    pub linked: Vec<&'static str>,
+    /// The shape that the component asks for.
+    pub shape: Option<Shape>,
+}
+
+/// The shape of `wasi:keyvalue@0.1.0` that a component asks for; `None` if it would run with either.
+///
+/// # Errors
+///
+/// [`ComposeError::BadComponent`].
+pub fn shape(component: &[u8]) -> Result<Option<Shape>, ComposeError> {
+    let mut graph = CompositionGraph::new();
+    let component =
+        register(&mut graph, "component", component).map_err(ComposeError::BadComponent)?;
+    Ok(Shape::of_items(
+        graph.types(),
+        &world(&graph, component).imports,
+    ))
+}
 
 /// Composes `adapter` into `component`, both the bytes of a binary component.
 ///
 /// # Errors
 ///
 /// See [`ComposeError`].
-pub fn compose(component: &[u8], adapter: &[u8]) -> Result<Vec<u8>, ComposeError> {
+pub fn compose(component: &[u8], adapter: &[u8]) -> Result<Composed, ComposeError> {
     let mut graph = CompositionGraph::new();
-    let adapter = register(&mut graph, "adapter", adapter).map_err(ComposeError::BadAdapter)?;
-    let component =
-        register(&mut graph, "component", component).map_err(ComposeError::BadComponent)?;
-    if let Some(missing) = ANSWERED
-        .iter()
-        .find(|name| !world(&graph, adapter).exports.contains_key(**name))
-    {
+    let inner = register(&mut graph, "adapter", adapter).map_err(ComposeError::BadAdapter)?;
+    let outer = register(&mut graph, "component", component).map_err(ComposeError::BadComponent)?;
+    let wanted = wanted(&graph, outer)?;
+    let is_missing = |name: &&&str| !world(&graph, inner).exports.contains_key(**name);
+    if let Some(missing) = wanted.iter().find(is_missing) {
         return Err(ComposeError::OtherAdapter { missing });
     }
-    let wanted = wanted(&graph, component)?;
-    connect(&mut graph, component, adapter, &wanted)?;
-    let composed = graph
+    let asked_for = Shape::of_items(graph.types(), &world(&graph, outer).imports);
+    let given = Shape::of_items(graph.types(), &world(&graph, inner).exports);
+    if let (Some(asked_for), Some(given)) = (asked_for, given)
+        && asked_for != given
+    {
+        return Err(ComposeError::OtherShape { asked_for, given });
+    }
+    connect(&mut graph, outer, (inner, adapter), &wanted)?;
+    let bytes = graph
         .encode(EncodeOptions::default())
         .map_err(|error| ComposeError::Impossible(error.into()))?;
-    check(&composed)?;
-    Ok(composed)
+    check(&bytes)?;
+    let has_functions = |name: &&str| {
+        let name = name.split('@').next();
+        WRITTEN_AGAINST.iter().any(|known| Some(*known) == name)
+    };
+    Ok(Composed {
+        answered: named(wanted.iter().copied().filter(has_functions)),
+        linked: named(
+            [LATTICE]
+                .into_iter()
+                .chain(wanted.contains(&ATOMIC).then_some(LATTICE_ATOMIC)),
+        ),
+        shape: asked_for,
+        bytes,
+    })
+}
+
+/// The names of interfaces without their package and version.
+fn named(interfaces: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
+    let name = |interface: &'static str| {
+        let (_, name) = interface.split_once('/')?;
+        name.split('@').next()
+    };
+    interfaces.filter_map(name).collect()
 }
 
 /// Makes sure that nothing is left that a host would look for elsewhere: a world that uses the
@@ -94,20 +163,21 @@ fn wanted(
         .into_iter()
         .filter(|name| imports.contains_key(*name))
         .collect();
-    let of_batch = |name: &&String| name.split('@').next() == Some(BATCH);
-    let other = imports
-        .keys()
-        .find(|name| of_batch(name) && !ANSWERED.contains(&name.as_str()));
-    if let Some(other) = other {
+    let is_other_version = |name: &&String| {
+        let of_name = |known: &str| name.split('@').next() == Some(known);
+        WRITTEN_AGAINST.into_iter().any(of_name) && !ANSWERED.contains(&name.as_str())
+    };
+    if let Some(other) = imports.keys().find(is_other_version) {
         return Err(ComposeError::OtherVersion {
             imported: other.clone(),
         });
     }
     if wanted.is_empty() {
-        return Err(if imports.contains_key(LATTICE) {
-            ComposeError::AlreadyComposed
-        } else {
-            nothing_to_answer(imports.keys().map(String::as_str))
+        let lattice = [LATTICE, LATTICE_ATOMIC].into_iter();
+        let composed = lattice.into_iter().find(|name| imports.contains_key(*name));
+        return Err(match composed {
+            Some(imported) => ComposeError::AlreadyComposed { imported },
+            None => nothing_to_answer(imports.keys().map(String::as_str)),
         });
     }
     match sharing(graph, component) {
@@ -163,11 +233,22 @@ fn sharing(graph: &CompositionGraph, component: PackageId) -> Option<String> {
 fn connect(
     graph: &mut CompositionGraph,
     component: PackageId,
-    adapter: PackageId,
+    (adapter, adapter_bytes): (PackageId, &[u8]),
     wanted: &[&'static str],
 ) -> Result<(), ComposeError> {
     let exports: Vec<String> = world(graph, component).exports.keys().cloned().collect();
+    let calls_atomic = world(graph, adapter).imports.contains_key(LATTICE_ATOMIC);
     let inner = graph.instantiate(adapter);
+    if calls_atomic && !wanted.contains(&ATOMIC) {
+        let unused = unused::stand_in(adapter_bytes, LATTICE_ATOMIC);
+        let unused = unused.map_err(ComposeError::Impossible)?;
+        let unused = register(graph, "unused", &unused).map_err(ComposeError::Impossible)?;
+        let unused = graph.instantiate(unused);
+        let answer = export_of(graph, unused, LATTICE_ATOMIC)?;
+        graph
+            .set_instantiation_argument(inner, LATTICE_ATOMIC, answer)
+            .map_err(|error| ComposeError::Impossible(difference(error)))?;
+    }
     let outer = graph.instantiate(component);
     for &interface in wanted {
         let answer = export_of(graph, inner, interface)?;

@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use eventual_batch::compose;
+use eventual_batch::{Composed, Shape, compose, shape};
 
-/// The adapter, if the build was given one: see `build.rs`.
+/// The adapters of both shapes, if the build was given them: see `build.rs`.
 const BUILT_IN_ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adapter.wasm"));
+const BUILT_IN_OLDER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adapter_older.wasm"));
 
-/// Composes the adapter into a component that imports wasi:keyvalue/eventual-batch@0.1.0, so that it
-/// runs on a wasmCloud 1.x host.
+/// Composes the adapter into a component that imports wasi:keyvalue/eventual-batch@0.1.0, or eventual
+/// or atomic of that package, so that it runs on a wasmCloud 1.x host.
 #[derive(Args)]
 pub(crate) struct ComposeArgs {
     /// The component to compose, as it comes out of its build.
     component: PathBuf,
-    /// Another adapter than the built-in one.
+    /// Another adapter than the built-in ones, of which the component's own shape is taken.
     #[arg(long, value_name = "FILE")]
     adapter: Option<PathBuf>,
     /// Where to write the composed component.
@@ -29,7 +30,7 @@ pub(crate) fn run(args: &ComposeArgs) -> Result<()> {
     let component = read(&args.component)?;
     let adapter = match &args.adapter {
         Some(path) => Cow::Owned(read(path)?),
-        None => Cow::Borrowed(BUILT_IN_ADAPTER),
+        None => Cow::Borrowed(built_in_for(&component)),
     };
     ensure!(
         !adapter.is_empty(),
@@ -54,8 +55,38 @@ pub(crate) fn run(args: &ComposeArgs) -> Result<()> {
         "{}: is one of the inputs; name another file for the output",
         args.output.display()
     );
-    fs::write(&args.output, composed)
-        .with_context(|| format!("cannot write {}", args.output.display()))
+    fs::write(&args.output, &composed.bytes)
+        .with_context(|| format!("cannot write {}", args.output.display()))?;
+    println!("{}: {}", args.output.display(), summary(&composed));
+    Ok(())
+}
+
+/// The adapter of the shape that the component asks for. What cannot be read is told of later.
+fn built_in_for(component: &[u8]) -> &'static [u8] {
+    match shape(component) {
+        Ok(Some(Shape::Older)) => BUILT_IN_OLDER,
+        _ => BUILT_IN_ADAPTER,
+    }
+}
+
+/// What was done, and which link the component now needs.
+fn summary(composed: &Composed) -> String {
+    let imports = composed.linked.join(", ");
+    let answered = composed.answered.join(", ");
+    let shape = match composed.shape {
+        Some(shape) => format!("{shape} shape"),
+        None => "either shape".to_owned(),
+    };
+    let interfaces: String = composed
+        .linked
+        .iter()
+        .map(|interface| format!(" --interface {interface}"))
+        .collect();
+    format!(
+        "imports wrpc:keyvalue/{{{imports}}} in place of wasi:keyvalue/{{{answered}}} ({shape}); put \
+         its link by `wash link put COMPONENT PROVIDER wrpc keyvalue{interfaces} --target-config \
+         CONFIG`"
+    )
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

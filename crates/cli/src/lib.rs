@@ -2,4 +2,4 @@
 
 mod compose;
 
-pub use compose::{ComposeError, compose};
+pub use compose::{ComposeError, Composed, Shape, compose, shape};

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::shape::Shape;
+
 /// What another library said.
 pub(crate) type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -25,8 +27,9 @@ pub enum ComposeError {
 
     /// The component has no use for the adapter.
     #[error(
-        "the component does not import `wasi:keyvalue/eventual-batch@0.1.0`, so there is nothing to \
-         compose. A world that imports it and never calls it loses the import when it is built. {}",
+        "the component does not import `wasi:keyvalue/eventual-batch@0.1.0`, nor `eventual` or `atomic` \
+         of that package, so there is nothing to compose. A world that imports an interface and never \
+         calls it loses the import when it is built. {}",
         imported(imports)
     )]
     NotImported {
@@ -46,10 +49,11 @@ pub enum ComposeError {
     },
 
     /// The component was composed before.
-    #[error(
-        "the component is composed already: it imports `wrpc:keyvalue/eventual-batch@0.1.0` itself"
-    )]
-    AlreadyComposed,
+    #[error("the component is composed already: it imports `{imported}` itself")]
+    AlreadyComposed {
+        /// The import.
+        imported: &'static str,
+    },
 
     /// The component imports the interface in a version that the adapter does not answer.
     #[error(
@@ -77,11 +81,24 @@ pub enum ComposeError {
     /// does not answer.
     #[error(
         "the component imports `{imported}`, which uses the types of wasi:keyvalue@0.1.0 and \
-         which the adapter does not answer; of that package it answers eventual-batch only"
+         which the adapter does not answer; of that package it answers eventual-batch, eventual and \
+         atomic"
     )]
     Shared {
         /// The other interface.
         imported: String,
+    },
+
+    /// The adapter is of the other shape of `wasi:keyvalue@0.1.0`.
+    #[error(
+        "the adapter is of the {given} shape of wasi:keyvalue@0.1.0, and the component of the \
+         {asked_for} one. Leave out --adapter, or name the adapter of the {asked_for} shape"
+    )]
+    OtherShape {
+        /// The component's shape.
+        asked_for: Shape,
+        /// The adapter's.
+        given: Shape,
     },
 
     /// The composition itself failed.
@@ -93,7 +110,10 @@ impl ComposeError {
     /// Whether the adapter is to blame, and not the component.
     #[must_use]
     pub fn is_of_adapter(&self) -> bool {
-        matches!(self, Self::BadAdapter(_) | Self::OtherAdapter { .. })
+        matches!(
+            self,
+            Self::BadAdapter(_) | Self::OtherAdapter { .. } | Self::OtherShape { .. }
+        )
     }
 }
 
