@@ -62,13 +62,17 @@ pub(crate) fn interface_hint(
     if (namespace, package) != ("wasi", "keyvalue") {
         return None;
     }
-    let interface = OF_ADAPTER
-        .into_iter()
-        .find(|known| interfaces.iter().any(|name| name == known))?;
+    let is_named = |known: &&str| interfaces.iter().any(|name| name == known);
+    let interface = OF_ADAPTER.into_iter().find(is_named)?;
+    let atomic = if is_named(&"atomic") {
+        " --interface atomic"
+    } else {
+        ""
+    };
     Some(format!(
         "a wasmCloud 1.x host cannot carry `wasi:keyvalue/{interface}`: calls of this component fail. \
-         Compose the adapter into the component, and put a link for `wrpc keyvalue eventual-batch` \
-         (`wash link put COMPONENT PROVIDER wrpc keyvalue --interface eventual-batch`)"
+         Compose the adapter into the component with `eventual-batch compose`, and put the link that it \
+         prints (`wash link put COMPONENT PROVIDER wrpc keyvalue --interface eventual-batch{atomic}`)"
     ))
 }
 

@@ -1,13 +1,12 @@
 //! Builds, and what comes out of them.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::adapters::Adapters;
 use crate::cargo::cargo;
 
 /// The name of the provider's package and binary.
@@ -15,6 +14,10 @@ pub(crate) const PROVIDER: &str = "eventual-batch-nats-provider";
 
 /// The name of the program that serves components, and composes them with the adapter.
 pub(crate) const CLI: &str = "eventual-batch";
+
+/// Names the directory with the adapters that are built into [`CLI`]. All builds name the same one:
+/// another value compiles the program anew.
+pub(crate) const ADAPTERS_VARIABLE: &str = "EVENTUAL_BATCH_ADAPTERS";
 
 /// What cargo said of a build, in its messages of one line each: it knows best where its files
 /// are, whatever its configuration.
@@ -37,17 +40,17 @@ pub(crate) fn build(mut command: Command, what: &str) -> Result<Built> {
 ///
 /// A `cargo build` of the programs alone gives some dependencies other features, and compiles a
 /// third of all dependencies once more.
-pub(crate) fn programs_of_the_tests(adapters: &Adapters) -> Result<Built> {
+pub(crate) fn programs_of_the_tests(adapters: &Path) -> Result<Built> {
     let mut command = cargo();
-    adapters.announce_to(&mut command);
+    command.env(ADAPTERS_VARIABLE, adapters);
     command.args(["test", "--workspace", "--no-run"]);
     build(command, "the tests")
 }
 
 /// Some of the workspace's programs alone, for a person who runs no tests.
-pub(crate) fn programs(names: &[&str], adapters: &Adapters) -> Result<Built> {
+pub(crate) fn programs(names: &[&str], adapters: &Path) -> Result<Built> {
     let mut command = cargo();
-    adapters.announce_to(&mut command);
+    command.env(ADAPTERS_VARIABLE, adapters);
     command.args(["build", "--workspace"]);
     for name in names {
         command.args(["--bin", name]);

@@ -6,12 +6,14 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::adapters::{Adapters, PACKAGES};
 use crate::build::{Built, CLI, build, programs};
 use crate::cargo::{cargo, cargo_in, in_workspace, target_dir, workspace_root};
 use crate::setup;
 
 const TARGET: &str = "wasm32-wasip2";
+
+/// The adapters of both shapes of `wasi:keyvalue@0.1.0`.
+const ADAPTERS: [&str; 2] = ["eventual_batch_adapter", "eventual_batch_adapter_older"];
 
 /// The components, each at `<name>.wasm`, and the adapters beside them.
 pub(crate) struct Components {
@@ -19,26 +21,25 @@ pub(crate) struct Components {
     cli: PathBuf,
 }
 
-/// Builds the adapters, and says where they are.
-pub(crate) fn adapters() -> Result<Adapters> {
+/// Builds the adapters, and says in which directory they are.
+pub(crate) fn adapters() -> Result<PathBuf> {
     add_target()?;
     let mut command = cargo();
     command.args(["build", "--profile", "component", "--target", TARGET]);
-    for (package, _) in PACKAGES {
-        command.args(["--package", package]);
+    for adapter in ADAPTERS {
+        command.args(["--package", &adapter.replace('_', "-")]);
     }
     let all = build(command, "the adapters")?;
-    let mut files = <[PathBuf; PACKAGES.len()]>::default();
-    for (file, (package, _)) in files.iter_mut().zip(PACKAGES) {
-        let name = package.replace('-', "_");
-        let built = all.wasm(&name)?;
-        *file = directory()?.join(name).with_extension("wasm");
+    let directory = directory()?;
+    for adapter in ADAPTERS {
+        let built = all.wasm(adapter)?;
+        let copied = directory.join(adapter).with_extension("wasm");
         // A file that is written anew makes cargo build the program again that includes it.
-        if fs::read(&*file).ok() != fs::read(&built).ok() {
-            copy(&built, file)?;
+        if fs::read(&copied).ok() != fs::read(&built).ok() {
+            copy(&built, &copied)?;
         }
     }
-    Ok(Adapters(files))
+    Ok(directory)
 }
 
 fn directory() -> Result<PathBuf> {

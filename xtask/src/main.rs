@@ -2,7 +2,6 @@
 //!
 //! They need rustup and Python's pip, and fetch what else they need, pinned and checked.
 
-mod adapters;
 mod architecture;
 mod bench;
 mod build;

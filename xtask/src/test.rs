@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::build::ADAPTERS_VARIABLE;
 use crate::cargo::cargo;
 use crate::cargo_test::cargo_test;
 use crate::components::adapters;
@@ -20,7 +21,7 @@ pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
     let adapters = adapters()?;
     let mut summary = Summary::default();
     let mut command = cargo();
-    adapters.announce_to(&mut command);
+    command.env(ADAPTERS_VARIABLE, adapters);
     command.args(arguments(args));
     let doc_test_server = DocTestServer::start()?;
     doc_test_server.announce_to(&mut command);

@@ -9,8 +9,12 @@ use clap::Args;
 use eventual_batch::{Composed, Shape, compose, shape};
 
 /// The adapters of both shapes, if the build was given them: see `build.rs`.
-const BUILT_IN_ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adapter.wasm"));
-const BUILT_IN_OLDER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/adapter_older.wasm"));
+const BUILT_IN_ADAPTER: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/eventual_batch_adapter.wasm"));
+const BUILT_IN_OLDER: &[u8] = include_bytes!(concat!(
+    env!("OUT_DIR"),
+    "/eventual_batch_adapter_older.wasm"
+));
 
 /// Composes the adapter into a component that imports wasi:keyvalue/eventual-batch@0.1.0, or eventual
 /// or atomic of that package, so that it runs on a wasmCloud 1.x host.
