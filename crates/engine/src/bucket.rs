@@ -122,9 +122,8 @@ impl Bucket {
         let asks = !keys.is_empty();
         self.note(
             asks,
-            read::get_many(&self.handle, keys, &Unbounded, &deadline),
+            read::get_many(&self.handle, keys, &Unbounded, &deadline).await,
         )
-        .await
     }
 
     /// The same, if there is room for the answer in `budget`.
@@ -139,8 +138,10 @@ impl Bucket {
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
         let asks = !keys.is_empty();
-        self.note(asks, read::get_many(&self.handle, keys, budget, &deadline))
-            .await
+        self.note(
+            asks,
+            read::get_many(&self.handle, keys, budget, &deadline).await,
+        )
     }
 
     /// The key's value, if it has one. The stream's leader answers, so every write that was acknowledged
@@ -165,8 +166,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn get(&self, key: &str, deadline: Deadline) -> Result<Option<Bytes>, Error> {
-        self.note(true, read::read_leader(&self.handle, key, &deadline))
-            .await
+        self.note(true, read::read_leader(&self.handle, key, &deadline).await)
     }
 
     /// Whether the key has a value. The stream's leader answers, as for [`Bucket::get`].
@@ -189,8 +189,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn exists(&self, key: &str, deadline: Deadline) -> Result<bool, Error> {
-        self.note(true, read::exists(&self.handle, key, &deadline))
-            .await
+        self.note(true, read::exists(&self.handle, key, &deadline).await)
     }
 
     /// Adds `delta` to the number that is the key's value, and returns the sum. The value is decimal text;
@@ -219,9 +218,8 @@ impl Bucket {
     pub async fn increment(&self, key: &str, delta: u64, deadline: Deadline) -> Result<u64, Error> {
         self.note(
             true,
-            counter::increment(&self.handle, &self.counters, key, delta, &deadline),
+            counter::increment(&self.handle, &self.counters, key, delta, &deadline).await,
         )
-        .await
     }
 
     /// Sets the number that is the key's value to `new` if it is `old`, and answers whether it was. A
@@ -239,9 +237,8 @@ impl Bucket {
     ) -> Result<bool, Error> {
         self.note(
             true,
-            counter::compare_and_swap(&self.handle, &self.counters, key, old, new, &deadline),
+            counter::compare_and_swap(&self.handle, &self.counters, key, old, new, &deadline).await,
         )
-        .await
     }
 
     /// A page of the keys that have a value: those whose last message comes after the sequence `after` of
@@ -276,8 +273,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn list_keys(&self, after: u64, deadline: Deadline) -> Result<Page, Error> {
-        self.note(true, list::page(&self.handle, after, &deadline))
-            .await
+        self.note(true, list::page(&self.handle, after, &deadline).await)
     }
 
     /// Every key that has a value, each once, in any order.
@@ -301,8 +297,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn keys(&self, deadline: Deadline) -> Result<Vec<String>, Error> {
-        self.note(true, list::keys(&self.handle, &Unbounded, &deadline))
-            .await
+        self.note(true, list::keys(&self.handle, &Unbounded, &deadline).await)
     }
 
     /// The same, if there is room for the answer in `budget`.
@@ -315,8 +310,7 @@ impl Bucket {
         budget: &dyn ResponseBudget,
         deadline: Deadline,
     ) -> Result<Vec<String>, Error> {
-        self.note(true, list::keys(&self.handle, budget, &deadline))
-            .await
+        self.note(true, list::keys(&self.handle, budget, &deadline).await)
     }
 
     /// Sets each key to the last value given for it. Every write that was started has ended, one way or
@@ -347,8 +341,10 @@ impl Bucket {
         deadline: Deadline,
     ) -> Result<(), Error> {
         let asks = !entries.is_empty();
-        self.note(asks, write::set_many(&self.handle, entries, &deadline))
-            .await
+        self.note(
+            asks,
+            write::set_many(&self.handle, entries, &deadline).await,
+        )
     }
 
     /// Sets one key.
@@ -370,8 +366,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn set(&self, key: String, value: Bytes, deadline: Deadline) -> Result<(), Error> {
-        self.note(true, write::set(&self.handle, key, value, &deadline))
-            .await
+        self.note(true, write::set(&self.handle, key, value, &deadline).await)
     }
 
     /// Deletes one key, by a delete marker (ADR-8). A key that does not exist is no error.
@@ -393,8 +388,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn delete(&self, key: String, deadline: Deadline) -> Result<(), Error> {
-        self.note(true, write::delete(&self.handle, key, &deadline))
-            .await
+        self.note(true, write::delete(&self.handle, key, &deadline).await)
     }
 
     /// Deletes each key, by a delete marker (ADR-8). A key that does not exist is no error.
@@ -417,17 +411,14 @@ impl Bucket {
     /// ```
     pub async fn delete_many(&self, keys: Vec<String>, deadline: Deadline) -> Result<(), Error> {
         let asks = !keys.is_empty();
-        self.note(asks, write::delete_many(&self.handle, keys, &deadline))
-            .await
+        self.note(
+            asks,
+            write::delete_many(&self.handle, keys, &deadline).await,
+        )
     }
 
-    /// Notes that the bucket is there if an operation that asks the server succeeds.
-    async fn note<T>(
-        &self,
-        asks: bool,
-        operation: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let outcome = operation.await;
+    /// Notes that the bucket is there if an operation that asks the server has succeeded.
+    fn note<T>(&self, asks: bool, outcome: Result<T, Error>) -> Result<T, Error> {
         if asks && outcome.is_ok() {
             self.handle.note_answer();
         }
