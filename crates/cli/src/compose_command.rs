@@ -81,14 +81,10 @@ fn summary(composed: &Composed) -> String {
         Some(shape) => format!("{shape} shape"),
         None => "either shape".to_owned(),
     };
-    let interfaces: String = composed
-        .linked
-        .iter()
-        .map(|interface| format!(" --interface {interface}"))
-        .collect();
+    let interfaces = composed.linked.join(" --interface ");
     format!(
         "imports wrpc:keyvalue/{{{imports}}} in place of wasi:keyvalue/{{{answered}}} ({shape}); put \
-         its link by `wash link put COMPONENT PROVIDER wrpc keyvalue{interfaces} --target-config \
+         its link by `wash link put COMPONENT PROVIDER wrpc keyvalue --interface {interfaces} --target-config \
          CONFIG`"
     )
 }

@@ -8,11 +8,11 @@ const ATOMIC: &str = "wrpc:keyvalue/atomic@0.1.0";
 /// What a component that imports these interfaces imports of the lattice once it is composed, and what
 /// the command says.
 fn lattice_imports(interfaces: &[&str]) -> (Vec<String>, String) {
-    let items: String = interfaces
+    let items: Vec<_> = interfaces
         .iter()
-        .map(|interface| format!("import wasi:keyvalue/{interface}@0.1.0; "))
+        .map(|interface| format!("import wasi:keyvalue/{interface}@0.1.0;"))
         .collect();
-    let (composed, said) = Bench::new(&shop(&items)).composed_and_said();
+    let (composed, said) = Bench::new(&shop(&items.concat())).composed_and_said();
     let all = imports(&composed);
     assert_eq!(without_keyvalue(&all), all, "{interfaces:?}");
     let of_lattice = all.into_iter().filter(|name| name.starts_with("wrpc:"));
