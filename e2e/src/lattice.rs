@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use component_tests::Service;
 use nkeys::KeyPair;
 use testkit::async_nats::jetstream::kv;
 use testkit::{Level, NEWEST, NatsServer, free_port};
@@ -20,7 +21,6 @@ use wasmcloud_test_util::lattice::link::{assert_advertise_link, assert_remove_li
 use wasmcloud_test_util::provider::{StartProviderArgs, assert_start_provider};
 
 use crate::artifacts::{self, provider_archive};
-use crate::service::Service;
 
 /// The provider's id on every [`TestLattice`].
 pub const PROVIDER_ID: &str = "eventual-batch-nats";
@@ -254,7 +254,7 @@ impl TestLattice {
         )
         .await?;
         ensure!(answer.succeeded(), "the HTTP link: {}", answer.message());
-        let service = Service::new(id, &address);
+        let service = Service::new(&address);
         service.wait_until_it_listens(WAIT_LIMIT).await?;
         Ok(service)
     }

@@ -6,8 +6,8 @@
 
 mod artifacts;
 mod lattice;
-mod service;
+mod wasmcloud;
 
 pub use artifacts::{component, pack, provider_archive};
 pub use lattice::{HostLink, LATTICE, PROVIDER_ID, TestLattice, eventually};
-pub use service::{Found, Service};
+pub use wasmcloud::WasmCloud;

@@ -4,7 +4,8 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::{HostLink, Service, TestLattice, eventually};
+use component_tests::Service;
+use e2e::{HostLink, TestLattice, eventually};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 use testkit::async_nats::jetstream::Context;

@@ -1,19 +1,15 @@
-//! `cargo xtask demo`: a component written to `wasi:keyvalue/eventual-batch`, composed with the
-//! adapter, on a real wasmCloud host, linked to the provider, used over HTTP.
+//! `cargo xtask demo --wasmcloud`: a component written to `wasi:keyvalue/eventual-batch`, composed
+//! with the adapter, on a real wasmCloud host, linked to the provider, used over HTTP.
 
-use std::time::Instant;
+use std::path::PathBuf;
 
-use anyhow::{Result, bail, ensure};
-use e2e::{HostLink, PROVIDER_ID, Service, TestLattice, eventually};
-use reqwest::Method;
-use serde_json::{Map, Value as Json, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader, stdin};
+use anyhow::{Context as _, Result, bail};
+use component_tests::Service;
+use demo::{curl_lines, errors, round_trip, thousand_keys, title, two_buckets, wait_for_enter};
+use e2e::{HostLink, PROVIDER_ID, TestLattice, eventually};
 use tracing::level_filters::LevelFilter;
 
 const COMPONENT: &str = "shop";
-
-/// The most of an answer that is printed, in characters.
-const SHOWN: usize = 200;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -22,30 +18,29 @@ async fn main() -> Result<()> {
         .with_max_level(LevelFilter::ERROR)
         .with_writer(std::io::stderr)
         .init();
-    let keep = match std::env::args().nth(1).as_deref() {
-        None => false,
-        Some("--keep") => true,
-        Some(other) => bail!("unknown argument {other:?}; the only one is --keep"),
-    };
+    let (keep, component) = arguments()?;
     let lattice = TestLattice::start().await?;
     println!("A nats-server runs at {}.", lattice.nats().url());
     println!("A wasmCloud host started the provider `{PROVIDER_ID}` from its archive.");
     lattice.create_bucket("orders").await?;
     lattice.create_bucket("orders-archive").await?;
+    let archive_link = HostLink::to("orders-archive").named("archive");
+    if let Some(component) = component {
+        own_component(&lattice, &component, &archive_link).await?;
+        return lattice.stop().await;
+    }
     let shop = lattice
         .serve(COMPONENT, "http-batch", &HostLink::to("orders"))
         .await?;
     let archive = shop.bucket("archive");
-    lattice
-        .put_link(COMPONENT, &HostLink::to("orders-archive").named("archive"))
-        .await?;
+    lattice.put_link(COMPONENT, &archive_link).await?;
     eventually(|| async { archive.keys().await.map(drop) }).await?;
     println!("It also runs the component `{COMPONENT}`, with two links to the provider:");
     println!("`default` to the bucket `orders`, `archive` to the bucket `orders-archive`.");
 
     round_trip(&shop).await?;
-    many(&shop).await?;
-    two_links(&shop, &archive).await?;
+    thousand_keys(&shop, "each batch one call over the lattice").await?;
+    two_buckets(&shop, &archive).await?;
     errors(&shop).await?;
 
     if keep {
@@ -56,116 +51,47 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-async fn round_trip(shop: &Service) -> Result<()> {
-    title("Text and bytes, in the order asked");
-    let values = json!({
-        "order.1": "two apples",
-        "order.2": "",
-        "picture": { "base64": "iVBORw0KGgr/" },
-    });
-    show(shop, Method::PUT, "/", &[], Some(&values)).await?;
-    let keys = ["picture", "order.1", "order.nobody", "order.2"];
-    show(shop, Method::GET, "/", &keys, None).await?;
-    show(shop, Method::DELETE, "/", &["order.2"], None).await?;
-    show(shop, Method::GET, "/keys", &[], None).await?;
-    Ok(())
+/// `[--keep] [--component FILE]`
+fn arguments() -> Result<(bool, Option<PathBuf>)> {
+    let (mut keep, mut component) = (false, None);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--keep" => keep = true,
+            "--component" => {
+                let file = arguments.next().context("--component wants a file")?;
+                let file = PathBuf::from(file);
+                let whole = file.canonicalize();
+                component = Some(whole.with_context(|| format!("no {}", file.display()))?);
+            }
+            other => bail!("unknown argument {other:?}; there are --keep and --component FILE"),
+        }
+    }
+    Ok((keep, component))
 }
 
-async fn many(shop: &Service) -> Result<()> {
-    title("A thousand keys, each batch one call over the lattice");
-    let values: Map<String, Json> = (0..1000)
-        .map(|n| (format!("item.{n}"), json!(format!("{} pieces", n % 7))))
-        .collect();
-    let keys: Vec<&str> = values.keys().map(String::as_str).collect();
-    let begun = Instant::now();
-    shop.put(&Json::Object(values.clone())).await?;
-    println!("  PUT    / with 1000 values: stored  ({})", since(begun));
-    let begun = Instant::now();
-    let found = shop.get(&keys).await?;
-    ensure!(found.iter().eq(values.values()), "other values came back");
-    println!("  GET    / of 1000 keys: all found   ({})", since(begun));
-    let begun = Instant::now();
-    shop.delete(&keys).await?;
-    println!("  DELETE / of 1000 keys: deleted     ({})", since(begun));
-    Ok(())
-}
-
-async fn two_links(shop: &Service, archive: &Service) -> Result<()> {
-    title("Two links, two buckets");
-    let values = json!({ "order.0": "a bucket of its own" });
-    show(archive, Method::PUT, "/", &[], Some(&values)).await?;
-    show(shop, Method::GET, "/", &["order.0"], None).await?;
-    show(archive, Method::GET, "/", &["order.0"], None).await
-}
-
-async fn errors(shop: &Service) -> Result<()> {
-    title("What it may not have, and what is no key: errors, and the component lives on");
-    show(&shop.bucket("payroll"), Method::GET, "/keys", &[], None).await?;
-    show(shop, Method::GET, "/", &[">"], None).await?;
-    show(shop, Method::GET, "/keys", &[], None).await
+/// Runs a person's own component, which has been composed if it needs to be, until Enter is pressed.
+async fn own_component(
+    lattice: &TestLattice,
+    component: &std::path::Path,
+    archive: &HostLink,
+) -> Result<()> {
+    let drafts = HostLink::to("orders").of_drafts(&["atomics", "batch", "store"]);
+    lattice.put_link(COMPONENT, &HostLink::to("orders")).await?;
+    lattice.put_link(COMPONENT, &drafts).await?;
+    lattice.put_link(COMPONENT, archive).await?;
+    let own = lattice.start_component(COMPONENT, component).await?;
+    println!("It also runs {}, with links to the provider:", component.display());
+    println!("`default` to the bucket `orders`, `archive` to the bucket `orders-archive`.");
+    println!("It listens at {}", own.url());
+    wait_for_enter().await
 }
 
 async fn wait(lattice: &TestLattice, shop: &Service) -> Result<()> {
-    let url = shop.url();
-    title("Still running. Try");
-    println!("  curl -X PUT {url}/ -d '{{\"a\": \"text\", \"b\": {{\"base64\": \"/w==\"}}}}'");
-    println!("  curl '{url}/?key=b&key=a&key=c'");
-    println!("  curl '{url}/keys?bucket=archive'");
-    println!("  curl -X DELETE '{url}/?key=a&key=b'");
-    let port = lattice.nats().port();
-    println!(
-        "  wash get inventory --ctl-port {port} --lattice {}",
-        e2e::LATTICE
-    );
-    println!("\nPress Enter, or Ctrl-C, to stop it.");
-    let (mut lines, mut line) = (BufReader::new(stdin()), String::new());
-    let enter = async {
-        if lines.read_line(&mut line).await? == 0 {
-            // There is no keyboard.
-            std::future::pending::<()>().await;
-        }
-        anyhow::Ok(())
-    };
-    tokio::select! {
-        read = enter => read,
-        stop = tokio::signal::ctrl_c() => Ok(stop?),
-    }
-}
-
-/// Sends a request and prints it beside its answer.
-async fn show(
-    service: &Service,
-    method: Method,
-    path: &str,
-    keys: &[&str],
-    body: Option<&Json>,
-) -> Result<()> {
-    let begun = Instant::now();
-    let (status, answer) = service.request(method.clone(), path, keys, body).await?;
-    let elapsed = since(begun);
-    let body = body.map(|body| format!(" {body}")).unwrap_or_default();
-    let address = service.path_and_query(path, keys);
-    println!("  {method:<6} {address}{body}");
-    println!(
-        "         {} {}  ({elapsed})",
-        status.as_u16(),
-        shortened(&answer)
-    );
-    Ok(())
-}
-
-fn shortened(answer: &Json) -> String {
-    let text = answer.to_string();
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
-fn title(text: &str) {
-    println!("\n{text}");
-}
-
-fn since(begun: Instant) -> String {
-    format!("{:.1} ms", begun.elapsed().as_secs_f64() * 1000.0)
+    curl_lines(shop);
+    let (port, name) = (lattice.nats().port(), e2e::LATTICE);
+    println!("  wash get inventory --ctl-port {port} --lattice {name}");
+    title("Your own component in its place (composed first, if it needs the adapter)");
+    println!("  cargo xtask demo --wasmcloud --component my.wasm");
+    wait_for_enter().await
 }

@@ -20,7 +20,8 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use e2e::{HostLink, Service, TestLattice, component, eventually};
+use component_tests::Service;
+use e2e::{HostLink, TestLattice, component, eventually};
 use reqwest::Method;
 use serde_json::{Value as Json, from_value};
 use tokio::time::timeout;
@@ -76,7 +77,7 @@ async fn start_bench(lattice: &TestLattice) -> Result<Service> {
         .await?;
     let link = HostLink::to("bench");
     for (path, link) in [("adapter", link.clone()), ("draft", link.of_draft())] {
-        lattice.put_link(bench.id(), &link).await?;
+        lattice.put_link("bench", &link).await?;
         eventually(|| times(&bench, path, TimedBatch::NOTHING, 1)).await?;
     }
     Ok(bench)

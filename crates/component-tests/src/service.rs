@@ -8,10 +8,12 @@ use serde_json::{Map, Value as Json, json};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
+/// How long a bucket may take to answer. A component in Python has 19 MB to compile first.
+const WAIT_LIMIT: Duration = Duration::from_secs(120);
+
 /// A component's HTTP service; the requests are those of `examples/http-batch`.
 #[derive(Clone, Debug)]
 pub struct Service {
-    id: String,
     address: String,
     bucket: Option<String>,
     client: reqwest::Client,
@@ -21,9 +23,10 @@ pub struct Service {
 pub type Found = Json;
 
 impl Service {
-    pub(crate) fn new(id: &str, address: &str) -> Self {
+    /// The service at this address, `host:port`.
+    #[must_use]
+    pub fn new(address: &str) -> Self {
         Self {
-            id: id.to_owned(),
             address: address.to_owned(),
             bucket: None,
             client: reqwest::Client::builder()
@@ -33,12 +36,6 @@ impl Service {
                 .build()
                 .unwrap_or_default(),
         }
-    }
-
-    /// The component's id.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        &self.id
     }
 
     /// The text that a request of this path and query answers.
@@ -68,7 +65,12 @@ impl Service {
         }
     }
 
-    pub(crate) async fn wait_until_it_listens(&self, limit: Duration) -> Result<()> {
+    /// Waits until somebody listens at the address.
+    ///
+    /// # Errors
+    ///
+    /// If nobody does in time.
+    pub async fn wait_until_it_listens(&self, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         while let Err(error) = TcpStream::connect(&self.address).await {
             if Instant::now() > deadline {
@@ -77,6 +79,22 @@ impl Service {
             sleep(Duration::from_millis(20)).await;
         }
         Ok(())
+    }
+
+    /// Waits until the component reads a key of its bucket.
+    ///
+    /// # Errors
+    ///
+    /// The last one, if the component cannot within two minutes.
+    pub async fn wait_for_bucket(&self) -> Result<()> {
+        let deadline = Instant::now() + WAIT_LIMIT;
+        loop {
+            match self.get(&["any"]).await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        }
     }
 
     /// The path, with the keys and the bucket as they stand in a request.

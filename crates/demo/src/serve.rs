@@ -1,0 +1,82 @@
+//! `eventual-batch serve` as a process.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// How long compiling a component may take, on a slow machine too.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+const LISTENING: &str = "listening on http://";
+
+/// The process. It is killed when this is dropped.
+pub(crate) struct Serve {
+    address: String,
+    child: Child,
+    _links: TempDir,
+}
+
+impl Serve {
+    /// Runs this component with a link `default` to the bucket `orders`, and a link `archive` to
+    /// `orders-archive`. Returns once it answers.
+    pub(crate) async fn start(program: &Path, component: &Path, nats: &str) -> Result<Self> {
+        let dir = TempDir::with_prefix("eventual-batch-demo-")?;
+        let file = dir.path().join("links.toml");
+        let links = [("default", "orders"), ("archive", "orders-archive")].map(|(link, bucket)| {
+            format!(
+                "[links.{link}]\nbucket = \"{bucket}\"\ncluster_uri = \"{nats}\"\n\
+                 enable_bucket_auto_create = true\n"
+            )
+        });
+        std::fs::write(&file, links.concat()).context("cannot write the links file")?;
+        let mut child = Command::new(program)
+            .arg("serve")
+            .arg(component)
+            .args(["--http", "127.0.0.1:0"])
+            .arg("--links")
+            .arg(&file)
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let line = timeout(START_LIMIT, lines.next_line());
+        let line = line
+            .await
+            .context("it does not listen in time")??
+            .context("it ended before it listened; it says why above")?;
+        let address = line
+            .strip_prefix(LISTENING)
+            .with_context(|| format!("unexpected: {line:?}"))?
+            .to_owned();
+        Ok(Self {
+            address,
+            child,
+            _links: dir,
+        })
+    }
+
+    /// `host:port`
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Stops it as an operator does, and waits for its end.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        let pid = self.child.id().context("it has ended by itself")?;
+        let status = Command::new("kill").arg(pid.to_string()).status().await?;
+        ensure!(status.success(), "it cannot be stopped");
+        let status = self.child.wait().await?;
+        ensure!(status.success(), "it ended with {status}");
+        Ok(())
+    }
+}
