@@ -29,8 +29,8 @@ impl ComponentHost for WasmCloud {
     }
 
     async fn serve(&mut self, name: &str, links: &[BucketLink]) -> Result<Service> {
-        let service = self.lattice.start_component(COMPONENT, &component(name)?);
-        let service = service.await?;
+        let wasm = component(name)?;
+        let service = self.lattice.start_component(COMPONENT, &wasm).await?;
         for link in links {
             let mut linked = HostLink::to("").named(&link.name);
             linked = linked.with("cluster_uri", &self.buckets.url());

@@ -48,6 +48,19 @@ fn directory() -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// Builds the Rust example, not composed with anything.
+pub(crate) fn plain_http_batch() -> Result<PathBuf> {
+    add_target()?;
+    build_in("examples/http-batch")?.wasm("http_batch")
+}
+
+/// Builds the components of this workspace.
+fn build_in(workspace: &str) -> Result<Built> {
+    let mut command = cargo_in(workspace, &directory()?.join("build"));
+    command.args(["build", "--workspace", "--release", "--target", TARGET]);
+    build(command, workspace)
+}
+
 /// Builds all of them and says where they are.
 pub(crate) fn command() -> Result<()> {
     let components = Components::begin(&programs(&[CLI], &adapters()?)?)?;
@@ -73,7 +86,7 @@ impl Components {
 
     /// The Rust example.
     pub(crate) fn http_batch(&self) -> Result<()> {
-        let built = self.build("examples/http-batch")?;
+        let built = build_in("examples/http-batch")?;
         self.compose(&built.wasm("http_batch")?, "http-batch")
     }
 
@@ -97,7 +110,7 @@ impl Components {
 
     /// What only the tests use.
     pub(crate) fn of_tests(&self) -> Result<()> {
-        let built = self.build("e2e/components")?;
+        let built = build_in("e2e/components")?;
         copy(&built.wasm("counter")?, &self.path("counter"))?;
         copy(&built.wasm("draft_all")?, &self.path("draft-all"))?;
         copy(&built.wasm("draft_batch")?, &self.path("draft-batch"))?;
@@ -111,12 +124,6 @@ impl Components {
 
     fn build_dir(&self) -> PathBuf {
         self.dir.join("build")
-    }
-
-    fn build(&self, workspace: &str) -> Result<Built> {
-        let mut command = cargo_in(workspace, &self.build_dir());
-        command.args(["build", "--workspace", "--release", "--target", TARGET]);
-        build(command, workspace)
     }
 
     fn compose(&self, component: &Path, name: &str) -> Result<()> {

@@ -1,4 +1,4 @@
-//! `cargo xtask e2e` and `cargo xtask demo`: the provider and the components on a real host.
+//! `cargo xtask e2e` and `cargo xtask demo --wasmcloud`: the provider and the components on a real host.
 //!
 //! The host is in a workspace of its own, `e2e`. Building it takes minutes and gigabytes, so it is
 //! built only here.
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::build::{Built, CLI, PROVIDER, build, programs, programs_of_the_tests};
 use crate::cargo::{cargo_in, target_dir};
@@ -46,11 +46,8 @@ pub(crate) fn test(args: &[String], summary: &mut Summary) -> Result<()> {
     cargo_test(command, summary)
 }
 
-/// `cargo xtask demo`: shows it all at work, and hands the terminal over.
+/// `cargo xtask demo --wasmcloud`: shows it all at work, and hands the terminal over.
 pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
-    if let Some(other) = args.iter().find(|arg| *arg != "--keep") {
-        bail!("unknown argument {other:?}; the only one is --keep");
-    }
     setup::nats_servers()?;
     let begun = Instant::now();
     println!("building a wasmCloud host, the provider and a component");
@@ -71,13 +68,13 @@ pub(crate) fn demo(args: &[String]) -> Result<ExitCode> {
 
 /// Becomes this program, so that a signal from the terminal reaches nobody else.
 #[cfg(unix)]
-fn hand_over(command: &mut Command, program: &Path) -> Result<ExitCode> {
+pub(crate) fn hand_over(command: &mut Command, program: &Path) -> Result<ExitCode> {
     use std::os::unix::process::CommandExt as _;
     Err(command.exec()).with_context(|| format!("cannot start {}", program.display()))
 }
 
 #[cfg(not(unix))]
-fn hand_over(command: &mut Command, program: &Path) -> Result<ExitCode> {
+pub(crate) fn hand_over(command: &mut Command, program: &Path) -> Result<ExitCode> {
     run(command, &program.display().to_string()).map(|()| ExitCode::SUCCESS)
 }
 

@@ -9,6 +9,7 @@ mod cargo;
 mod cargo_test;
 mod chaos;
 mod components;
+mod demo;
 mod doc_test_server;
 mod host;
 mod nats_server;
@@ -24,8 +25,11 @@ const USAGE: &str = "\
 Usage: cargo xtask <command> [arguments]
 
 Commands:
-  demo [--keep]   set up, build, and show a component on a real wasmCloud host at work;
-                  --keep leaves it running
+  demo [--keep]   set up, build, and show one bucket used over a lattice, by a component in
+                  process, and by a NATS client; --keep leaves it running
+  demo --wasmcloud [--keep] [--component FILE]
+                  show a component on a real wasmCloud host, which takes ten minutes or more to
+                  build; --component runs one of yours there
   test            set up, run all tests and sum up their results
   test ARGS       the same without the tests on a real host; ARGS go to `cargo test`
   e2e [ARGS]      only the tests on a real host; ARGS go to `cargo test`
@@ -47,7 +51,7 @@ fn main() -> ExitCode {
     let command = args.next().unwrap_or_default();
     let rest: Vec<String> = args.collect();
     let result = match command.as_str() {
-        "demo" => host::demo(&rest),
+        "demo" => demo::command(&rest),
         "test" => test::command(&rest),
         "bench" => bench::command(&rest),
         "chaos" | "soak" => chaos::command(&command, &rest),

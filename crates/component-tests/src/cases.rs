@@ -135,7 +135,9 @@ pub async fn fifty_requests_at_once_are_answered_each_with_its_own<H: ComponentH
 {
     let mut host = H::start().await?;
     host.create_bucket("orders").await?;
-    let shop = host.serve("http-batch", &[BucketLink::to("orders")]).await?;
+    let shop = host
+        .serve("http-batch", &[BucketLink::to("orders")])
+        .await?;
     let mut requests = tokio::task::JoinSet::new();
     for n in 0..50 {
         requests.spawn(one_of_many(shop.clone(), n));
@@ -182,7 +184,9 @@ pub async fn nats_may_stop_and_start<H: ComponentHost>() -> Result<()> {
 pub async fn a_component_of_the_draft_interface_is_served_too<H: ComponentHost>() -> Result<()> {
     let mut host = H::start().await?;
     let bucket = host.create_bucket("orders").await?;
-    let shop = host.serve("draft-batch", &[BucketLink::to("orders")]).await?;
+    let shop = host
+        .serve("draft-batch", &[BucketLink::to("orders")])
+        .await?;
 
     let bytes = json!({ "base64": "AP+A" });
     shop.put(&json!({ "text": "one", "empty": "", "bytes": bytes }))

@@ -7,13 +7,17 @@ use testkit::async_nats::jetstream::kv;
 use crate::service::Service;
 
 /// A host of components, and the nats-server that has the buckets.
-pub trait ComponentHost: Sized + Send {
+#[expect(
+    async_fn_in_trait,
+    reason = "a test awaits them where it is, and spawns none"
+)]
+pub trait ComponentHost: Sized {
     /// Starts the nats-server with the buckets, and whatever the host needs beside it.
     ///
     /// # Errors
     ///
     /// If a part does not start.
-    fn start() -> impl Future<Output = Result<Self>> + Send;
+    async fn start() -> Result<Self>;
 
     /// The server that has the buckets, and nothing else that the host needs.
     fn nats(&mut self) -> &mut NatsServer;
@@ -24,35 +28,28 @@ pub trait ComponentHost: Sized + Send {
     /// # Errors
     ///
     /// If the component or a link is refused, or the bucket does not answer in time.
-    fn serve(
-        &mut self,
-        component: &str,
-        links: &[BucketLink],
-    ) -> impl Future<Output = Result<Service>> + Send;
+    async fn serve(&mut self, component: &str, links: &[BucketLink]) -> Result<Service>;
 
     /// Stops all of it.
     ///
     /// # Errors
     ///
     /// If a part does not end in order.
-    fn stop(self) -> impl Future<Output = Result<()>> + Send;
+    async fn stop(self) -> Result<()>;
 
     /// Creates a bucket.
     ///
     /// # Errors
     ///
     /// If the server refuses it.
-    fn create_bucket(&mut self, name: &str) -> impl Future<Output = Result<kv::Store>> + Send {
-        let name = name.to_owned();
-        async move {
-            let config = kv::Config {
-                bucket: name.clone(),
-                ..kv::Config::default()
-            };
-            let jetstream = self.nats().jetstream().await?;
-            let created = jetstream.create_key_value(config).await;
-            created.with_context(|| format!("cannot create bucket {name}"))
-        }
+    async fn create_bucket(&mut self, name: &str) -> Result<kv::Store> {
+        let config = kv::Config {
+            bucket: name.to_owned(),
+            ..kv::Config::default()
+        };
+        let jetstream = self.nats().jetstream().await?;
+        let created = jetstream.create_key_value(config).await;
+        created.with_context(|| format!("cannot create bucket {name}"))
     }
 }
 

@@ -81,7 +81,10 @@ async fn own_component(
     lattice.put_link(COMPONENT, &drafts).await?;
     lattice.put_link(COMPONENT, archive).await?;
     let own = lattice.start_component(COMPONENT, component).await?;
-    println!("It also runs {}, with links to the provider:", component.display());
+    println!(
+        "It also runs {}, with links to the provider:",
+        component.display()
+    );
     println!("`default` to the bucket `orders`, `archive` to the bucket `orders-archive`.");
     println!("It listens at {}", own.url());
     wait_for_enter().await

@@ -1,0 +1,5 @@
+//! What a component sees on a real wasmCloud host. One binary, so that the host is linked once.
+
+mod batches;
+mod drafts;
+mod manifests;
