@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Requests of one batch in flight at once, at most, if its link allows as many. With the default limit
-/// of 256, ten thousand writes take a fifth longer than with 512 or more; a thousand do not.
+/// Requests of one batch in flight at once, at most, if `max_concurrency` allows as many. With a limit of
+/// 256, ten thousand writes take a fifth longer than with 512 or more; a thousand do not.
 pub(super) const WINDOW: usize = 1024;
 
 /// Requests that are sent at a time, at most. Where each is sent as soon as there is room for it, a
