@@ -6,7 +6,9 @@
 
 pub mod cases;
 mod host;
+mod serve;
 mod service;
 
 pub use host::{BucketLink, ComponentHost};
+pub use serve::Serve;
 pub use service::{Found, Service};

@@ -3,20 +3,16 @@
 //! The provider runs as its own process on a lattice, as a wasmCloud host starts it. `eventual-batch
 //! serve` runs the example component in its own process. A NATS client uses the bucket directly.
 
-mod serve;
-
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use component_tests::Service;
+use component_tests::{BucketLink, Serve, Service};
 use demo::{curl_lines, errors, round_trip, show, since, thousand_keys, title, two_buckets};
 use reqwest::Method;
 use serde_json::json;
 use testkit::async_nats::jetstream::kv::Store;
 use testkit::{LatticeCaller, LinkDefinition, NEWEST, NatsServer, Provider};
-
-use crate::serve::Serve;
 
 /// What the component is called on the lattice.
 const COMPONENT: &str = "shop";
@@ -44,7 +40,12 @@ async fn main() -> Result<()> {
     println!("The provider runs as a process on a lattice, as a wasmCloud host starts it.");
     println!("The lattice's link from `{COMPONENT}` to the provider has the bucket `orders`.");
     let begun = Instant::now();
-    let serve = Serve::start(&program, &component, &nats.url()).await?;
+    let links = [
+        BucketLink::to("orders"),
+        BucketLink::to("orders-archive").named("archive"),
+    ]
+    .map(|link| link.with("enable_bucket_auto_create", "true"));
+    let serve = Serve::start(&program, &component, &nats.url(), &links).await?;
     let shop = Service::new(serve.address());
     println!("`eventual-batch serve` runs a component in its own process: it compiled the");
     println!("component and answers HTTP after {}.", since(begun));

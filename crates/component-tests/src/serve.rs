@@ -5,36 +5,41 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+
+use crate::host::BucketLink;
 
 /// How long compiling a component may take, on a slow machine too.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
 const LISTENING: &str = "listening on http://";
 
-/// The process. It is killed when this is dropped.
-pub(crate) struct Serve {
+/// A component on `eventual-batch serve`. The process is killed when this is dropped.
+pub struct Serve {
     address: String,
     child: Child,
     _links: TempDir,
 }
 
 impl Serve {
-    /// Runs this component with a link `default` to the bucket `orders`, and a link `archive` to
-    /// `orders-archive`. Returns once it answers.
-    pub(crate) async fn start(program: &Path, component: &Path, nats: &str) -> Result<Self> {
-        let dir = TempDir::with_prefix("eventual-batch-demo-")?;
+    /// Runs this component with these links to buckets of this server. Returns once it answers HTTP.
+    ///
+    /// # Errors
+    ///
+    /// If it does not listen within two minutes.
+    pub async fn start(
+        program: &Path,
+        component: &Path,
+        nats: &str,
+        links: &[BucketLink],
+    ) -> Result<Self> {
+        let dir = TempDir::with_prefix("eventual-batch-serve-")?;
         let file = dir.path().join("links.toml");
-        let links = [("default", "orders"), ("archive", "orders-archive")].map(|(link, bucket)| {
-            format!(
-                "[links.{link}]\nbucket = \"{bucket}\"\ncluster_uri = \"{nats}\"\n\
-                 enable_bucket_auto_create = true\n"
-            )
-        });
-        std::fs::write(&file, links.concat()).context("cannot write the links file")?;
+        std::fs::write(&file, links_file(nats, links)).context("cannot write the links file")?;
         let mut child = Command::new(program)
             .arg("serve")
             .arg(component)
@@ -66,12 +71,17 @@ impl Serve {
     }
 
     /// `host:port`
-    pub(crate) fn address(&self) -> &str {
+    #[must_use]
+    pub fn address(&self) -> &str {
         &self.address
     }
 
     /// Stops it as an operator does, and waits for its end.
-    pub(crate) async fn stop(mut self) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If it does not end with success.
+    pub async fn stop(mut self) -> Result<()> {
         let pid = self.child.id().context("it has ended by itself")?;
         let status = Command::new("kill").arg(pid.to_string()).status().await?;
         ensure!(status.success(), "it cannot be stopped");
@@ -79,4 +89,18 @@ impl Serve {
         ensure!(status.success(), "it ended with {status}");
         Ok(())
     }
+}
+
+/// The links as the file has them. TOML writes strings as JSON does, and takes the numbers and the
+/// booleans among the settings as strings too.
+fn links_file(nats: &str, links: &[BucketLink]) -> String {
+    let mut file = String::new();
+    for BucketLink { name, settings } in links {
+        file += &format!("[links.{}]\n", json!(name));
+        file += &format!("cluster_uri = {}\n", json!(nats));
+        for (key, value) in settings {
+            file += &format!("{key} = {}\n", json!(value));
+        }
+    }
+    file
 }
