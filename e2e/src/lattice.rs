@@ -69,7 +69,7 @@ impl HostLink {
     pub fn to(bucket: &str) -> Self {
         let interface = LinkedInterface {
             namespace: "wrpc",
-            names: &["eventual-batch"],
+            names: &["atomic", "eventual-batch"],
         };
         Self {
             name: "default".to_owned(),

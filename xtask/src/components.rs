@@ -115,7 +115,9 @@ impl Components {
         copy(&built.wasm("draft_all")?, &self.path("draft-all"))?;
         copy(&built.wasm("draft_batch")?, &self.path("draft-batch"))?;
         self.compose(&built.wasm("bench")?, "bench")?;
-        self.compose(&built.wasm("edges")?, "edges")
+        self.compose(&built.wasm("edges")?, "edges")?;
+        self.compose(&built.wasm("single_keys")?, "single-keys")?;
+        self.compose(&built.wasm("single_keys_older")?, "single-keys-older")
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::build::{CLI, PROVIDER, programs};
 use crate::cargo::target_dir;
-use crate::components::{adapter, plain_http_batch};
+use crate::components::{adapters, plain_http_batch};
 use crate::{host, setup};
 
 const DEMO: &str = "demo";
@@ -26,10 +26,10 @@ pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
     println!("1/3 nats-server");
     setup::nats_servers()?;
     println!("2/3 a component, which takes about a minute the first time");
-    let adapter = adapter()?;
+    let adapters = adapters()?;
     let component = plain_http_batch()?;
     println!("3/3 the provider and the native host, which takes some minutes the first time");
-    let programs = programs(&[PROVIDER, CLI, DEMO], &adapter)?;
+    let programs = programs(&[PROVIDER, CLI, DEMO], &adapters)?;
     println!("built in {:.0} s\n", begun.elapsed().as_secs_f64());
 
     let demo = programs.executable(DEMO)?;

@@ -1,5 +1,9 @@
 //! The tests. Each starts a host of its own and stops it.
 
+mod single_keys;
+
+pub use single_keys::{single_keys_and_counters, single_keys_and_counters_of_the_older_shape};
+
 use anyhow::{Result, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, json};

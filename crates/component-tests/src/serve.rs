@@ -53,8 +53,8 @@ impl Serve {
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         let stdout = child.stdout.take().context("no standard output")?;
-        let mut lines = BufReader::new(stdout).lines();
-        let line = timeout(START_LIMIT, lines.next_line());
+        let mut output = BufReader::new(stdout).lines();
+        let line = timeout(START_LIMIT, output.next_line());
         let line = line
             .await
             .context("it does not listen in time")??
@@ -94,13 +94,13 @@ impl Serve {
 /// The links as the file has them. TOML writes strings as JSON does, and takes the numbers and the
 /// booleans among the settings as strings too.
 fn links_file(nats: &str, links: &[BucketLink]) -> String {
-    let mut file = String::new();
-    for BucketLink { name, settings } in links {
-        file += &format!("[links.{}]\n", json!(name));
-        file += &format!("cluster_uri = {}\n", json!(nats));
-        for (key, value) in settings {
-            file += &format!("{key} = {}\n", json!(value));
-        }
-    }
-    file
+    let link = |BucketLink { name, settings }: &BucketLink| {
+        let settings = settings
+            .iter()
+            .map(|(key, value)| format!("{key} = {}\n", json!(value)));
+        let (name, nats) = (json!(name), json!(nats));
+        let settings: String = settings.collect();
+        format!("[links.{name}]\ncluster_uri = {nats}\n{settings}")
+    };
+    links.iter().map(link).collect()
 }

@@ -105,6 +105,7 @@ impl Service {
         query.extend_pairs(keys.iter().map(|key| ("key", key)));
         match query.finish() {
             query if query.is_empty() => path.to_owned(),
+            query if path.contains('?') => format!("{path}&{query}"),
             query => format!("{path}?{query}"),
         }
     }

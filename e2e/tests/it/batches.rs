@@ -14,6 +14,8 @@ run_on!(WasmCloud:
     fifty_requests_at_once_are_answered_each_with_its_own,
     nats_may_stop_and_start,
     a_component_of_the_draft_interface_is_served_too,
+    single_keys_and_counters,
+    single_keys_and_counters_of_the_older_shape,
 );
 
 async fn lattice() -> Result<TestLattice> {
