@@ -27,6 +27,7 @@ mod open_bucket;
 mod permissions;
 mod provider_faults;
 mod random_ops_vs_model;
+mod replica;
 mod secrets;
 mod semantics;
 mod shutdown;

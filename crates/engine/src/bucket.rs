@@ -14,6 +14,8 @@ use super::keys::KeyEncoding;
 use super::limits::Limits;
 use super::list::{self, Page};
 use super::read;
+use super::replica::{ReplicaSettings, ReplicaStats, Replicas};
+use super::replicated_reads;
 use super::response_budget::{ResponseBudget, Unbounded};
 use super::stream_info::BucketSpec;
 use super::write;
@@ -48,6 +50,26 @@ impl Bucket {
             )),
             counters: Counters::default(),
         }
+    }
+
+    /// The same bucket with reads that may be answered from a copy in memory.
+    ///
+    /// [`Bucket::get_many`] and [`Bucket::keys`] are; single keys and counters are read at the leader. What
+    /// is written through a bucket of the same `replicas`, connection and name is seen by later reads. So
+    /// buckets of which no read uses a copy ([`ReplicaMode::Off`](crate::ReplicaMode::Off)) are better made
+    /// with it, too.
+    ///
+    /// The copy is read when somebody reads for the first time, by a task of the current `tokio` runtime.
+    #[must_use]
+    pub fn with_replica(self, replicas: &Replicas, settings: ReplicaSettings) -> Self {
+        self.handle.join_replica(replicas, settings);
+        self
+    }
+
+    /// How the copy does, if the bucket has been made with [`Bucket::with_replica`].
+    #[must_use]
+    pub fn replica_stats(&self) -> Option<ReplicaStats> {
+        Some(self.handle.replica()?.stats())
     }
 
     /// The bucket's name.
@@ -119,11 +141,7 @@ impl Bucket {
         keys: &[String],
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
-        let asks = !keys.is_empty();
-        self.note(
-            asks,
-            read::get_many(&self.handle, keys, &Unbounded, &deadline).await,
-        )
+        self.get_many_within(keys, &Unbounded, deadline).await
     }
 
     /// The same, if there is room for the answer in `budget`.
@@ -137,11 +155,16 @@ impl Bucket {
         budget: &dyn ResponseBudget,
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
-        let asks = !keys.is_empty();
-        self.note(
-            asks,
-            read::get_many(&self.handle, keys, budget, &deadline).await,
-        )
+        match self.handle.replica().filter(|replica| replica.reads()) {
+            Some(user) => {
+                replicated_reads::get_many(&self.handle, user, keys, budget, &deadline).await
+            }
+            None => {
+                let asks = !keys.is_empty();
+                let values = read::get_many(&self.handle, keys, budget, &deadline).await;
+                self.note(asks, values)
+            }
+        }
     }
 
     /// The key's value, if it has one. The stream's leader answers, so every write that was acknowledged
@@ -273,7 +296,11 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn list_keys(&self, after: u64, deadline: Deadline) -> Result<Page, Error> {
-        self.note(true, list::page(&self.handle, after, &deadline).await)
+        let page = list::page(&self.handle, after, &deadline).await;
+        if let Some(replica) = self.handle.replica() {
+            replica.read_at_server();
+        }
+        self.note(true, page)
     }
 
     /// Every key that has a value, each once, in any order.
@@ -297,7 +324,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn keys(&self, deadline: Deadline) -> Result<Vec<String>, Error> {
-        self.note(true, list::keys(&self.handle, &Unbounded, &deadline).await)
+        self.keys_within(&Unbounded, deadline).await
     }
 
     /// The same, if there is room for the answer in `budget`.
@@ -310,7 +337,10 @@ impl Bucket {
         budget: &dyn ResponseBudget,
         deadline: Deadline,
     ) -> Result<Vec<String>, Error> {
-        self.note(true, list::keys(&self.handle, budget, &deadline).await)
+        match self.handle.replica().filter(|replica| replica.reads()) {
+            Some(user) => replicated_reads::keys(&self.handle, user, budget, &deadline).await,
+            None => self.note(true, list::keys(&self.handle, budget, &deadline).await),
+        }
     }
 
     /// Sets each key to the last value given for it. Every write that was started has ended, one way or

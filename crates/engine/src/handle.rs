@@ -1,6 +1,6 @@
 //! What the operations work on: one bucket's connection, key rules, limits and cached stream info.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
@@ -13,6 +13,7 @@ use super::deadline::Deadline;
 use super::error::{Error, Kind};
 use super::keys::KeyEncoding;
 use super::limits::Limits;
+use super::replica::{ReplicaSettings, ReplicaSource, ReplicaUser, Replicas};
 use super::stream_info::{self, BucketSpec, StreamInfo};
 
 /// For how long a bucket counts as there after the server has answered for it.
@@ -27,6 +28,8 @@ pub(crate) struct BucketHandle {
     encoding: KeyEncoding,
     limits: Limits,
     concurrency: Arc<ConcurrencyLimit>,
+    /// The copy in memory, if the bucket may have one.
+    replica: OnceLock<ReplicaUser>,
     cached: RwLock<Option<Arc<StreamInfo>>>,
     /// The last fetch of the stream info. Locked during a fetch, so that waiting calls share it.
     last_fetch: Mutex<Option<Fetch>>,
@@ -54,10 +57,27 @@ impl BucketHandle {
             encoding,
             limits,
             concurrency,
+            replica: OnceLock::new(),
             cached: RwLock::default(),
             last_fetch: Mutex::default(),
             last_answer: RwLock::default(),
         }
+    }
+
+    /// Makes the bucket a user of its replica, unless it is one.
+    pub(crate) fn join_replica(&self, replicas: &Replicas, settings: ReplicaSettings) {
+        self.replica.get_or_init(|| {
+            let source = ReplicaSource {
+                api_prefix: stream_info::api_prefix(&self.spec),
+                stream: stream_info::stream_of(&self.spec.name),
+                prefix: format!("$KV.{}.", self.spec.name),
+            };
+            replicas.join(&self.connection, &self.spec, source, settings)
+        });
+    }
+
+    pub(crate) fn replica(&self) -> Option<&ReplicaUser> {
+        self.replica.get()
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -86,6 +86,8 @@ mod outage;
 mod pipeline;
 mod quarantine;
 mod read;
+mod replica;
+mod replicated_reads;
 mod response_budget;
 mod stream_info;
 mod text;
@@ -104,6 +106,7 @@ pub use keys::{InvalidKey, KeyEncoding, KeyProblem, MAX_KEY_BYTES, UndecodableKe
 pub use limits::Limits;
 pub use list::Page;
 pub use outage::{ConnectionError, ErrorHint, LoginKind, Outage};
+pub use replica::{FallbackReason, ReplicaMode, ReplicaSettings, ReplicaStats, Replicas};
 pub use response_budget::ResponseBudget;
 pub use stream_info::{BucketSpec, BucketTemplate};
 pub use text::{CallerText, LogText};

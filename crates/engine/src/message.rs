@@ -54,6 +54,11 @@ impl Stored {
     }
 
     /// The key's value, unless the message says that it has none.
+    pub(super) fn value(&self) -> Option<&[u8]> {
+        (!is_marker(self.headers.as_ref())).then_some(self.payload.as_ref())
+    }
+
+    /// The same, without the rest of the message.
     pub(super) fn into_value(self) -> Option<Bytes> {
         (!is_marker(self.headers.as_ref())).then_some(self.payload)
     }

@@ -40,6 +40,20 @@ pub(super) async fn get_many(
     batch.into_answer().await
 }
 
+/// The same, answered by the stream's leader, which has every write that was acknowledged.
+pub(super) async fn get_many_at_leader(
+    bucket: &BucketHandle,
+    keys: &[String],
+    budget: &dyn ResponseBudget,
+    deadline: &Deadline,
+) -> Result<Vec<Option<Bytes>>, Error> {
+    let mut batch = ReadBatch::new(bucket, keys, budget).await?;
+    let all = batch.unknown();
+    let mut reads = one_by_one::Reads::new(&mut batch, all, Some(ReadPath::Leader));
+    pipeline::run(bucket, &mut reads, deadline).await?;
+    batch.into_answer().await
+}
+
 /// Those of the keys that have a value. `encoded` are keys as they stand in the bucket, `lost` the
 /// connections that were lost in trying to read them.
 pub(super) async fn with_values<'a>(

@@ -238,7 +238,7 @@ fn may_have_keys(subject: &str, bucket: &str) -> bool {
 }
 
 /// Where requests to JetStream go.
-fn api_prefix(spec: &BucketSpec) -> String {
+pub(super) fn api_prefix(spec: &BucketSpec) -> String {
     match &spec.domain {
         Some(domain) => format!("$JS.{domain}.API"),
         None => "$JS.API".to_owned(),
@@ -262,7 +262,7 @@ impl StreamInfo {
 }
 
 /// The stream of a bucket (ADR-8).
-fn stream_of(bucket: &str) -> String {
+pub(super) fn stream_of(bucket: &str) -> String {
     format!("KV_{bucket}")
 }
 

@@ -1,6 +1,7 @@
 //! Setting and deleting keys: one publish each, with the server's acknowledgement.
 
 mod dedupe;
+mod written;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -15,10 +16,12 @@ use super::error::{Error, Kind, ValueLimit};
 use super::handle::BucketHandle;
 use super::message::{Acknowledgement, KV_DELETE, KV_OPERATION, is_conflict, is_transient};
 use super::pipeline::{self, AnswerOutcome, Items, Operation, RequestMessage};
+use super::replica::ReplicaUser;
 use super::stream_info::StreamInfo;
 use super::text::{CallerText, LogText};
 use super::tuning;
 use dedupe::{Write, dedupe};
+use written::WrittenSequences;
 
 /// What the header block may add to a value: the status line, one `Nats-Msg-Id`, and the operation
 /// of a delete.
@@ -99,7 +102,7 @@ pub(super) async fn replace(
     let mut writes = Writes::new(bucket, "set", vec![write]);
     writes.expected = Some(expected);
     writes.check_sizes(bucket, deadline).await?;
-    pipeline::run(bucket, &mut writes, deadline).await?;
+    writes.send(bucket, deadline).await?;
     if let Some(cause) = writes.failures.cause {
         return Err(cause);
     }
@@ -135,6 +138,8 @@ struct Writes {
     expected: Option<u64>,
     /// The revision of what was written last.
     revision: Option<u64>,
+    /// The sequences of the writes that were acknowledged.
+    written: WrittenSequences,
     /// Whether a write that may have been carried out, or has been by another node than answered,
     /// was sent again.
     may_be_duplicated: bool,
@@ -158,6 +163,7 @@ impl Writes {
             max_payload: usize::MAX,
             expected: None,
             revision: None,
+            written: WrittenSequences::default(),
             may_be_duplicated: false,
             items,
             failures: Failures::default(),
@@ -212,7 +218,7 @@ impl Writes {
             let bucket = bucket.name().to_owned();
             return Err(Error::ReadOnly { bucket });
         }
-        pipeline::run(bucket, &mut self, deadline).await?;
+        self.send(bucket, deadline).await?;
         match self.failures.cause {
             None => Ok(()),
             Some(cause) => Err(Error::Partial {
@@ -223,6 +229,21 @@ impl Writes {
                 cause: Box::new(cause),
             }),
         }
+    }
+
+    /// Sends the writes. A copy of the bucket is not read without those that were acknowledged.
+    async fn send(&mut self, bucket: &BucketHandle, deadline: &Deadline) -> Result<(), Error> {
+        let position = bucket.replica().map(ReplicaUser::position);
+        let sent = pipeline::run(bucket, self, deadline).await;
+        if let (Some(replica), Some(position)) = (bucket.replica(), position) {
+            if let Some(sequences) = self.written.range() {
+                replica.wrote(sequences, position);
+            }
+            if sent.is_err() || self.failures.count > 0 {
+                replica.read_at_server();
+            }
+        }
+        sent
     }
 
     /// Whether the write has an id by which the server knows it again.
@@ -297,7 +318,8 @@ impl Operation for Writes {
 
     fn sequence(&self, message: &Message, info: &StreamInfo) -> Option<u64> {
         let answer: Acknowledgement<'_> = serde_json::from_slice(&message.payload).ok()?;
-        answer.is_of(&info.write_stream).then_some(answer.seq)
+        let sequence = answer.is_of(&info.write_stream).then_some(answer.seq);
+        sequence.inspect(|&sequence| self.written.add(sequence))
     }
 
     fn may_duplicate(&mut self) {
@@ -311,6 +333,7 @@ impl Operation for Writes {
         };
         if answer.is_of(&info.write_stream) {
             self.revision = Some(answer.seq);
+            self.written.add(answer.seq);
             return AnswerOutcome::Done {
                 sequence: Some(answer.seq),
             };

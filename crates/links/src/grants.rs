@@ -16,10 +16,13 @@ use tracing::{error, info};
 pub use link::Link;
 
 use crate::settings::{ConfigError, LinkSettings, RawSettings};
-use eventual_batch_engine::{Bucket, Connections, Outage};
+use eventual_batch_engine::{Bucket, Connections, Outage, Replicas};
 
 /// The link name of a call that names none.
 pub const DEFAULT_LINK: &str = "default";
+
+/// How many bytes of memory the copies of all buckets may take together.
+const MAX_REPLICA_BYTES: usize = 512 * 1024 * 1024;
 
 /// Whose the defaults are, in warnings.
 const DEFAULTS: &str = "the defaults";
@@ -116,6 +119,7 @@ type CallerLinks = HashMap<String, Entry>;
 #[derive(Debug)]
 pub struct Links {
     connections: Connections,
+    replicas: Replicas,
     default_timeout: Duration,
     by_caller: RwLock<HashMap<String, CallerLinks>>,
     /// The settings of links that do not set their own. Locked while links change, so that they change
@@ -131,6 +135,7 @@ impl Links {
         defaults.warn_of_unknown_keys(DEFAULTS);
         Self {
             connections: Connections::new(client_name),
+            replicas: Replicas::new(MAX_REPLICA_BYTES),
             default_timeout,
             by_caller: RwLock::default(),
             defaults: Mutex::new(defaults),
@@ -315,7 +320,7 @@ impl Links {
             servers = settings.connection.display_servers(),
             "linked"
         );
-        Ok(Link::new(name, settings, connection))
+        Ok(Link::new(name, settings, connection, &self.replicas))
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, CallerLinks>> {

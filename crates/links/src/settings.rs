@@ -20,7 +20,8 @@ use raw::Lookup;
 pub use raw::RawSettings;
 
 use eventual_batch_engine::{
-    Auth, BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, Tls,
+    Auth, BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, ReplicaMode,
+    ReplicaSettings, Tls,
 };
 
 const DEFAULT_CLUSTER_URI: &str = "nats://127.0.0.1:4222";
@@ -66,6 +67,9 @@ const OTHERS: &[&str] = &[
     "max_batch_bytes",
     "max_batch_keys",
     "max_concurrency",
+    "replica",
+    "replica_max_bytes",
+    "replica_staleness",
     "timeout",
 ];
 
@@ -82,6 +86,8 @@ pub struct LinkSettings {
     pub key_encoding: KeyEncoding,
     /// What the link's calls may ask for.
     pub limits: Limits,
+    /// Whether and how reads are answered from a copy in memory.
+    pub replica: ReplicaSettings,
     /// How long one call may take.
     pub timeout: Duration,
 }
@@ -142,6 +148,7 @@ impl LinkSettings {
                     .number("max_batch_bytes", 1, 4 * 1024 * 1024 * 1024)?
                     .unwrap_or(DEFAULT_MAX_BATCH_BYTES),
             },
+            replica: replica(&lookup)?,
             timeout: lookup
                 .duration(
                     "timeout",
@@ -179,6 +186,34 @@ fn template(lookup: &Lookup<'_>) -> Result<Option<BucketTemplate>, ConfigError> 
     };
     let create = lookup.flag("enable_bucket_auto_create")?.unwrap_or(false);
     Ok(create.then_some(template))
+}
+
+fn replica(lookup: &Lookup<'_>) -> Result<ReplicaSettings, ConfigError> {
+    let default = ReplicaSettings::default();
+    Ok(ReplicaSettings {
+        mode: match lookup.text("replica")? {
+            None | Some("off") => ReplicaMode::Off,
+            Some("bounded") => ReplicaMode::Bounded,
+            Some("fresh") => ReplicaMode::Fresh,
+            Some(other) => {
+                return Err(ConfigError::bad(
+                    "replica",
+                    other,
+                    "`off`, `bounded` or `fresh`",
+                ));
+            }
+        },
+        staleness: lookup
+            .duration(
+                "replica_staleness",
+                Duration::from_millis(100),
+                Duration::from_secs(3600),
+            )?
+            .unwrap_or(default.staleness),
+        max_bytes: lookup
+            .number("replica_max_bytes", 1, 1024 * 1024 * 1024 * 1024)?
+            .unwrap_or(default.max_bytes),
+    })
 }
 
 fn connection(lookup: &Lookup<'_>) -> Result<ConnectionSettings, ConfigError> {

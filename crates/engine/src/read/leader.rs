@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::handle::BucketHandle;
 use crate::message::Stored;
 use crate::pipeline;
+use crate::replica::ReplicaUser;
 use crate::stream_info::ReadPath;
 
 /// The key's value, as the leader has it.
@@ -45,12 +46,16 @@ pub(crate) async fn read_one(
     path: ReadPath,
     deadline: &Deadline,
 ) -> Result<Option<Stored>, Error> {
+    let position = bucket.replica().map(ReplicaUser::position);
     let mut one = SingleKey {
         encoded,
         last: None,
     };
     let mut reads = Reads::new(&mut one, vec![0], Some(path));
     pipeline::run(bucket, &mut reads, deadline).await?;
+    if let (Some(replica), Some(position)) = (bucket.replica(), position) {
+        replica.read_at_leader(encoded, one.last.as_ref(), position);
+    }
     Ok(one.last)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::DEFAULT_LINK;
 use crate::settings::LinkSettings;
-use eventual_batch_engine::{Bucket, ConcurrencyLimit, Connection};
+use eventual_batch_engine::{Bucket, ConcurrencyLimit, Connection, Replicas};
 
 /// A link whose configuration is in order.
 #[derive(Debug)]
@@ -19,16 +19,22 @@ pub struct Link {
 }
 
 impl Link {
-    pub(super) fn new(name: &str, settings: LinkSettings, connection: Arc<Connection>) -> Self {
+    pub(super) fn new(
+        name: &str,
+        settings: LinkSettings,
+        connection: Arc<Connection>,
+        replicas: &Replicas,
+    ) -> Self {
         let concurrency = Arc::new(ConcurrencyLimit::new(settings.limits.max_concurrency));
         let bucket = |spec| {
-            Arc::new(Bucket::new(
+            let bucket = Bucket::new(
                 Arc::clone(&connection),
                 spec,
                 settings.key_encoding,
                 settings.limits,
                 Arc::clone(&concurrency),
-            ))
+            );
+            Arc::new(bucket.with_replica(replicas, settings.replica))
         };
         Self {
             name: name.to_owned(),

@@ -38,6 +38,8 @@ fn only_the_bucket_is_required() {
     assert!(settings.buckets.is_empty());
     assert_eq!(settings.key_encoding, KeyEncoding::None);
     assert_eq!(settings.timeout, DEFAULT_TIMEOUT);
+    assert_eq!(settings.replica, ReplicaSettings::default());
+    assert_eq!(settings.replica.mode, ReplicaMode::Off);
     assert_eq!(
         settings.limits,
         Limits {
@@ -75,6 +77,9 @@ fn every_setting_is_read() {
         ("max_batch_keys", "10"),
         ("max_batch_bytes", "4096"),
         ("key_encoding", "base64"),
+        ("replica", "bounded"),
+        ("replica_staleness", "250ms"),
+        ("replica_max_bytes", "1000"),
         ("tls_first", "true"),
     ])
     .unwrap();
@@ -105,6 +110,14 @@ fn every_setting_is_read() {
     assert_eq!(settings.limits.max_batch_keys, 10);
     assert_eq!(settings.limits.max_batch_bytes, 4096);
     assert_eq!(settings.key_encoding, KeyEncoding::Base64);
+    assert_eq!(
+        settings.replica,
+        ReplicaSettings {
+            mode: ReplicaMode::Bounded,
+            staleness: Duration::from_millis(250),
+            max_bytes: 1000,
+        }
+    );
     assert!(settings.connection.tls.first);
 }
 
@@ -133,6 +146,10 @@ fn a_bad_value_names_key_value_and_what_is_accepted() {
         ("max_batch_keys", "0", "whole number"),
         ("max_batch_bytes", "", "leave the key out"),
         ("key_encoding", "hex", "`none` or `base64`"),
+        ("replica", "on", "`off`, `bounded` or `fresh`"),
+        ("replica_staleness", "99ms", "from 100ms to 1h"),
+        ("replica_staleness", "2h", "from 100ms to 1h"),
+        ("replica_max_bytes", "64MiB", "whole number"),
         ("tls_first", "1", "`true` or `false`"),
         ("tls_ca_file", "no-such-file.pem", "file"),
     ] {

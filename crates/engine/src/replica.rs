@@ -1,0 +1,31 @@
+//! A copy of a bucket in memory that is never wrong for long.
+//!
+//! Reads are answered from the copy only while it is not older than allowed. Its age is the time since
+//! a question to the stream's leader was sent whose answer said that the copy was complete. [`machine`]
+//! decides what is asked, taken and dropped; [`run`] does it, in one task for each bucket and login.
+//!
+//! A read that the copy cannot answer goes to the server. Whatever the server has answered, and whatever
+//! this process has written, is a floor: the copy is not answered from until it has that, too.
+
+mod copy;
+mod delivery;
+mod floors;
+mod machine;
+mod map;
+mod memory;
+mod reader;
+mod record;
+mod requests;
+mod run;
+mod shared;
+#[cfg(test)]
+mod simulation;
+mod state;
+mod stats;
+mod stream_state;
+
+pub(crate) use reader::CopyReader;
+pub(crate) use requests::ReplicaSource;
+pub(crate) use shared::ReplicaUser;
+pub use shared::{ReplicaMode, ReplicaSettings, Replicas};
+pub use stats::{FallbackReason, ReplicaStats};

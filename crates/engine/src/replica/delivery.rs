@@ -1,0 +1,161 @@
+//! Reading what the consumer sends: messages of the stream, heartbeats, and ends of requests.
+
+use async_nats::header::HeaderMap;
+use async_nats::{Message, StatusCode};
+
+use super::machine::{Delivery, MessageTtl, ReplicaEvent};
+use crate::message::is_marker;
+
+const ROLLUP: &str = "Nats-Rollup";
+const TTL: &str = "Nats-TTL";
+const SECOND: u64 = 1_000_000_000;
+
+/// Where a message of the stream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    sequence: u64,
+    delivered: u64,
+    time: u64,
+}
+
+/// A message of the stream as an event; `None` if it cannot be read.
+pub(super) fn delivered<'a>(message: &'a Message, prefix: &str) -> Option<ReplicaEvent<'a>> {
+    let place = place(message.reply.as_deref()?)?;
+    let headers = message.headers.as_ref();
+    let rollup = headers.and_then(|headers| headers.get(ROLLUP));
+    Some(ReplicaEvent::Delivered(Delivery {
+        key: message.subject.strip_prefix(prefix)?,
+        value: (!is_marker(headers)).then_some(message.payload.as_ref()),
+        sequence: place.sequence,
+        delivered: place.delivered,
+        time: place.time,
+        ttl: ttl(headers),
+        replaces_all: rollup.is_some_and(|rollup| rollup.as_str().eq_ignore_ascii_case("all")),
+    }))
+}
+
+/// What the consumer says beside the stream's messages.
+pub(super) fn status(message: &Message) -> ReplicaEvent<'static> {
+    let number = |name: &str| {
+        let header = message.headers.as_ref()?.get(name)?;
+        header.as_str().parse().ok()
+    };
+    match message.status {
+        Some(StatusCode::IDLE_HEARTBEAT) => {
+            match (number("Nats-Last-Consumer"), number("Nats-Last-Stream")) {
+                (Some(delivered), Some(position)) => ReplicaEvent::Heartbeat {
+                    delivered,
+                    position,
+                },
+                _ => ReplicaEvent::Tick,
+            }
+        }
+        Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => {
+            ReplicaEvent::PullEnded { trouble: false }
+        }
+        _ => ReplicaEvent::PullEnded {
+            trouble: !is_full(message),
+        },
+    }
+}
+
+/// Whether a request has ended because the next message would have made its answer too large.
+pub(super) fn is_full(message: &Message) -> bool {
+    let description = message.description.as_deref().unwrap_or_default();
+    description.contains("MaxBytes") || description.contains("Batch Completed")
+}
+
+/// Reads the reply subject: `$JS.ACK`, then the domain and the account's hash or neither of them, then
+/// stream, consumer, number of deliveries, the message's sequence, the consumer's sequence, the time and
+/// how many messages are left.
+fn place(reply: &str) -> Option<Place> {
+    let tokens: Vec<&str> = reply.split('.').collect();
+    let first = match tokens.len() {
+        9 => 2,
+        11.. => 4,
+        _ => return None,
+    };
+    if tokens[..2] != ["$JS", "ACK"] {
+        return None;
+    }
+    let number = |place: usize| tokens[first + place].parse().ok();
+    Some(Place {
+        sequence: number(3)?,
+        delivered: number(4)?,
+        time: number(5)?,
+    })
+}
+
+fn ttl(headers: Option<&HeaderMap>) -> MessageTtl {
+    let Some(ttl) = headers.and_then(|headers| headers.get(TTL)) else {
+        return MessageTtl::None;
+    };
+    match ttl.as_str() {
+        "never" => MessageTtl::Never,
+        text => parse_ttl(text).map_or(MessageTtl::Unclear, MessageTtl::After),
+    }
+}
+
+/// A number of seconds, or a duration as Go writes it, of which the server drops parts of seconds.
+fn parse_ttl(text: &str) -> Option<u64> {
+    if let Ok(seconds) = text.parse::<u64>() {
+        return (seconds > 0).then(|| seconds.saturating_mul(SECOND));
+    }
+    let mut rest = text;
+    let mut seconds: u64 = 0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let unit_end = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let unit = match &rest[..unit_end] {
+            "h" => 3600,
+            "m" => 60,
+            "s" => 1,
+            // Anything finer, and fractions: the copy does without.
+            _ => return None,
+        };
+        rest = &rest[unit_end..];
+        seconds = seconds.saturating_add(number.saturating_mul(unit));
+    }
+    (seconds > 0).then(|| seconds.saturating_mul(SECOND))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_read_from_both_forms_of_the_reply_subject() {
+        let expected = Place {
+            sequence: 11,
+            delivered: 9,
+            time: 1_795_835_495,
+        };
+        let short = "$JS.ACK.KV_b.rep.1.11.9.1795835495.0";
+        let long = "$JS.ACK._.hash.KV_b.rep.1.11.9.1795835495.0";
+        let longer = "$JS.ACK.hub.hash.KV_b.rep.1.11.9.1795835495.0.random";
+        for reply in [short, long, longer] {
+            assert_eq!(place(reply), Some(expected), "{reply}");
+        }
+        assert_eq!(place("_INBOX.a.b"), None);
+        assert_eq!(place("$JS.ACK.KV_b.rep.1.11.x.1795835495.0"), None);
+    }
+
+    #[test]
+    fn times_to_live_are_read_as_the_server_reads_them() {
+        for (text, seconds) in [
+            ("5", Some(5)),
+            ("5s", Some(5)),
+            ("1h2m3s", Some(3723)),
+            ("0", None),
+            ("1.5s", None),
+            ("100ms", None),
+            ("soon", None),
+        ] {
+            assert_eq!(parse_ttl(text), seconds.map(|s| s * SECOND), "{text}");
+        }
+    }
+}

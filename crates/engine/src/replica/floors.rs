@@ -1,0 +1,191 @@
+//! What an answer must not be older than: what this process has written, and what it has been told.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::copy::ReplicaCopy;
+use super::record::Record;
+
+/// The floors of one bucket. Every call of this process that reaches the bucket by the same login keeps
+/// to them.
+#[derive(Debug, Default)]
+pub(super) struct ReplicaFloors(Mutex<Floors>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Floors {
+    /// The lowest and the highest sequence of the messages that were written or read, and may not be in
+    /// the copy. 0: there is none.
+    lowest: u64,
+    highest: u64,
+    /// When the last of these sequences was known.
+    sequence_at: Duration,
+    /// When something was read of which no sequence tells.
+    time: Option<Duration>,
+}
+
+/// The last message of a key, as the leader has answered with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeaderMessage<'a> {
+    /// The key as it stands in the bucket.
+    pub(super) key: &'a str,
+    pub(super) sequence: u64,
+    /// `None`: the message is a marker.
+    pub(super) value: Option<&'a [u8]>,
+}
+
+impl ReplicaFloors {
+    /// Where the copy is now: to be passed to [`Self::wrote`] and [`Self::read`], if it was asked for before
+    /// the request was sent.
+    pub(super) fn position(copy: Option<&Arc<ReplicaCopy>>) -> u64 {
+        copy.map_or(0, |copy| copy.position())
+    }
+
+    /// Takes note that a write has been acknowledged with this sequence.
+    pub(super) fn wrote(
+        &self,
+        sequence: u64,
+        position_before: u64,
+        copy: Option<&Arc<ReplicaCopy>>,
+        now: Duration,
+    ) {
+        if sequence > position_before {
+            let as_of = copy.and_then(|copy| copy.complete_as_of());
+            self.raise(sequence, now, as_of);
+        } else {
+            // The copy is of another stream.
+            self.raise_time(now);
+        }
+    }
+
+    /// Takes note that the leader has answered with this message of a key.
+    pub(super) fn read(
+        &self,
+        message: LeaderMessage<'_>,
+        position_before: u64,
+        copy: Option<&Arc<ReplicaCopy>>,
+        now: Duration,
+    ) {
+        let LeaderMessage {
+            key,
+            sequence,
+            value,
+        } = message;
+        let record = copy.and_then(|copy| copy.map.get(key));
+        let is_same =
+            |record: &Record| record.sequence() == sequence && record.raw_value() == value;
+        if !record.as_ref().is_some_and(is_same) {
+            self.wrote(sequence, position_before, copy, now);
+        }
+    }
+
+    fn raise(&self, sequence: u64, now: Duration, complete_as_of: Option<Duration>) {
+        let mut floors = self.lock();
+        // The sequences of before may be those of another stream.
+        let is_over = complete_as_of.is_some_and(|as_of| as_of > floors.sequence_at);
+        if is_over || floors.highest == 0 {
+            (floors.lowest, floors.highest) = (sequence, sequence);
+        } else {
+            floors.lowest = floors.lowest.min(sequence);
+            floors.highest = floors.highest.max(sequence);
+        }
+        floors.sequence_at = floors.sequence_at.max(now);
+    }
+
+    /// Takes note that the server answered at `now` or before.
+    pub(super) fn raise_time(&self, now: Duration) {
+        let mut floors = self.lock();
+        floors.time = floors.time.max(Some(now));
+    }
+
+    /// Whether the copy has all that was written and read.
+    pub(super) fn are_met(&self, copy: &ReplicaCopy) -> bool {
+        self.sequence_is_met(copy) && self.time_is_met(copy)
+    }
+
+    /// Whether the copy has the messages of these sequences, or later ones in their place.
+    ///
+    /// If the consumer has skipped sequences since, a message may be one of them. Then the one that took
+    /// its place may be still to come.
+    fn sequence_is_met(&self, copy: &ReplicaCopy) -> bool {
+        let mut floors = self.lock();
+        let were_delivered = floors.highest <= copy.position() && copy.skipped() < floors.lowest;
+        let is_met = floors.highest == 0 || were_delivered || is_after(copy, floors.sequence_at);
+        if is_met {
+            // A copy that is begun later has them, too.
+            (floors.lowest, floors.highest) = (0, 0);
+        }
+        is_met
+    }
+
+    /// Whether the copy is complete as of a time after the server's last answer.
+    pub(super) fn time_is_met(&self, copy: &ReplicaCopy) -> bool {
+        let floors = *self.lock();
+        floors.time.is_none_or(|time| is_after(copy, time))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Floors> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_after(copy: &ReplicaCopy, time: Duration) -> bool {
+    copy.complete_as_of().is_some_and(|as_of| as_of > time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::memory::ReplicaMemory;
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn a_write_is_reached_by_its_sequence_or_by_a_later_question() {
+        let copy = Arc::new(ReplicaCopy::new(&Arc::new(ReplicaMemory::new(1000))));
+        let floors = ReplicaFloors::default();
+        let wrote = |sequence, at| floors.wrote(sequence, 0, Some(&copy), secs(at));
+        assert!(floors.are_met(&copy));
+        wrote(7, 1);
+        copy.set_position(6);
+        assert!(!floors.are_met(&copy));
+        copy.set_position(7);
+        assert!(floors.are_met(&copy));
+        wrote(9, 2);
+        wrote(10, 2);
+        copy.skip_to(9);
+        copy.set_position(10);
+        assert!(
+            !floors.are_met(&copy),
+            "9 was overwritten by what is to come"
+        );
+        copy.complete(secs(2));
+        assert!(!floors.are_met(&copy), "the write may have come after");
+        copy.complete(secs(3));
+        assert!(floors.are_met(&copy));
+    }
+
+    #[test]
+    fn a_write_with_a_sequence_of_before_is_of_another_stream() {
+        let copy = Arc::new(ReplicaCopy::new(&Arc::new(ReplicaMemory::new(1000))));
+        let floors = ReplicaFloors::default();
+        copy.set_position(100);
+        floors.wrote(5, 100, Some(&copy), secs(1));
+        assert!(!floors.are_met(&copy));
+        copy.complete(secs(2));
+        assert!(floors.are_met(&copy));
+    }
+
+    #[test]
+    fn what_the_server_answered_is_reached_by_a_later_question_only() {
+        let copy = ReplicaCopy::new(&Arc::new(ReplicaMemory::new(1000)));
+        let floors = ReplicaFloors::default();
+        copy.set_position(100);
+        copy.complete(secs(1));
+        floors.raise_time(secs(1));
+        assert!(!floors.are_met(&copy));
+        copy.complete(secs(2));
+        assert!(floors.are_met(&copy));
+    }
+}

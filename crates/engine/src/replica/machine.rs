@@ -1,0 +1,291 @@
+//! Decides what a replica does, without I/O and without a clock: events and the time go in, actions come
+//! out.
+//!
+//! A copy follows the stream by a consumer. The consumer is not told of every value that goes (values
+//! expire, are purged, or are discarded), so the copy is compared with the leader again and again. The
+//! leader says how far its stream goes and how many subjects it has. A copy that has followed without
+//! a gap up to that position has at least the subjects that the leader has. So if it has as many, it has
+//! the same: it is complete as of the time at which the question was sent.
+//!
+//! Times are since the replica was made.
+
+mod audit;
+mod consumer;
+mod feed;
+mod history;
+mod interface;
+mod lifecycle;
+mod questions;
+mod take;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::audit::Audit;
+use self::feed::{Feed, FeedState};
+use self::history::History;
+pub(super) use self::interface::{
+    Answered, ConsumerCheck, Creation, Delivery, Listed, MessageTtl, OffReason, Phase,
+    ReplicaAction, ReplicaDemand, ReplicaEvent, StreamState,
+};
+use self::lifecycle::Pauses;
+use self::questions::{Answer, Question, Questions};
+use super::copy::ReplicaCopy;
+use super::memory::ReplicaMemory;
+
+/// How long after the last read the leader is still asked.
+const ACTIVE: Duration = Duration::from_secs(30);
+
+/// How long after the last read the copy is given up.
+const UNUSED: Duration = Duration::from_secs(300);
+
+/// Connections that are lost over a copy, in a row, before it is given up.
+const LOSSES: u32 = 3;
+
+/// What of the stream must stay the same.
+#[derive(Debug, PartialEq, Eq)]
+struct StreamIdentity {
+    created: String,
+    max_age: u64,
+    message_ttl: bool,
+}
+
+impl StreamIdentity {
+    fn of(state: &StreamState) -> Self {
+        Self {
+            created: state.created.clone(),
+            max_age: state.max_age,
+            message_ttl: state.message_ttl,
+        }
+    }
+}
+
+/// What a replica does, and what it knows.
+#[derive(Debug)]
+pub(super) struct ReplicaMachine {
+    memory: Arc<ReplicaMemory>,
+    demand: ReplicaDemand,
+    phase: Phase,
+    connected: bool,
+    copy: Option<Arc<ReplicaCopy>>,
+    stream: Option<StreamIdentity>,
+    feed: Option<Feed>,
+    questions: Questions,
+    history: History,
+    audit: Audit,
+    /// When somebody last read.
+    wanted: Duration,
+    /// When to begin anew: after trouble, or after there was no copy for a while.
+    begin_at: Option<Duration>,
+    /// Since when the copy has been live.
+    live_since: Option<Duration>,
+    /// The next pauses.
+    pauses: Pauses,
+    losses: u32,
+    repairs: u64,
+    next_number: u64,
+    actions: VecDeque<ReplicaAction>,
+}
+
+impl ReplicaMachine {
+    pub(super) fn new(memory: Arc<ReplicaMemory>, demand: ReplicaDemand, connected: bool) -> Self {
+        Self {
+            memory,
+            demand,
+            phase: Phase::Off(OffReason::Unused),
+            connected,
+            copy: None,
+            stream: None,
+            feed: None,
+            questions: Questions::default(),
+            history: History::new(),
+            audit: Audit::default(),
+            wanted: Duration::ZERO,
+            begin_at: None,
+            live_since: None,
+            pauses: Pauses::default(),
+            losses: 0,
+            repairs: 0,
+            next_number: 1,
+            actions: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The copy, complete or not.
+    pub(super) fn copy(&self) -> Option<&Arc<ReplicaCopy>> {
+        self.copy.as_ref()
+    }
+
+    /// How many times keys were dropped that had gone without an event, or the copy was begun anew.
+    pub(super) fn repairs(&self) -> u64 {
+        self.repairs
+    }
+
+    /// Since when a question to the leader is without an answer.
+    pub(super) fn unanswered_since(&self) -> Option<Duration> {
+        self.questions.open_since()
+    }
+
+    pub(super) fn set_demand(&mut self, demand: ReplicaDemand) {
+        self.demand = demand;
+    }
+
+    pub(super) fn next_action(&mut self) -> Option<ReplicaAction> {
+        self.actions.pop_front()
+    }
+
+    /// Takes note of what has happened.
+    pub(super) fn handle(&mut self, event: ReplicaEvent<'_>, now: Duration) {
+        match event {
+            ReplicaEvent::Wanted { question } => self.is_wanted(question, now),
+            ReplicaEvent::Connected => self.connected = true,
+            ReplicaEvent::Disconnected => self.lose_connection(now),
+            ReplicaEvent::Answered { number, answered } => self.answered(number, answered, now),
+            ReplicaEvent::Created { number, creation } => self.created(number, creation, now),
+            ReplicaEvent::Checked { number, check } => self.checked(number, check, now),
+            ReplicaEvent::Delivered(delivery) => self.delivered(&delivery, now),
+            ReplicaEvent::Heartbeat {
+                delivered,
+                position,
+            } => self.heartbeat(delivered, position, now),
+            ReplicaEvent::PullEnded { trouble } => self.pull_ended(trouble, now),
+            ReplicaEvent::Listed { number, listed } => self.listed(number, listed, now),
+            ReplicaEvent::Tick => {}
+        }
+        self.turn(now);
+    }
+
+    /// When [`ReplicaEvent::Tick`] is due.
+    pub(super) fn wake(&self, now: Duration) -> Option<Duration> {
+        let feed = self.feed.as_ref();
+        let silent = feed
+            .filter(|feed| self.connected && feed.state == FeedState::Pulling)
+            .map(|feed| feed.heard + self.silence());
+        let unused = match self.phase {
+            Phase::Off(_) => None,
+            _ => Some(self.wanted + UNUSED),
+        };
+        let due = [
+            self.begin_due(),
+            self.question_due(now),
+            silent,
+            unused,
+            self.audit.due().filter(|_| self.connected),
+        ];
+        due.into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    fn turn(&mut self, now: Duration) {
+        if !matches!(self.phase, Phase::Off(_)) && now >= self.wanted + UNUSED {
+            self.turn_off(OffReason::Unused, now);
+        }
+        if self.begin_due().is_some_and(|due| due <= now) {
+            self.begin_at = None;
+            self.phase = Phase::Syncing;
+            self.questions.ask(now);
+        }
+        self.look_after_feed(now);
+        if self.audit.due().is_some_and(|due| due <= now) && self.connected {
+            let question = self.question(now);
+            self.audit.begin_listing(question);
+            let number = question.number;
+            self.actions.push_back(ReplicaAction::List { number });
+        }
+        while self.question_due(now).is_some_and(|due| due <= now) {
+            let question = self.question(now);
+            self.questions.sent(question);
+            let number = question.number;
+            self.actions.push_back(ReplicaAction::Ask { number });
+        }
+    }
+
+    fn question(&mut self, now: Duration) -> Question {
+        Question {
+            number: self.number(),
+            sent: now,
+            position: self.copy.as_ref().map_or(0, |copy| copy.position()),
+        }
+    }
+
+    fn begin_due(&self) -> Option<Duration> {
+        self.begin_at.filter(|_| self.connected)
+    }
+
+    fn question_due(&self, now: Duration) -> Option<Duration> {
+        let is_off = matches!(self.phase, Phase::Off(_));
+        if !self.connected || is_off || self.begin_at.is_some() {
+            return None;
+        }
+        let is_active = now < self.wanted + ACTIVE;
+        self.questions
+            .due(now, is_active.then_some(self.demand.staleness / 3))
+    }
+
+    fn is_wanted(&mut self, question: bool, now: Duration) {
+        self.wanted = now;
+        if matches!(self.phase, Phase::Off(_)) {
+            // The pause of a bucket that cannot have a copy is over, or there is none.
+            self.begin_at.get_or_insert(now);
+        } else if question {
+            self.questions.ask(now);
+        }
+    }
+
+    fn answered(&mut self, number: u64, answered: Answered, now: Duration) {
+        let Some(question) = self.questions.close(number) else {
+            return;
+        };
+        let state = match answered {
+            Answered::State(state) => state,
+            Answered::Missing => return self.turn_off(OffReason::NoBucket, now),
+            Answered::Denied => return self.turn_off(OffReason::Denied, now),
+            Answered::Silent => return,
+        };
+        if let Some(why) = state.unfit {
+            return self.turn_off(OffReason::Unfit(why), now);
+        }
+        if self.stream.is_none() {
+            return self.begin(&state, now);
+        }
+        if self.is_of_another_stream(&state) {
+            return self.resync(now);
+        }
+        if let Some(copy) = &self.copy
+            && state.server_time > 0
+        {
+            copy.set_clock(state.server_time, now);
+        }
+        if self
+            .feed
+            .is_none_or(|feed| feed.state == FeedState::Creating)
+        {
+            // The question may have been sent before the consumer was created.
+            return;
+        }
+        if state.consumers == 0 {
+            // The consumer is gone, so what it still delivers may be of an earlier stream.
+            return self.doubt();
+        }
+        self.questions.wait(Answer { question, state });
+        self.forget_history();
+        self.judge(now);
+    }
+
+    fn is_of_another_stream(&self, state: &StreamState) -> bool {
+        let identity = StreamIdentity::of(state);
+        self.stream
+            .as_ref()
+            .is_some_and(|stream| *stream != identity)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number - 1
+    }
+}

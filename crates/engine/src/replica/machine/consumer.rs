@@ -1,0 +1,144 @@
+//! Looking after the consumer: creating it, asking for messages, and finding out whether it is still there.
+
+use std::time::Duration;
+
+use super::feed::FeedState;
+use super::interface::{ConsumerCheck, Creation, OffReason, Phase, ReplicaAction};
+use super::{LOSSES, ReplicaMachine};
+
+/// How long after the last heartbeat was due a consumer is doubted.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// How many times in a row nobody may answer for a consumer.
+const SILENT_CHECKS: u32 = 2;
+
+/// How often a consumer without messages gives a sign, at least and at most.
+const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+impl ReplicaMachine {
+    /// How often a consumer without messages is to give a sign.
+    pub(in crate::replica) fn heartbeat_interval(&self) -> Duration {
+        (self.demand.staleness / 3).clamp(HEARTBEAT.0, HEARTBEAT.1)
+    }
+
+    pub(super) fn silence(&self) -> Duration {
+        self.heartbeat_interval() * 5 / 2 + SILENCE
+    }
+
+    pub(super) fn created(&mut self, number: u64, creation: Creation, now: Duration) {
+        let Some(feed) = self.feed.as_mut().filter(|feed| feed.number == number) else {
+            return;
+        };
+        match creation {
+            Creation::Created => {
+                feed.heard = now;
+                feed.state = FeedState::Pulling;
+                let anew = true;
+                self.actions.push_back(ReplicaAction::Pull { number, anew });
+                // An answer to a question of before tells nothing of what the consumer delivers.
+                self.questions.reset();
+                self.questions.ask(now);
+            }
+            Creation::Refused => self.turn_off(OffReason::ConsumerRefused, now),
+            Creation::Silent => self.resync(now),
+        }
+    }
+
+    pub(super) fn pull_ended(&mut self, trouble: bool, now: Duration) {
+        let Some(feed) = &mut self.feed else {
+            return;
+        };
+        if feed.state != FeedState::Pulling {
+            return;
+        }
+        feed.heard = now;
+        if trouble {
+            return self.doubt();
+        }
+        let number = feed.number;
+        let anew = false;
+        self.actions.push_back(ReplicaAction::Pull { number, anew });
+    }
+
+    /// Has the consumer looked for.
+    pub(super) fn doubt(&mut self) {
+        if let Some(feed) = &mut self.feed
+            && feed.state == FeedState::Pulling
+        {
+            feed.state = FeedState::Doubtful;
+            if self.phase == Phase::Live {
+                self.phase = Phase::Behind;
+            }
+        }
+    }
+
+    pub(super) fn lose_connection(&mut self, now: Duration) {
+        if !self.connected {
+            return;
+        }
+        self.connected = false;
+        let Some(feed) = &mut self.feed else {
+            return;
+        };
+        match feed.state {
+            // What is under way is answered by nobody.
+            FeedState::Creating => {}
+            FeedState::Checking => feed.state = FeedState::Doubtful,
+            FeedState::Pulling | FeedState::Doubtful => {
+                self.doubt();
+                self.losses += 1;
+                if self.losses >= LOSSES {
+                    self.losses = 0;
+                    self.turn_off(OffReason::LosesConnection, now);
+                }
+            }
+        }
+    }
+
+    pub(super) fn look_after_feed(&mut self, now: Duration) {
+        let (connected, silence) = (self.connected, self.silence());
+        let Some(feed) = self.feed.as_mut().filter(|_| connected) else {
+            return;
+        };
+        if feed.state == FeedState::Pulling && now >= feed.heard + silence {
+            self.doubt();
+        }
+        let Some(feed) = &mut self.feed else {
+            return;
+        };
+        if feed.state == FeedState::Doubtful {
+            feed.state = FeedState::Checking;
+            let number = feed.number;
+            self.actions.push_back(ReplicaAction::Check { number });
+        }
+    }
+
+    pub(super) fn checked(&mut self, number: u64, check: ConsumerCheck, now: Duration) {
+        let is_this =
+            |feed: &&mut super::Feed| feed.number == number && feed.state == FeedState::Checking;
+        let Some(feed) = self.feed.as_mut().filter(is_this) else {
+            return;
+        };
+        match check {
+            // Nothing was lost on the way.
+            ConsumerCheck::Delivered(delivered) if delivered == feed.delivered => {
+                feed.silent_checks = 0;
+                feed.heard = now;
+                feed.state = FeedState::Pulling;
+                let anew = true;
+                self.actions.push_back(ReplicaAction::Pull { number, anew });
+                if self.phase == Phase::Behind {
+                    self.phase = Phase::Live;
+                }
+                self.questions.ask(now);
+            }
+            ConsumerCheck::Silent if feed.silent_checks + 1 < SILENT_CHECKS => {
+                feed.silent_checks += 1;
+                feed.state = FeedState::Doubtful;
+            }
+            ConsumerCheck::Delivered(_) | ConsumerCheck::Gone | ConsumerCheck::Silent => {
+                self.resync(now);
+            }
+        }
+    }
+}

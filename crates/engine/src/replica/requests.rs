@@ -1,0 +1,246 @@
+//! The requests that a replica sends, and what their answers mean.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, ErrorCode};
+use async_nats::{Client, Request};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::copy::nanos;
+use super::machine::{Answered, ConsumerCheck, Creation, Listed};
+use super::stream_state::StreamInfoAnswer;
+use crate::connection::Connection;
+use crate::message::is_transient;
+
+/// How long an answer is waited for.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a list of all subjects is waited for.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After how long without a request the server drops the consumer of a process that has ended.
+const INACTIVE: Duration = Duration::from_secs(30);
+
+/// How long a request for messages stays open.
+const EXPIRES: Duration = Duration::from_secs(30);
+
+/// Messages asked for at once, at most.
+pub(super) const PULL: usize = 2048;
+
+/// Bytes of messages asked for at once, at most.
+const PULL_BYTES: usize = 8 * 1024 * 1024;
+
+/// Pages of subjects, at most.
+const PAGES: usize = 1000;
+
+/// Which stream a replica is of.
+#[derive(Clone, Debug)]
+pub(crate) struct ReplicaSource {
+    pub(crate) api_prefix: String,
+    pub(crate) stream: String,
+    /// The subject of a key is this and the key.
+    pub(crate) prefix: String,
+}
+
+/// What came of a request.
+enum ApiResponse<T> {
+    Answer(T),
+    /// The server does not let this login ask.
+    Denied,
+    Silent,
+}
+
+#[derive(Deserialize)]
+struct ConsumerAnswer {
+    #[serde(default)]
+    error: Option<jetstream::Error>,
+    #[serde(default)]
+    delivered: Delivered,
+}
+
+#[derive(Default, Deserialize)]
+struct Delivered {
+    #[serde(default)]
+    consumer_seq: u64,
+}
+
+impl ReplicaSource {
+    /// The subject of all keys.
+    fn subjects(&self) -> String {
+        format!("{}>", self.prefix)
+    }
+
+    pub(super) async fn ask(&self, connection: &Connection) -> Answered {
+        match self.stream_info(connection, Bytes::new(), TIMEOUT).await {
+            ApiResponse::Answer(answer) => answer.answered(&self.subjects()),
+            ApiResponse::Denied => Answered::Denied,
+            ApiResponse::Silent => Answered::Silent,
+        }
+    }
+
+    pub(super) async fn list(&self, connection: &Connection) -> Listed {
+        let mut keys = HashSet::new();
+        let mut first: Option<StreamInfoAnswer> = None;
+        for _ in 0..PAGES {
+            let page = json!({ "subjects_filter": self.subjects(), "offset": keys.len() });
+            let page = Bytes::from(page.to_string());
+            let ApiResponse::Answer(mut answer) =
+                self.stream_info(connection, page, LIST_TIMEOUT).await
+            else {
+                return Listed::Silent;
+            };
+            let subjects = answer.take_subjects();
+            let is_empty = subjects.is_empty();
+            let key = |subject: String| Some(subject.strip_prefix(&self.prefix)?.to_owned());
+            keys.extend(subjects.into_keys().filter_map(key));
+            if first
+                .as_ref()
+                .is_some_and(|first| !first.is_of_same_state(&answer))
+            {
+                return Listed::Changed;
+            }
+            let total = answer.total;
+            let first = first.get_or_insert(answer);
+            if keys.len() >= total || is_empty {
+                return match first.answered(&self.subjects()) {
+                    Answered::State(state) => Listed::Keys { state, keys },
+                    _ => Listed::Silent,
+                };
+            }
+        }
+        Listed::Silent
+    }
+
+    pub(super) async fn create(&self, connection: &Connection, name: &str) -> Creation {
+        let config = json!({
+            "stream_name": self.stream,
+            "action": "create",
+            "config": {
+                "name": name,
+                "description": "follows the bucket for a copy in memory (eventual-batch)",
+                "deliver_policy": "all",
+                "ack_policy": "none",
+                "replay_policy": "instant",
+                "max_deliver": -1,
+                "mem_storage": true,
+                "num_replicas": 1,
+                "inactive_threshold": nanos(INACTIVE),
+            },
+        });
+        match self
+            .consumer(connection, "CREATE", name, config.to_string())
+            .await
+        {
+            ApiResponse::Answer(answer) => match answer.error {
+                None => Creation::Created,
+                Some(error) if is_transient(&error) || is_gone(&error) => Creation::Silent,
+                Some(_) => Creation::Refused,
+            },
+            ApiResponse::Denied => Creation::Refused,
+            ApiResponse::Silent => Creation::Silent,
+        }
+    }
+
+    pub(super) async fn check(&self, connection: &Connection, name: &str) -> ConsumerCheck {
+        match self.consumer(connection, "INFO", name, String::new()).await {
+            ApiResponse::Answer(answer) => match answer.error {
+                None => ConsumerCheck::Delivered(answer.delivered.consumer_seq),
+                Some(error) if is_gone(&error) => ConsumerCheck::Gone,
+                Some(_) => ConsumerCheck::Silent,
+            },
+            ApiResponse::Denied | ApiResponse::Silent => ConsumerCheck::Silent,
+        }
+    }
+
+    /// Asks the consumer for messages. Returns whether the request could be sent.
+    pub(super) async fn pull(
+        &self,
+        client: &Client,
+        name: &str,
+        inbox: String,
+        heartbeat: Duration,
+        bounded: bool,
+    ) -> bool {
+        let bytes = PULL_BYTES.max(client.max_payload() + 65_536);
+        let request = json!({
+            "batch": PULL,
+            "expires": nanos(EXPIRES),
+            "idle_heartbeat": nanos(heartbeat),
+            "max_bytes": if bounded { bytes } else { 0 },
+        });
+        let subject = format!(
+            "{}.CONSUMER.MSG.NEXT.{}.{name}",
+            self.api_prefix, self.stream
+        );
+        let request = Bytes::from(request.to_string());
+        client
+            .publish_with_reply(subject, inbox, request)
+            .await
+            .is_ok()
+    }
+
+    /// Deletes the consumer, without waiting for the answer.
+    pub(super) async fn delete(&self, client: &Client, name: &str) {
+        let subject = format!("{}.CONSUMER.DELETE.{}.{name}", self.api_prefix, self.stream);
+        let inbox = client.new_inbox();
+        drop(
+            client
+                .publish_with_reply(subject, inbox, Bytes::new())
+                .await,
+        );
+    }
+
+    async fn stream_info(
+        &self,
+        connection: &Connection,
+        payload: Bytes,
+        within: Duration,
+    ) -> ApiResponse<StreamInfoAnswer> {
+        let subject = format!("{}.STREAM.INFO.{}", self.api_prefix, self.stream);
+        request(connection, subject, payload, within).await
+    }
+
+    async fn consumer(
+        &self,
+        connection: &Connection,
+        what: &str,
+        name: &str,
+        payload: String,
+    ) -> ApiResponse<ConsumerAnswer> {
+        let subject = format!("{}.CONSUMER.{what}.{}.{name}", self.api_prefix, self.stream);
+        request(connection, subject, Bytes::from(payload), TIMEOUT).await
+    }
+}
+
+async fn request<T: serde::de::DeserializeOwned>(
+    connection: &Connection,
+    subject: String,
+    payload: Bytes,
+    within: Duration,
+) -> ApiResponse<T> {
+    let begun = Instant::now();
+    let client = connection.client();
+    let request = Request::new().payload(payload).timeout(Some(within));
+    let is_this = |denied: &str| denied == subject;
+    tokio::select! {
+        answer = client.send_request(subject.clone(), request) => {
+            let answer = answer.ok();
+            let answer = answer.and_then(|answer| serde_json::from_slice(&answer.payload).ok());
+            answer.map_or(ApiResponse::Silent, ApiResponse::Answer)
+        }
+        // A request that is refused has no answer.
+        _ = connection.until_refused(begun, is_this) => ApiResponse::Denied,
+    }
+}
+
+/// Whether the stream or the consumer does not exist.
+fn is_gone(error: &jetstream::Error) -> bool {
+    matches!(
+        error.error_code(),
+        ErrorCode::STREAM_NOT_FOUND | ErrorCode::CONSUMER_NOT_FOUND
+    )
+}

@@ -1,0 +1,262 @@
+//! The one replica of a bucket and login, and its users.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::copy::ReplicaCopy;
+use super::floors::{LeaderMessage, ReplicaFloors};
+use super::machine::{Phase, ReplicaDemand};
+use super::memory::ReplicaMemory;
+use super::requests::ReplicaSource;
+use super::run;
+use super::state::ReplicaState;
+use super::stats::ReplicaStats;
+use crate::connection::Connection;
+use crate::message::Stored;
+use crate::stream_info::BucketSpec;
+
+/// What a reader asks of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaMode {
+    /// The server answers.
+    Off,
+    /// The copy answers if it is not older than allowed.
+    Bounded,
+    /// The copy answers after the leader has said that it is complete.
+    Fresh,
+}
+
+/// How a bucket's reads use a copy in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaSettings {
+    /// Whether they use one.
+    pub mode: ReplicaMode,
+    /// How old the copy may be, from 100 ms to an hour.
+    pub staleness: Duration,
+    /// How many bytes of memory the copy may take. If several users share a copy, the most that one of
+    /// them allows.
+    pub max_bytes: usize,
+}
+
+impl Default for ReplicaSettings {
+    fn default() -> Self {
+        Self {
+            mode: ReplicaMode::Off,
+            staleness: Duration::from_secs(1),
+            max_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// The copies of buckets in this process, and the bound on their memory.
+///
+/// Buckets of one connection and name share a copy, if they are made with the same `Replicas`.
+#[derive(Debug)]
+pub struct Replicas {
+    memory: Arc<ReplicaMemory>,
+    shared: Mutex<HashMap<ReplicaId, Weak<SharedReplica>>>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ReplicaId {
+    /// The connection's address. A replica keeps its connection, so the address is not used again.
+    connection: usize,
+    domain: Option<String>,
+    bucket: String,
+}
+
+impl Replicas {
+    /// No copies yet. All of them together may take `max_bytes` of memory.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
+        Self {
+            memory: Arc::new(ReplicaMemory::new(max_bytes)),
+            shared: Mutex::default(),
+        }
+    }
+
+    /// About how many bytes of memory all copies take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.memory.used()
+    }
+
+    pub(crate) fn join(
+        &self,
+        connection: &Arc<Connection>,
+        spec: &BucketSpec,
+        source: ReplicaSource,
+        settings: ReplicaSettings,
+    ) -> ReplicaUser {
+        let id = ReplicaId {
+            connection: Arc::as_ptr(connection).addr(),
+            domain: spec.domain.clone(),
+            bucket: spec.name.clone(),
+        };
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|_, replica| replica.strong_count() > 0);
+        let replica = shared.get(&id).and_then(Weak::upgrade);
+        let replica = replica.unwrap_or_else(|| {
+            let replica = Arc::new(SharedReplica {
+                state: Arc::new(ReplicaState::new(Arc::clone(&self.memory))),
+                connection: Arc::clone(connection),
+                source,
+                task: Mutex::default(),
+            });
+            shared.insert(id, Arc::downgrade(&replica));
+            replica
+        });
+        ReplicaUser::new(replica, settings)
+    }
+}
+
+/// The replica of a bucket and login.
+#[derive(Debug)]
+struct SharedReplica {
+    state: Arc<ReplicaState>,
+    connection: Arc<Connection>,
+    source: ReplicaSource,
+    /// Ends the task, if there is one.
+    task: Mutex<Option<CancellationToken>>,
+}
+
+impl SharedReplica {
+    /// Starts the task, if there is none.
+    fn start(&self) {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if task.is_some() {
+            return;
+        }
+        let cancel = CancellationToken::new();
+        tokio::spawn(run::run(
+            Arc::clone(&self.state),
+            Arc::clone(&self.connection),
+            self.source.clone(),
+            cancel.clone(),
+        ));
+        *task = Some(cancel);
+    }
+
+    fn stop(&self) {
+        let task = self.task.lock();
+        if let Some(cancel) = task.unwrap_or_else(PoisonError::into_inner).take() {
+            cancel.cancel();
+        }
+    }
+}
+
+/// A bucket's use of a replica.
+#[derive(Debug)]
+pub(crate) struct ReplicaUser {
+    replica: Arc<SharedReplica>,
+    settings: ReplicaSettings,
+    /// Its number among the users that read.
+    number: Option<u64>,
+}
+
+impl ReplicaUser {
+    fn new(replica: Arc<SharedReplica>, settings: ReplicaSettings) -> Self {
+        let number = (settings.mode != ReplicaMode::Off).then(|| {
+            replica.state.join(ReplicaDemand {
+                staleness: settings.staleness,
+                max_bytes: settings.max_bytes,
+            })
+        });
+        Self {
+            replica,
+            settings,
+            number,
+        }
+    }
+
+    /// Whether reads use the copy.
+    pub(crate) fn reads(&self) -> bool {
+        self.number.is_some()
+    }
+
+    pub(super) fn settings(&self) -> &ReplicaSettings {
+        &self.settings
+    }
+
+    /// What the replica's task and its readers share. The task is running.
+    pub(super) fn state(&self) -> &Arc<ReplicaState> {
+        self.replica.start();
+        &self.replica.state
+    }
+
+    /// Where the copy is now, before a request is sent.
+    pub(crate) fn position(&self) -> u64 {
+        ReplicaFloors::position(self.copy().as_ref())
+    }
+
+    /// Takes note that writes were acknowledged, of which this is the highest sequence, and `position` is
+    /// where the copy was before. No read may miss them from now on.
+    pub(crate) fn wrote(&self, sequences: (u64, u64), position: u64) {
+        let state = &self.replica.state;
+        let copy = self.copy();
+        for sequence in [sequences.0, sequences.1] {
+            state
+                .floors
+                .wrote(sequence, position, copy.as_ref(), state.now());
+        }
+    }
+
+    /// Takes note of what the leader has answered about a key.
+    pub(crate) fn read_at_leader(&self, key: &str, message: Option<&Stored>, position: u64) {
+        let Some(message) = message else {
+            return self.read_at_server();
+        };
+        let state = &self.replica.state;
+        let message = LeaderMessage {
+            key,
+            sequence: message.revision(),
+            value: message.value(),
+        };
+        let copy = self.copy();
+        state
+            .floors
+            .read(message, position, copy.as_ref(), state.now());
+    }
+
+    /// Takes note that the server has answered a read, or that it is unknown what became of a write.
+    pub(crate) fn read_at_server(&self) {
+        let state = &self.replica.state;
+        state.floors.raise_time(state.now());
+    }
+
+    fn copy(&self) -> Option<Arc<ReplicaCopy>> {
+        self.replica.state.copy()
+    }
+
+    pub(crate) fn stats(&self) -> ReplicaStats {
+        let state = &self.replica.state;
+        let copy = state.copy();
+        let as_of = copy.as_ref().and_then(|copy| copy.complete_as_of());
+        ReplicaStats {
+            hits: state.counts.hits(),
+            fallbacks: state.counts.fallbacks(),
+            repairs: state.counts.repairs(),
+            keys: copy.as_ref().map_or(0, |copy| copy.map.len()),
+            bytes: copy.as_ref().map_or(0, |copy| copy.map.memory()),
+            age: as_of.map(|as_of| state.now().saturating_sub(as_of)),
+            off: match state.phase() {
+                Phase::Off(reason) => Some(reason.text()),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Drop for ReplicaUser {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.replica.state.leave(number);
+            if self.replica.state.demand().is_none() {
+                self.replica.stop();
+            }
+        }
+    }
+}

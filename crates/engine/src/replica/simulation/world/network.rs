@@ -1,0 +1,222 @@
+//! What is on its way between the replica and the stream, and what is lost.
+
+use std::time::Duration;
+
+use super::{ReplicaWorld, SimConsumer};
+use crate::replica::machine::{
+    Answered, ConsumerCheck, Creation, Delivery, Listed, MessageTtl, ReplicaAction, ReplicaEvent,
+};
+use crate::replica::simulation::reader::key_name;
+use crate::replica::simulation::store::SimMessage;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What is on its way.
+#[derive(Clone, Debug)]
+pub(super) enum Packet {
+    // To the server.
+    Request(ReplicaAction),
+    // To the client.
+    Answered(u64, Answered),
+    Created(u64, Creation),
+    Checked(u64, ConsumerCheck),
+    Listed(u64, Listed),
+    Message(u64, u64, u64, SimMessage),
+    Heartbeat(u64, u64, u64),
+    PullEnded(u64, bool),
+    /// This process learns that its write has this sequence.
+    Acknowledged(usize, u64, u64),
+    Reconnect,
+}
+
+impl ReplicaWorld {
+    /// The client gives the request up after some time.
+    pub(super) fn no_answer(&mut self, action: ReplicaAction) {
+        let packet = match action {
+            ReplicaAction::Ask { number } => Packet::Answered(number, Answered::Silent),
+            ReplicaAction::Create { number } => Packet::Created(number, Creation::Silent),
+            ReplicaAction::Check { number } => Packet::Checked(number, ConsumerCheck::Silent),
+            ReplicaAction::List { number } => Packet::Listed(number, Listed::Silent),
+            ReplicaAction::Pull { .. } | ReplicaAction::Delete { .. } => return,
+        };
+        self.send(SECOND * 2, packet);
+    }
+
+    pub(super) fn send(&mut self, delay: Duration, packet: Packet) {
+        self.sent += 1;
+        self.packets.push((self.now + delay, self.sent, packet));
+    }
+
+    /// Sends what the consumer has, in order.
+    pub(super) fn send_in_order(&mut self, packet: Packet) {
+        let delay = self.chance.micros(1_500);
+        self.in_order = self.in_order.max(self.now + delay);
+        self.sent += 1;
+        self.packets.push((self.in_order, self.sent, packet));
+    }
+
+    pub(super) fn arrive(&mut self, at: Duration, order: u64) {
+        let place = self.packets.iter().position(|(_, o, _)| *o == order);
+        let Some(place) = place else { return };
+        let (_, _, packet) = self.packets.swap_remove(place);
+        self.now = self.now.max(at);
+        match packet {
+            Packet::Request(action) => self.serve(action),
+            Packet::Answered(number, answered) => {
+                self.tell(ReplicaEvent::Answered { number, answered });
+            }
+            Packet::Created(number, creation) => {
+                self.tell(ReplicaEvent::Created { number, creation });
+            }
+            Packet::Checked(number, check) => self.tell(ReplicaEvent::Checked { number, check }),
+            Packet::Listed(number, listed) => self.tell(ReplicaEvent::Listed { number, listed }),
+            Packet::Message(number, sequence, delivered, message) if number == self.wanted => {
+                let value = message.value.map(u64::to_le_bytes);
+                let age = (self.max_age > 0).then(|| message.time + self.max_age);
+                let own = message.expires.filter(|expires| Some(*expires) != age);
+                self.tell(ReplicaEvent::Delivered(Delivery {
+                    key: &key_name(message.key),
+                    value: value.as_ref().map(<[u8; 8]>::as_slice),
+                    sequence,
+                    delivered,
+                    time: message.time * 1000,
+                    ttl: own.map_or(MessageTtl::None, |expires| {
+                        MessageTtl::After((expires - message.time) * 1000)
+                    }),
+                    replaces_all: message.replaces_all,
+                }));
+            }
+            Packet::Heartbeat(number, delivered, position) if number == self.wanted => {
+                self.tell(ReplicaEvent::Heartbeat {
+                    delivered,
+                    position,
+                });
+            }
+            Packet::PullEnded(number, trouble) if number == self.wanted => {
+                self.tell(ReplicaEvent::PullEnded { trouble });
+            }
+            Packet::Message(..) | Packet::Heartbeat(..) | Packet::PullEnded(..) => {}
+            Packet::Acknowledged(key, sequence, before) => {
+                let copy = self.machine.copy();
+                self.reader.floors.wrote(sequence, before, copy, self.now);
+                let is_last = self.leader.by_key.get(&key) == Some(&sequence);
+                if is_last {
+                    self.reader.raise(key);
+                }
+            }
+            Packet::Reconnect => self.reconnect(),
+        }
+    }
+
+    pub(super) fn reconnect(&mut self) {
+        if !self.connected {
+            self.connected = true;
+            self.tell(ReplicaEvent::Connected);
+        }
+    }
+
+    pub(super) fn serve(&mut self, action: ReplicaAction) {
+        if !self.calm && self.chance.one_in(30) {
+            return self.no_answer(action);
+        }
+        let exists = self.created > 0;
+        let here = |number: u64, consumer: &Option<SimConsumer>| {
+            consumer
+                .clone()
+                .filter(|consumer| consumer.number == number)
+        };
+        let packet = match action {
+            ReplicaAction::Ask { number } => {
+                let answered = if exists {
+                    Answered::State(self.state())
+                } else {
+                    Answered::Missing
+                };
+                Packet::Answered(number, answered)
+            }
+            ReplicaAction::Create { number } if exists => {
+                self.consumer = Some(SimConsumer {
+                    number,
+                    next: 1,
+                    delivered: 0,
+                    pull: 0,
+                    idle_since: self.now,
+                    frozen_until: Duration::ZERO,
+                });
+                Packet::Created(number, Creation::Created)
+            }
+            ReplicaAction::Create { number } => Packet::Created(number, Creation::Silent),
+            ReplicaAction::Check { number } => match here(number, &self.consumer) {
+                Some(consumer) if consumer.frozen_until > self.now => {
+                    return self.no_answer(action);
+                }
+                Some(consumer) => {
+                    Packet::Checked(number, ConsumerCheck::Delivered(consumer.delivered))
+                }
+                None => Packet::Checked(number, ConsumerCheck::Gone),
+            },
+            ReplicaAction::Pull { number, .. } => {
+                if let Some(consumer) = &mut self.consumer
+                    && consumer.number == number
+                {
+                    consumer.pull = 8;
+                    consumer.idle_since = self.now;
+                }
+                return;
+            }
+            ReplicaAction::Delete { number } => {
+                if here(number, &self.consumer).is_some() {
+                    self.consumer = None;
+                }
+                return;
+            }
+            ReplicaAction::List { number } => {
+                let keys = self.leader.by_key.keys().map(|key| key_name(*key));
+                let listed = Listed::Keys {
+                    state: self.state(),
+                    keys: keys.collect(),
+                };
+                Packet::Listed(number, listed)
+            }
+        };
+        let longest = if self.chance_of_delay() {
+            400_000
+        } else {
+            3_000
+        };
+        let delay = self.chance.micros(longest);
+        self.send(delay, packet);
+    }
+
+    pub(super) fn chance_of_delay(&mut self) -> bool {
+        !self.calm && self.chance.one_in(10)
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        if !self.connected {
+            return;
+        }
+        self.connected = false;
+        self.note(|| "disconnected".to_owned());
+        let lost = std::mem::take(&mut self.packets);
+        for (at, order, packet) in lost {
+            match packet {
+                Packet::Request(action) => self.no_answer(action),
+                Packet::Answered(number, _) => {
+                    self.no_answer(ReplicaAction::Ask { number });
+                }
+                Packet::Created(number, _) => self.no_answer(ReplicaAction::Create { number }),
+                Packet::Checked(number, _) => self.no_answer(ReplicaAction::Check { number }),
+                Packet::Listed(number, _) => self.no_answer(ReplicaAction::List { number }),
+                Packet::Reconnect => self.packets.push((at, order, packet)),
+                _ => {}
+            }
+        }
+        if let Some(consumer) = &mut self.consumer {
+            consumer.pull = 0;
+        }
+        self.tell(ReplicaEvent::Disconnected);
+        let delay = self.chance.micros(1_500_000);
+        self.send(delay, Packet::Reconnect);
+    }
+}

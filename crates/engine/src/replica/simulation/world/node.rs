@@ -1,0 +1,86 @@
+//! The stream's nodes: what the leader says, and what the consumer delivers.
+
+use super::ReplicaWorld;
+use super::network::Packet;
+use crate::replica::machine::StreamState;
+use crate::replica::simulation::store::{SimMessage, StoreChange};
+
+impl ReplicaWorld {
+    pub(super) fn state(&self) -> StreamState {
+        StreamState {
+            created: self.created.to_string(),
+            first_sequence: self.leader.first_sequence(),
+            last_sequence: self.leader.last_sequence,
+            last_time: self.leader.last_time * 1000,
+            subjects: self.leader.by_key.len() as u64,
+            bytes: 0,
+            consumers: u64::from(self.consumer.is_some()),
+            server_time: self.micros() * 1000,
+            max_age: self.max_age * 1000,
+            message_ttl: true,
+            unfit: None,
+        }
+    }
+
+    /// The node catches up, the consumer delivers, and what is over expires.
+    pub(super) fn server(&mut self) {
+        let micros = self.micros();
+        let lingers = !self.calm && self.chance.one_in(2);
+        if !lingers {
+            let is_over = |(_, message): &(&u64, &SimMessage)| {
+                message.expires.is_some_and(|expires| expires <= micros)
+            };
+            let over: Vec<u64> = self
+                .leader
+                .messages
+                .iter()
+                .filter(is_over)
+                .map(|(sequence, _)| *sequence)
+                .collect();
+            for sequence in over {
+                self.change(StoreChange::Remove(sequence));
+            }
+        }
+        let mut behind = if self.calm { 0 } else { self.chance.place(4) };
+        behind = behind.min(self.lag.len());
+        while self.lag.len() > behind {
+            if let Some(change) = self.lag.pop_front() {
+                self.node.apply(&change);
+            }
+        }
+        self.deliver();
+    }
+
+    pub(super) fn deliver(&mut self) {
+        let Some(mut consumer) = self.consumer.clone() else {
+            return;
+        };
+        if consumer.frozen_until > self.now || !self.connected {
+            return;
+        }
+        while consumer.pull > 0 {
+            let next = self.node.messages.range(consumer.next..).next();
+            let Some((&sequence, message)) = next else {
+                consumer.next = consumer.next.max(self.node.last_sequence + 1);
+                break;
+            };
+            let message = message.clone();
+            consumer.next = sequence + 1;
+            consumer.delivered += 1;
+            consumer.pull -= 1;
+            consumer.idle_since = self.now;
+            let (number, delivered) = (consumer.number, consumer.delivered);
+            self.send_in_order(Packet::Message(number, sequence, delivered, message));
+            if consumer.pull == 0 {
+                self.send_in_order(Packet::PullEnded(number, false));
+            }
+        }
+        let interval = self.machine.heartbeat_interval();
+        if consumer.pull > 0 && self.now >= consumer.idle_since + interval {
+            consumer.idle_since = self.now;
+            let (number, delivered) = (consumer.number, consumer.delivered);
+            self.send_in_order(Packet::Heartbeat(number, delivered, consumer.next - 1));
+        }
+        self.consumer = Some(consumer);
+    }
+}

@@ -1,0 +1,226 @@
+//! Reading what the leader says of a stream.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use async_nats::jetstream::{self, ErrorCode};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::copy::nanos;
+use super::machine::{Answered, StreamState};
+use crate::message::is_transient;
+
+/// The answer to `$JS.API.STREAM.INFO`.
+#[derive(Deserialize)]
+pub(super) struct StreamInfoAnswer {
+    #[serde(default)]
+    error: Option<jetstream::Error>,
+    #[serde(default)]
+    config: Option<StreamConfigJson>,
+    #[serde(default)]
+    created: String,
+    #[serde(default)]
+    state: StreamStateJson,
+    #[serde(default)]
+    ts: String,
+    /// How many subjects there are in all.
+    #[serde(default)]
+    pub(super) total: usize,
+}
+
+#[derive(Deserialize)]
+struct StreamConfigJson {
+    #[serde(default)]
+    subjects: Vec<String>,
+    #[serde(default)]
+    retention: String,
+    #[serde(default)]
+    max_msgs_per_subject: i64,
+    #[serde(default)]
+    max_age: u64,
+    #[serde(default)]
+    mirror: Option<IgnoredAny>,
+    #[serde(default)]
+    sources: Option<Vec<IgnoredAny>>,
+    #[serde(default)]
+    subject_transform: Option<IgnoredAny>,
+    #[serde(default)]
+    allow_msg_ttl: bool,
+    #[serde(default)]
+    allow_msg_counter: bool,
+    #[serde(default)]
+    allow_msg_schedules: bool,
+}
+
+#[derive(Default, Deserialize)]
+struct StreamStateJson {
+    #[serde(default)]
+    first_seq: u64,
+    #[serde(default)]
+    last_seq: u64,
+    #[serde(default)]
+    last_ts: String,
+    #[serde(default)]
+    bytes: u64,
+    #[serde(default)]
+    num_subjects: u64,
+    #[serde(default)]
+    num_deleted: u64,
+    #[serde(default)]
+    consumer_count: u64,
+    #[serde(default)]
+    subjects: Option<HashMap<String, u64>>,
+}
+
+impl StreamInfoAnswer {
+    /// The state, or why there is none. `subject` is that of all keys of the bucket.
+    pub(super) fn answered(&self, subject: &str) -> Answered {
+        match &self.error {
+            None => {}
+            Some(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                return Answered::Missing;
+            }
+            Some(error) if is_transient(error) => return Answered::Silent,
+            Some(_) => return Answered::Denied,
+        }
+        let (Some(config), state) = (&self.config, &self.state) else {
+            return Answered::Silent;
+        };
+        Answered::State(StreamState {
+            created: self.created.clone(),
+            first_sequence: state.first_seq,
+            last_sequence: state.last_seq,
+            last_time: parse_time(&state.last_ts),
+            subjects: state.num_subjects,
+            bytes: state.bytes,
+            consumers: state.consumer_count,
+            server_time: parse_time(&self.ts),
+            max_age: config.max_age,
+            message_ttl: config.allow_msg_ttl,
+            unfit: config.unfit(subject),
+        })
+    }
+
+    /// The subjects of this page.
+    pub(super) fn take_subjects(&mut self) -> HashMap<String, u64> {
+        self.state.subjects.take().unwrap_or_default()
+    }
+
+    /// Whether nothing has changed between the two answers, as far as one can tell.
+    pub(super) fn is_of_same_state(&self, other: &Self) -> bool {
+        let of = |answer: &Self| {
+            let StreamStateJson {
+                first_seq,
+                last_seq,
+                num_subjects,
+                num_deleted,
+                ..
+            } = answer.state;
+            (first_seq, last_seq, num_subjects, num_deleted, answer.total)
+        };
+        of(self) == of(other) && self.created == other.created
+    }
+}
+
+impl StreamConfigJson {
+    /// Why no copy of such a stream can be kept, if so.
+    fn unfit(&self, subject: &str) -> Option<&'static str> {
+        Some(if self.mirror.is_some() {
+            "the bucket is a mirror"
+        } else if self
+            .sources
+            .as_ref()
+            .is_some_and(|sources| !sources.is_empty())
+        {
+            "the bucket has messages from other streams"
+        } else if self.max_msgs_per_subject != 1 {
+            "the bucket keeps more than one value for each key (`bucket_history`)"
+        } else if self.subjects != [subject] {
+            "the bucket's stream has other subjects than those of its keys"
+        } else if self.retention != "limits" {
+            "the bucket's stream drops messages that were read"
+        } else if self.subject_transform.is_some() {
+            "the bucket's stream changes subjects"
+        } else if self.allow_msg_counter {
+            "the bucket's stream has counters"
+        } else if self.allow_msg_schedules {
+            "the bucket's stream has scheduled messages"
+        } else {
+            return None;
+        })
+    }
+}
+
+/// A time in nanoseconds since 1970; 0 if it is not after that.
+fn parse_time(text: &str) -> u64 {
+    let time = humantime::parse_rfc3339(text).ok();
+    let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    since.map_or(0, nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUBJECT: &str = "$KV.b.>";
+
+    fn answer(config: &str) -> Answered {
+        let json = format!(
+            r#"{{"config":{{"subjects":["$KV.b.>"],"retention":"limits","max_msgs_per_subject":1,
+            "max_age":700{config}}},"created":"2026-11-28T03:11:34.069124184Z",
+            "state":{{"messages":8,"bytes":312,"first_seq":1,"first_ts":"2026-11-28T03:11:34.0780454Z",
+            "last_seq":10,"last_ts":"1970-01-01T00:00:01.5Z","num_subjects":8,"num_deleted":2,
+            "consumer_count":3}},"ts":"1970-01-01T00:00:02.000000001Z"}}"#
+        );
+        let answer: StreamInfoAnswer = serde_json::from_str(&json).unwrap();
+        answer.answered(SUBJECT)
+    }
+
+    #[test]
+    fn the_state_of_a_bucket_is_read() {
+        let expected = StreamState {
+            created: "2026-11-28T03:11:34.069124184Z".to_owned(),
+            first_sequence: 1,
+            last_sequence: 10,
+            last_time: 1_500_000_000,
+            subjects: 8,
+            bytes: 312,
+            consumers: 3,
+            server_time: 2_000_000_001,
+            max_age: 700,
+            message_ttl: true,
+            unfit: None,
+        };
+        let read = answer(r#","allow_msg_ttl":true"#);
+        assert!(matches!(read, Answered::State(state) if state == expected));
+    }
+
+    #[test]
+    fn odd_buckets_are_unfit() {
+        for odd in [
+            r#","mirror":{"name":"KV_a"}"#,
+            r#","sources":[{"name":"KV_a"}]"#,
+            r#","subject_transform":{"src":">","dest":">"}"#,
+            r#","allow_msg_counter":true"#,
+            r#","allow_msg_schedules":true"#,
+        ] {
+            let Answered::State(state) = answer(odd) else {
+                panic!("{odd}");
+            };
+            assert!(state.unfit.is_some(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_from_a_missing_stream() {
+        let answer = |code| {
+            let json = format!(r#"{{"error":{{"code":404,"err_code":{code},"description":""}}}}"#);
+            let answer: StreamInfoAnswer = serde_json::from_str(&json).unwrap();
+            answer.answered(SUBJECT)
+        };
+        assert!(matches!(answer(10059), Answered::Missing));
+        assert!(matches!(answer(10008), Answered::Silent));
+        assert!(matches!(answer(10039), Answered::Denied));
+    }
+}
