@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Machine;
 use super::attempts::{Attempts, EarlierAttempts};
+use super::in_flight::{GroupOutcome, InFlightGroup};
 use super::interface::{Action, AnswerOutcome, FailReason, Items};
 use super::refresh::AwaitingRefresh;
 
@@ -36,7 +37,14 @@ impl<I, E: Clone> Machine<I, E> {
             AnswerOutcome::TryAgain => {
                 self.resend_unless_denied(item, group.attempts, self.backoff, items);
             }
-            AnswerOutcome::Failed(error) => self.fail(item, false, FailReason::Error(error)),
+            AnswerOutcome::Failed(error) => {
+                let maybe_stored = group.attempts.may_be_stored_if_refused();
+                self.fail(item, maybe_stored, FailReason::Error(error));
+            }
+            AnswerOutcome::FailedBeforeIdCheck(error) => {
+                let maybe_stored = group.attempts.may_be_stored();
+                self.fail(item, maybe_stored, FailReason::Error(error));
+            }
             AnswerOutcome::NoResponders
             | AnswerOutcome::StreamNotFound
             | AnswerOutcome::NotAcknowledged => {
@@ -46,7 +54,7 @@ impl<I, E: Clone> Machine<I, E> {
             AnswerOutcome::FailedUnlessStale(error) => {
                 self.awaiting_refresh.push_back(AwaitingRefresh {
                     item,
-                    attempts: group.attempts,
+                    attempts: group.attempts.refused_for_size(),
                     info: group.info,
                     error,
                 });
@@ -58,23 +66,26 @@ impl<I, E: Clone> Machine<I, E> {
     /// done. Otherwise each item is sent again by itself, because an answer does not tell whose it
     /// is.
     fn end_group_if_answered(&mut self, token: usize, items: &impl Items<Info = I>) {
-        let is_answered = |group: &super::in_flight::InFlightGroup<I>| group.outstanding() == 0;
+        let is_answered = |group: &InFlightGroup<I>| group.outstanding() == 0;
         if !self.in_flight.get(token).is_some_and(is_answered) {
             return;
         }
         let Some(mut group) = self.remove_group(token) else {
             return;
         };
-        if group.answers.are_all_done() {
-            self.backoff = self.config.backoff.0;
-            self.actions.push_back(Action::Done(group.items));
-            return;
-        }
         let no_responders = group.answers.no_responders;
-        let attempts = if no_responders == group.items.len() {
-            group.attempts
-        } else {
-            group.attempts.with(EarlierAttempts::MaybeStored)
+        let attempts = match group.answers.outcome() {
+            GroupOutcome::AllDone => {
+                self.backoff = self.config.backoff.0;
+                self.actions.push_back(Action::Done(group.items));
+                return;
+            }
+            GroupOutcome::NotAllDone if no_responders == group.items.len() => group.attempts,
+            GroupOutcome::NotAllDone => group.attempts.with(EarlierAttempts::MaybeStored),
+            GroupOutcome::NotAllAnswered => {
+                self.all_answered = false;
+                group.attempts.with(EarlierAttempts::MaybeStoredLater)
+            }
         };
         let pause = match no_responders {
             0 => Duration::ZERO,
@@ -120,11 +131,12 @@ impl<I, E: Clone> Machine<I, E> {
             return;
         };
         self.stop_sending_new(first);
-        let attempts = group.attempts.with(EarlierAttempts::MaybeStoredLater);
+        let maybe_stored = group.attempts.may_be_stored_if_denied();
+        let attempts = group.attempts.with(EarlierAttempts::LikelyDenied);
         let mut denied = denied.into_iter().peekable();
         for item in group.items {
             match denied.next_if(|(denied, _)| *denied == item) {
-                Some((_, error)) => self.fail(item, false, FailReason::Error(error)),
+                Some((_, error)) => self.fail(item, maybe_stored, FailReason::Error(error)),
                 None => self.resend(item, attempts, Duration::ZERO, items),
             }
         }

@@ -10,14 +10,17 @@ pub(super) struct Attempts {
     pub(super) earlier: EarlierAttempts,
 }
 
-/// What became of the copies that were sent before this one. (A read stores nothing. Here "stored"
-/// means that it was carried out.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What became of the copies that were sent before this one, from the best case to the worst. (A read
+/// stores nothing. For a read, "stored" means that it was carried out.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum EarlierAttempts {
     /// No copy was stored.
     NotStored,
     /// A copy was sent in a group. All answers to the group have come, and some were not good.
     MaybeStored,
+    /// A copy stayed unanswered, after the server had denied another item of the batch. Most likely it
+    /// was denied too. If not, it may be stored now, or later.
+    LikelyDenied,
     /// A copy stayed unanswered. It may be stored now, or later.
     MaybeStoredLater,
 }
@@ -35,7 +38,34 @@ impl Attempts {
         self.earlier != EarlierAttempts::NotStored
     }
 
+    /// Whether a copy may be stored although the server refuses this copy. A server recognizes this
+    /// copy by its id before it refuses it, so an earlier copy could only be stored later.
+    pub(super) fn may_be_stored_if_refused(self) -> bool {
+        self.earlier >= EarlierAttempts::LikelyDenied
+    }
+
+    /// Whether a copy may be stored although the server denies this copy.
+    pub(super) fn may_be_stored_if_denied(self) -> bool {
+        self.earlier == EarlierAttempts::MaybeStoredLater
+    }
+
+    /// Notes what became of one more copy. The worst case counts.
     pub(super) fn with(self, earlier: EarlierAttempts) -> Self {
+        let earlier = self.earlier.max(earlier);
+        Self { earlier, ..self }
+    }
+
+    /// Notes that the server has refused a copy for its size. So it has also refused the earlier copies
+    /// that it has answered.
+    ///
+    /// (On a replicated stream this is not certain if the limit was lowered between two copies: such a
+    /// stream looks at the size before the id. The item is written a second time then, right after the
+    /// first.)
+    pub(super) fn refused_for_size(self) -> Self {
+        let earlier = match self.earlier {
+            EarlierAttempts::MaybeStored => EarlierAttempts::NotStored,
+            earlier => earlier,
+        };
         Self { earlier, ..self }
     }
 }

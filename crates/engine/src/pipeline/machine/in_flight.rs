@@ -42,14 +42,29 @@ pub(super) struct GroupAnswers {
     pub(super) no_responders: usize,
 }
 
+/// What as many answers as a group has requests say, all together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GroupOutcome {
+    AllDone,
+    /// Some answers are not good.
+    NotAllDone,
+    /// An answer has come twice, so a request is unanswered.
+    NotAllAnswered,
+}
+
 impl GroupAnswers {
-    /// Whether all answers are good, and of different requests. An answer that has come twice does
-    /// not count as the answers to two requests.
-    pub(super) fn are_all_done(&mut self) -> bool {
+    pub(super) fn outcome(&mut self) -> GroupOutcome {
+        let done = self.sequences.len();
         // They come in the order of the stream, or nearly so.
         self.sequences.sort_unstable();
         self.sequences.dedup();
-        self.sequences.len() == self.count
+        if self.sequences.len() < done {
+            GroupOutcome::NotAllAnswered
+        } else if done < self.count {
+            GroupOutcome::NotAllDone
+        } else {
+            GroupOutcome::AllDone
+        }
     }
 }
 

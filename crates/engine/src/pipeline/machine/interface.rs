@@ -43,9 +43,13 @@ pub(crate) enum AnswerOutcome<E> {
     StreamNotFound,
     /// The server cannot carry the request out now. Send it again after a pause.
     TryAgain,
-    /// The item failed.
+    /// The server refused the request. If it had recognized the request's id, it would have
+    /// acknowledged the request instead.
     Failed(E),
-    /// The item failed, unless the request was made from a stale stream info.
+    /// The server refused the request before it looked at the request's id.
+    FailedBeforeIdCheck(E),
+    /// The stream refused the request for its size. The item failed, unless the request was made from
+    /// a stale stream info.
     FailedUnlessStale(E),
     /// The answer to a request of a group does not say that the request was carried out.
     NotAcknowledged,

@@ -102,12 +102,18 @@ impl<I, E: Clone> Machine<I, E> {
         Some(group)
     }
 
-    /// Sends the items of an unanswered group again, each by itself.
-    pub(super) fn resend_group(&mut self, token: usize, items: &impl Items<Info = I>) {
+    /// Sends the items of an unanswered group again, each by itself. `earlier` says what became of the
+    /// unanswered copies.
+    pub(super) fn resend_group(
+        &mut self,
+        token: usize,
+        earlier: EarlierAttempts,
+        items: &impl Items<Info = I>,
+    ) {
         let Some(group) = self.stop_waiting(token) else {
             return;
         };
-        let attempts = group.attempts.with(EarlierAttempts::MaybeStoredLater);
+        let attempts = group.attempts.with(earlier);
         for item in group.items {
             self.resend(item, attempts, Duration::ZERO, items);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Machine;
-use super::attempts::{Attempts, EarlierAttempts};
+use super::attempts::Attempts;
 use super::interface::{Action, FailReason, Items, RefreshOutcome};
 
 /// Whether the stream info has to be fetched, or is being fetched.
@@ -24,7 +24,8 @@ pub(super) enum RefreshReason {
     ItemAwaits,
 }
 
-/// An item that failed, unless the stream has changed since `info` was fetched.
+/// An item that was refused for its size. It failed, unless the stream's limit has been changed since
+/// `info` was fetched.
 #[derive(Debug)]
 pub(super) struct AwaitingRefresh<I, E> {
     pub(super) item: usize,
@@ -97,13 +98,7 @@ impl<I, E: Clone> Machine<I, E> {
         outcome: RefreshOutcome<I, E>,
         items: &impl Items<Info = I>,
     ) {
-        let Some(AwaitingRefresh {
-            item,
-            mut attempts,
-            error,
-            ..
-        }) = self.awaiting_refresh.pop_front()
-        else {
+        let Some(waiting) = self.awaiting_refresh.pop_front() else {
             return;
         };
         match outcome {
@@ -112,14 +107,15 @@ impl<I, E: Clone> Machine<I, E> {
                 max_message_changed: true,
             } => {
                 self.info = info;
-                if attempts.earlier == EarlierAttempts::MaybeStored {
-                    // The server refused this copy instead of recognizing it by its id. So no
-                    // earlier copy is stored.
-                    attempts = attempts.with(EarlierAttempts::NotStored);
-                }
-                self.resend_unless_denied(item, attempts, Duration::ZERO, items);
+                self.resend_unless_denied(waiting.item, waiting.attempts, Duration::ZERO, items);
             }
-            _ => self.fail(item, false, FailReason::Error(error)),
+            _ => self.fail_awaiting(waiting),
         }
+    }
+
+    /// Fails an item with the error that it had before the refresh.
+    pub(super) fn fail_awaiting(&mut self, waiting: AwaitingRefresh<I, E>) {
+        let maybe_stored = waiting.attempts.may_be_stored();
+        self.fail(waiting.item, maybe_stored, FailReason::Error(waiting.error));
     }
 }

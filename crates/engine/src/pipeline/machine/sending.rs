@@ -245,7 +245,14 @@ impl<I, E: Clone> Machine<I, E> {
             }
             (SendFailure::QueueFull, _) => {
                 self.queue.put_back(&(item + 1..unsent.end));
-                self.fail(item, maybe_stored, FailReason::DeadlinePassed);
+                // The item had to be sent before the earlier of two times: the send deadline, and the
+                // end of its resend window.
+                let reason = if self.now < self.send_deadline {
+                    FailReason::ResendUnsafe
+                } else {
+                    FailReason::DeadlinePassed
+                };
+                self.fail(item, maybe_stored, reason);
             }
         }
     }

@@ -21,6 +21,18 @@ const MS: Duration = Duration::from_millis(1);
 struct TestItems {
     len: usize,
     total_items: usize,
+    resend_window: Duration,
+}
+
+impl TestItems {
+    fn new(len: usize, total_items: usize) -> Self {
+        let resend_window = 60_000 * MS;
+        Self {
+            len,
+            total_items,
+            resend_window,
+        }
+    }
 }
 
 impl Items for TestItems {
@@ -43,7 +55,7 @@ impl Items for TestItems {
     }
 
     fn resend_window(&self, _item: usize, _info: &()) -> Duration {
-        60_000 * MS
+        self.resend_window
     }
 }
 
@@ -59,7 +71,7 @@ impl TestMachine {
         let limits = TimeLimits::new(10_000 * MS);
         let mut test = Self {
             machine: Machine::new(len, Arc::new(()), config(), limits, Duration::ZERO),
-            items: TestItems { len, total_items },
+            items: TestItems::new(len, total_items),
             now: Time::START,
         };
         test.connect(1, true);

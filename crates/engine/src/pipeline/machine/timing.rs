@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::attempts::EarlierAttempts;
 use super::interface::{Action, FailReason, Items};
-use super::refresh::AwaitingRefresh;
 use super::time::Time;
 use super::{InboxState, Machine};
 
@@ -19,7 +19,7 @@ impl<I, E: Clone> Machine<I, E> {
                 self.actions.push_back(Action::ConnectionLost);
             }
             for token in lost {
-                self.resend_group(token, items);
+                self.resend_group(token, EarlierAttempts::MaybeStoredLater, items);
             }
         }
     }
@@ -33,8 +33,8 @@ impl<I, E: Clone> Machine<I, E> {
             for token in self.in_flight.tokens() {
                 self.fail_group(token, &FailReason::DeadlinePassed);
             }
-            for AwaitingRefresh { item, error, .. } in std::mem::take(&mut self.awaiting_refresh) {
-                self.fail(item, false, FailReason::Error(error));
+            for waiting in std::mem::take(&mut self.awaiting_refresh) {
+                self.fail_awaiting(waiting);
             }
             return;
         }
@@ -42,7 +42,12 @@ impl<I, E: Clone> Machine<I, E> {
             && let Some((sent, token)) = self.in_flight.oldest()
             && sent.after(self.answer_timeout()) <= self.now
         {
-            self.resend_group(token, items);
+            let earlier = match self.denied {
+                // The NATS client may have dropped the permission error of this request.
+                Some(_) => EarlierAttempts::LikelyDenied,
+                None => EarlierAttempts::MaybeStoredLater,
+            };
+            self.resend_group(token, earlier, items);
         }
     }
 

@@ -7,8 +7,11 @@ use std::time::Duration;
 use super::setup::{Info, SimulatedBatch, SimulatedFault, millis};
 use super::world::{Error, World};
 use crate::pipeline::machine::{
-    Action, AnswerOutcome, Event, Machine, RefreshOutcome, SendFailure, Time,
+    Action, AnswerOutcome, Event, FailReason, Machine, RefreshOutcome, SendFailure, Time,
 };
+
+/// The error of an item that the server denies.
+const DENIED: Error = "denied";
 
 #[derive(Debug)]
 pub(super) struct Driver {
@@ -137,7 +140,7 @@ impl Driver {
                 continue;
             };
             let denied = items.filter(|item| denied_items.contains(item));
-            let denied: Vec<_> = denied.map(|item| (item, "denied")).collect();
+            let denied: Vec<_> = denied.map(|item| (item, DENIED)).collect();
             if !denied.is_empty() {
                 self.tell(world, Event::ItemsDenied { token, denied });
             }
@@ -193,7 +196,18 @@ impl Driver {
                 }
                 Action::ConnectionLost => {}
                 Action::Done(items) => world.end(batch, items, true),
-                Action::Failed { items, .. } => world.end(batch, items, false),
+                Action::Failed {
+                    items,
+                    maybe_stored,
+                    reason,
+                } => {
+                    // A denied item may have been allowed before. Its error does not say that.
+                    let is_denied = matches!(reason, FailReason::Error(DENIED));
+                    if !maybe_stored && !is_denied {
+                        world.end_not_stored(batch, items.clone());
+                    }
+                    world.end(batch, items, false);
+                }
                 Action::Finish { .. } => self.finish(world),
             }
         }

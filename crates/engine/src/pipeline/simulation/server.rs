@@ -50,13 +50,16 @@ impl World {
                 _ => return,
             }
         } else if self.trouble() && self.tape.one_in(2) {
-            match self.tape.below(4) {
+            match self.tape.below(5) {
                 0 => AnswerOutcome::TryAgain,
                 1 => AnswerOutcome::NoResponders,
-                2 => AnswerOutcome::FailedUnlessStale("too large"),
+                2 => AnswerOutcome::FailedBeforeIdCheck("no space"),
+                // A server that recognizes the copy acknowledges it.
+                _ if self.knows(copy) => self.apply(copy),
+                3 => AnswerOutcome::FailedUnlessStale("too large"),
                 _ => AnswerOutcome::Failed("refused"),
             }
-        } else if copy.version % 2 == 1 && self.version > copy.version {
+        } else if copy.version % 2 == 1 && self.version > copy.version && !self.knows(copy) {
             AnswerOutcome::FailedUnlessStale("too large for an old version")
         } else {
             self.apply(copy)
@@ -64,12 +67,19 @@ impl World {
         self.answer(copy, outcome);
     }
 
+    /// Whether the server recognizes the copy by its id.
+    fn knows(&self, copy: &Copy) -> bool {
+        let record = &self.records[copy.batch];
+        let is_recent = |at| self.now.since(at) < self.setup.duplicate_window;
+        record.ids[copy.item] && record.applied[copy.item].is_some_and(|(at, ..)| is_recent(at))
+    }
+
     fn apply(&mut self, copy: &Copy) -> AnswerOutcome<Error> {
+        let is_known = self.knows(copy);
         let record = &mut self.records[copy.batch];
         let earlier = record.applied[copy.item];
-        if let Some((at, sequence, _)) = earlier
-            && record.ids[copy.item]
-            && self.now.since(at) < self.setup.duplicate_window
+        if let Some((_, sequence, _)) = earlier
+            && is_known
         {
             return AnswerOutcome::Done {
                 sequence: Some(sequence),
@@ -79,7 +89,12 @@ impl World {
         self.sequence += 1;
         record.applied[copy.item] = Some((self.now, self.sequence, times));
         let is_right = times == 1 || record.reads;
+        let is_expected = !record.not_stored[copy.item];
         self.check(is_right, "an item is never applied twice");
+        self.check(
+            is_expected,
+            "an item is not stored after an error that does not say so",
+        );
         AnswerOutcome::Done {
             sequence: Some(self.sequence),
         }

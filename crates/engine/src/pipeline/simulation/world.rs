@@ -53,6 +53,8 @@ pub(super) struct BatchRecord {
     pub(super) acknowledged: Vec<bool>,
     /// Whether the item was done (true) or failed (false).
     pub(super) ended: Vec<Option<bool>>,
+    /// Whether the item failed, and its error does not say that it may be stored.
+    pub(super) not_stored: Vec<bool>,
     pub(super) reads: bool,
     pub(super) ids: Vec<bool>,
 }
@@ -90,6 +92,7 @@ impl World {
             applied: vec![None; batch.ids.len()],
             acknowledged: vec![false; batch.ids.len()],
             ended: vec![None; batch.ids.len()],
+            not_stored: vec![false; batch.ids.len()],
             reads: batch.reads,
             ids: batch.ids.clone(),
         });
@@ -234,6 +237,19 @@ impl World {
             self.check(
                 !done || acknowledged,
                 "an item is done only if it is acknowledged",
+            );
+        }
+    }
+
+    /// Records that a driver's items failed, and that their errors do not say that they may be stored.
+    pub(super) fn end_not_stored(&mut self, batch: usize, items: Range<usize>) {
+        for item in items {
+            let record = &mut self.records[batch];
+            record.not_stored[item] = !record.reads;
+            let is_right = record.reads || record.applied[item].is_none();
+            self.check(
+                is_right,
+                "an item that may be stored fails with an error that says so",
             );
         }
     }

@@ -54,3 +54,44 @@ fn denied_items_fail_and_the_rest_of_the_group_is_sent_again_soon() {
     let expected = ["AcquirePermits(10)", "ReleasePermits(10)"];
     assert_eq!(test.actions(), expected);
 }
+
+/// Sends the item again, and lets the server deny it. Returns what the machine then does first.
+fn deny_second_copy(test: &mut TestMachine, item: usize) -> String {
+    test.actions();
+    test.tell(Event::PermitsGranted(1));
+    test.actions();
+    let denied = vec![(item, "denied")];
+    let token = item;
+    test.tell(Event::ItemsDenied { token, denied });
+    test.actions().remove(0)
+}
+
+#[test]
+fn a_permission_error_after_an_unanswered_copy_says_that_the_item_may_be_stored() {
+    let mut test = TestMachine::new(1, 1);
+    test.send_all();
+    test.connect(2, true);
+    let failed = "Failed { items: 0..1, maybe_stored: true, reason: Error(\"denied\") }";
+    assert_eq!(deny_second_copy(&mut test, 0), failed);
+}
+
+#[test]
+fn items_that_are_sent_again_to_learn_whether_they_are_denied_too_are_not_stored() {
+    let failed = "Failed { items: 1..2, maybe_stored: false, reason: Error(\"denied\") }";
+    // The first permission error is of another item of the group.
+    let mut test = TestMachine::new(2, 2);
+    test.send_all();
+    let denied = vec![(0, "denied")];
+    test.tell(Event::ItemsDenied { token: 2, denied });
+    assert_eq!(deny_second_copy(&mut test, 1), failed);
+    // The NATS client has dropped the permission error of the second copy.
+    let mut test = TestMachine::new(2, 2);
+    test.send_all();
+    let denied = vec![(0, "denied")];
+    test.tell(Event::ItemsDenied { token: 2, denied });
+    test.actions();
+    test.tell(Event::PermitsGranted(1));
+    test.actions();
+    test.pass(400 * MS);
+    assert_eq!(deny_second_copy(&mut test, 1), failed);
+}

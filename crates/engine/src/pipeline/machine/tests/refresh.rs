@@ -82,3 +82,28 @@ fn an_error_of_a_stale_stream_info_counts_only_if_the_stream_is_the_same() {
     let failed = "Failed { items: 0..1, maybe_stored: false, reason: Error(\"too large\") }";
     assert_eq!(refreshed(false), [failed, "Finish { all_answered: true }"]);
 }
+
+#[test]
+fn an_item_that_awaits_the_stream_info_may_be_stored_if_an_earlier_copy_was_unanswered() {
+    let awaiting = || {
+        let mut test = TestMachine::new(1, 1);
+        test.send_all();
+        test.pass(2_000 * MS);
+        test.actions();
+        test.tell(Event::PermitsGranted(1));
+        test.actions();
+        test.answer(0, AnswerOutcome::FailedUnlessStale("too large"));
+        test.actions();
+        test
+    };
+    let failed = "Failed { items: 0..1, maybe_stored: true, reason: Error(\"too large\") }";
+    let mut test = awaiting();
+    test.tell(Event::Refreshed(RefreshOutcome::Info {
+        info: Arc::new(()),
+        max_message_changed: false,
+    }));
+    assert_eq!(test.actions()[0], failed);
+    let mut test = awaiting();
+    test.pass(8_000 * MS);
+    assert_eq!(test.actions()[0], failed, "at the answer deadline");
+}

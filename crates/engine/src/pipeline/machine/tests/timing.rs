@@ -57,10 +57,33 @@ fn a_call_whose_time_was_half_over_has_half_of_it_left() {
         epoch: 1,
         is_up: true,
     };
-    let items = TestItems {
-        len: 1,
-        total_items: 1,
-    };
+    let items = TestItems::new(1, 1);
     machine.handle(Time::START, connected, &items);
     assert_eq!(machine.next_wakeup(), Time::from_start(4_000 * MS));
+}
+
+#[test]
+fn a_full_queue_fails_an_item_for_the_reason_why_it_was_too_late_to_send_it() {
+    let queue_full_after = |resend_window| {
+        let mut test = TestMachine::new(1, 1);
+        test.items.resend_window = resend_window;
+        test.send_all();
+        test.pass(2_000 * MS);
+        test.actions();
+        test.tell(Event::PermitsGranted(1));
+        let send = test.machine.next_action(test.now, &test.items);
+        let Some(Action::Send { send_before, .. }) = send else {
+            panic!("{send:?}");
+        };
+        test.now = send_before;
+        test.tell(Event::Sent {
+            count: 0,
+            failure: Some(SendFailure::QueueFull),
+        });
+        test.actions().remove(0)
+    };
+    let failed = "Failed { items: 0..1, maybe_stored: true, reason: ResendUnsafe }";
+    assert_eq!(queue_full_after(3_000 * MS), failed);
+    let failed = "Failed { items: 0..1, maybe_stored: true, reason: DeadlinePassed }";
+    assert_eq!(queue_full_after(60_000 * MS), failed);
 }
