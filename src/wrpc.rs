@@ -1,7 +1,7 @@
 //! The lattice side: wRPC calls in, typed answers out.
 //!
-//! A call comes in through `endpoint` (one function of an interface), `invocation` and `handshake` (the
-//! protocol), and reaches the function as a `request`.
+//! A call comes in through `endpoint` (one function of an interface), `invocation` and `handshake`
+//! (the protocol), and reaches the function as a `request`.
 
 mod call;
 mod endpoint;

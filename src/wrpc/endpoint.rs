@@ -1,7 +1,9 @@
-//! One function of an interface: its subscription, and the future that answers an invocation of it.
+//! An endpoint: one function of an interface, its subscription, and the future that answers an
+//! invocation.
 //!
-//! Each invocation is its own future from its first message on, with bounds on how long and how
-//! much it may send, so that a caller who never sends all of its parameters holds nobody up.
+//! Each invocation is a future of its own from its first message on. The caller may take only so
+//! long to send its parameters, and they may have only so many bytes. So a caller that never sends
+//! all of them delays no other call.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,28 +28,29 @@ use super::response_memory::ResponseMemory;
 use super::results::Results;
 use eventual_batch_links::{Call, CallError, Links};
 
-/// How long a caller may take to send its parameters: a host's calls time out long before.
+/// How long a caller may take to send its parameters. The call of a host times out long before
+/// that.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the lattice may take to accept an answer, and each MiB of it besides.
+/// How long the lattice may take to accept an answer. Each MiB of the answer adds to it.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const SEND_TIMEOUT_PER_MIB: Duration = Duration::from_secs(1);
 
-/// What all endpoints need to serve calls over one connection to the lattice.
+/// The connection to the lattice, and what else all endpoints share.
 #[derive(Clone)]
 pub(crate) struct Lattice {
     pub(crate) nats: Client,
-    /// What invocations of this provider are addressed to, and the name of the group of its
-    /// instances, of which one gets each.
+    /// The prefix of the subjects of this provider's invocations. It is also the name of the queue
+    /// group: each invocation goes to one of the provider's instances.
     pub(crate) prefix: Arc<str>,
     pub(crate) links: Arc<Links>,
     pub(crate) limits: LoadLimits,
 }
 
-/// A function that is subscribed to.
+/// One function with its subscription.
 pub(crate) struct Endpoint {
     pub(crate) invocations: Subscriber,
-    /// The future that answers an invocation.
+    /// Makes the future that answers an invocation.
     pub(crate) answer:
         Box<dyn Fn(Message) -> BoxFuture<'static, Result<(), InvocationError>> + Send + Sync>,
 }
@@ -105,6 +108,8 @@ where
     })
 }
 
+/// Receives the parameters of an invocation. If they are over a limit, the call is answered with
+/// that error.
 async fn receive<P: Parameters>(
     call: &Call,
     invocation: Invocation,

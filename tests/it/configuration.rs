@@ -174,14 +174,14 @@ async fn an_existing_bucket_is_used_as_it_is_and_the_difference_logged(
     caller.set_many("default", &[("key", &long)]).await??;
     assert_eq!(stream_config(&stack, "here").await?, before);
 
-    let line = logged(&stack.provider, &["WARN", "here", "bucket_replicas"]).await?;
+    let line = logged(&stack.provider, &["WARN", "here", "replicas"]).await?;
     for part in [
-        "bucket_replicas: 1, not 3",
-        "bucket_storage: file, not memory",
-        "bucket_history: 2, not 9",
-        "bucket_ttl: 1h, not 5s",
-        "bucket_max_bytes: -1, not 1000",
-        "bucket_max_value_size: -1, not 10",
+        "replicas: 1, not 3",
+        "storage: file, not memory",
+        "history: 2, not 9",
+        "ttl: 1h, not 5s",
+        "max_bytes: -1, not 1000",
+        "max_value_size: -1, not 10",
     ] {
         assert!(line.contains(part), "{part}: {line}");
     }

@@ -1,4 +1,4 @@
-//! What the calls of one link share: how many operations are in flight, and who gives way to whom.
+//! The concurrency limit that buckets share, and how large batches yield to small ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use super::deadline::Deadline;
 use super::tuning;
 
-/// The concurrency limit of a link, for all its buckets.
+/// A limit of the key operations in flight, for one bucket or for several together.
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
-    /// One permit for each key operation in flight. The queue of a semaphore is fair, so a small
-    /// batch waits for a few operations of a large one and not for its end.
+    /// One permit for each key operation in flight. The semaphore's queue is fair. So a small batch
+    /// waits for a few operations of a large batch, and not for all of them.
     permits: Arc<Semaphore>,
-    made: Instant,
-    /// Until when, in microseconds since `made`, small batches are expected to come.
+    created: Instant,
+    /// Until this time small batches are expected. It is in microseconds since `created`.
     small_expected_until: AtomicU64,
 }
 
@@ -28,7 +28,7 @@ impl ConcurrencyLimit {
     pub fn new(max_concurrency: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(max_concurrency)),
-            made: Instant::now(),
+            created: Instant::now(),
             small_expected_until: AtomicU64::new(0),
         }
     }
@@ -37,33 +37,40 @@ impl ConcurrencyLimit {
         &self.permits
     }
 
-    /// Takes note that a batch begins, of a call of so many items: what is left over of a large call is
-    /// no small batch.
-    pub(super) fn batch_started(&self, items: usize) {
-        self.batch_started_at(items, self.made.elapsed());
+    /// Notes that a batch starts. Its call has `total_items`: the rest of a large call is no small
+    /// batch.
+    pub(super) fn batch_started(&self, total_items: usize) {
+        self.batch_started_at(total_items, self.created.elapsed());
     }
 
-    /// How many requests a batch of `all` items keeps in flight, of which so many have been sent, if
-    /// it is to keep few: if it is large, small ones come over the link as well, and a server answers
-    /// in the order in which it is asked.
-    pub(super) fn fair_share(&self, sent: usize, all: usize, deadline: &Deadline) -> Option<usize> {
-        if all < tuning::LARGE_BATCH || !self.expects_small_at(self.made.elapsed()) {
+    /// How many requests a batch may have in flight, if it has to yield to small batches. The batch
+    /// has sent `sent` of its `total` items.
+    ///
+    /// A large batch yields while small batches are expected. A server answers in the order in
+    /// which requests come, so a small batch would wait behind all of the large batch's requests.
+    pub(super) fn fair_share(
+        &self,
+        sent: usize,
+        total: usize,
+        deadline: &Deadline,
+    ) -> Option<usize> {
+        if total < tuning::LARGE_BATCH || !self.expects_small_at(self.created.elapsed()) {
             None
-        } else if deadline.is_late(sent, all) {
+        } else if deadline.is_late(sent, total) {
             Some(tuning::WINDOW_WHEN_LATE)
         } else {
             Some(tuning::WINDOW_BESIDE_SMALL)
         }
     }
 
-    /// Until when small batches are expected.
+    /// Until this time small batches are expected.
     pub(super) fn small_expected_until(&self) -> Instant {
-        self.made + Duration::from_micros(self.small_expected_until.load(Ordering::Relaxed))
+        self.created + Duration::from_micros(self.small_expected_until.load(Ordering::Relaxed))
     }
 
-    fn batch_started_at(&self, items: usize, now: Duration) {
-        if items <= tuning::SMALL_BATCH {
-            let until = micros(now + tuning::SMALL_RECENTLY);
+    fn batch_started_at(&self, total_items: usize, now: Duration) {
+        if total_items <= tuning::SMALL_BATCH {
+            let until = micros(now + tuning::SMALL_EXPECTED_FOR);
             self.small_expected_until.store(until, Ordering::Relaxed);
         }
     }
@@ -73,11 +80,11 @@ impl ConcurrencyLimit {
     }
 }
 
-/// To be called for each item of a batch that is gone through without waiting for anything. Lets the
-/// other calls of the thread in now and then: a batch of 20,000 would hold them up for ten times as
-/// long as a small one takes.
+/// Lets other calls of the thread run now and then. A loop over a batch calls this for each item.
+/// Without it, a batch of 20,000 items would delay the other calls by ten times what a small batch
+/// takes.
 pub(super) async fn yield_periodically(item: usize) {
-    if item % tuning::ITEMS_AT_A_TIME == tuning::ITEMS_AT_A_TIME - 1 {
+    if item % tuning::ITEMS_BETWEEN_YIELDS == tuning::ITEMS_BETWEEN_YIELDS - 1 {
         yield_now().await;
     }
 }
@@ -99,16 +106,16 @@ mod tests {
         assert!(!limit.expects_small_at(now), "a large one");
         limit.batch_started_at(5, now);
         assert!(limit.expects_small_at(now));
-        assert!(!limit.expects_small_at(now + tuning::SMALL_RECENTLY));
+        assert!(!limit.expects_small_at(now + tuning::SMALL_EXPECTED_FOR));
     }
 
     #[test]
-    fn large_batches_give_way_and_less_so_if_they_are_late() {
+    fn large_batches_yield_and_less_so_if_they_are_late() {
         let limit = ConcurrencyLimit::new(256);
         limit.batch_started_at(5, Duration::from_secs(3600));
         let hour = Duration::from_secs(3600);
         let deadline = Deadline::new(Instant::now(), hour);
-        let window = |sent, all| limit.fair_share(sent, all, &deadline);
+        let window = |sent, total| limit.fair_share(sent, total, &deadline);
         assert_eq!(window(10_000, 20_000), Some(tuning::WINDOW_BESIDE_SMALL));
         assert_eq!(window(0, 20_000), Some(tuning::WINDOW_WHEN_LATE));
         assert_eq!(window(10, 100), None, "it is not large");

@@ -1,17 +1,20 @@
-//! Counting: a key whose value is a number in decimal text.
+//! Counters: a counter is a key whose value is a number in decimal text.
 //!
-//! A key is read by its leader, and written if it has not changed since; else it is read again. The
-//! increments of this process that wait for the same key are carried out together, in one round: one
-//! write adds them all up, so they contend only with other processes. Each increment gets the sum as if
-//! it had come alone.
+//! The number is read from the stream's leader, and written if the key has not changed since. If
+//! the key has changed, the number is read again.
 //!
-//! One of the calls drives the round. The round belongs to the key and not to that call: when the call's
-//! time is over, the next call drives the round on from where it is.
+//! The increments of this process that wait for the same key are carried out together, in one
+//! round. One write adds them all, so they compete only with other processes. Each increment gets
+//! the sum as if it had come alone.
+//!
+//! One of the calls drives the round. The round does not belong to that call. When the call ends,
+//! the next call drives the round on from where it is.
 
 mod number;
+mod queue;
 mod round;
 mod swap;
-mod waiting;
+mod turn;
 
 use std::sync::Arc;
 
@@ -21,10 +24,11 @@ use super::deadline::Deadline;
 use super::error::Error;
 use super::handle::BucketHandle;
 use super::text::CallerText;
+use queue::Withdrawal;
 use round::Round;
 pub(super) use swap::compare_and_swap;
-pub(super) use waiting::Counters;
-use waiting::{RunningRound, Withdrawal};
+pub(super) use turn::Counters;
+use turn::RunningRound;
 
 /// Adds `delta` to the key's number, and returns the sum.
 pub(super) async fn increment(
@@ -37,7 +41,7 @@ pub(super) async fn increment(
     let encoded = bucket.encoding().encode(key)?;
     let counter = counters.get(&encoded);
     let mut ticket = counter.join(delta, *deadline);
-    let new_round = |queue, deadline, last| -> RunningRound {
+    let new_round = |queue, deadline, known| -> RunningRound {
         let round = Round {
             bucket: Arc::clone(bucket),
             key: key.to_owned(),
@@ -45,14 +49,14 @@ pub(super) async fn increment(
             queue,
             deadline,
         };
-        Box::pin(round.run(last))
+        Box::pin(round.run(known))
     };
     let mut may_withdraw = true;
     loop {
         tokio::select! {
             biased;
             answer = ticket.answer() => {
-                // A round that ends without an answer was cut off.
+                // The round has ended without an answer, because its future was dropped.
                 return answer.unwrap_or_else(|_| Err(unclear(key)));
             }
             () = sleep_until(deadline.send_deadline()), if may_withdraw => match ticket.withdraw() {
@@ -62,19 +66,19 @@ pub(super) async fn increment(
                 Withdrawal::TooLate => may_withdraw = false,
             },
             () = sleep_until(deadline.answer_deadline()) => return Err(unclear(key)),
-            () = counter.drive(new_round) => {}
+            () = counter.drive_round(new_round) => {}
         }
     }
 }
 
-/// The error if other processes were quicker, time and again.
+/// The error if other processes changed the key after each read.
 fn contended(key: &str) -> Error {
     Error::Contended {
         key: CallerText::key(key),
     }
 }
 
-/// The error of a call of which nobody can say whether it was carried out.
+/// The error if it is not known whether the new number is stored.
 fn unclear(key: &str) -> Error {
     Error::UnclearNumber {
         key: CallerText::key(key),

@@ -1,47 +1,21 @@
 //! What can go wrong with a batch.
 
-use std::fmt;
+mod kind;
+mod limits;
+mod no_answer;
 
 use super::keys::{InvalidKey, UndecodableKey};
-use super::outage::{ConnectionError, Outage};
+use super::outage::ConnectionError;
 use super::text::{CallerText, LogText};
 
-/// What kind of trouble an [`Error`] is: what the caller can do about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The bucket does not exist.
-    NoSuchBucket,
-    /// The server refused the credentials, or an operation for lack of permission.
-    AccessDenied,
-    /// A key or value that the bucket cannot hold.
-    InvalidArgument,
-    /// The batch is over a limit.
-    TooLarge,
-    /// NATS is not reachable or did not answer in time; trying again may help.
-    Unavailable,
-    /// Any other trouble.
-    Other,
-}
-
-impl Kind {
-    /// Its name, as the interfaces, the log and metrics have it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NoSuchBucket => "no-such-bucket",
-            Self::AccessDenied => "access-denied",
-            Self::InvalidArgument => "invalid-argument",
-            Self::TooLarge => "too-large",
-            Self::Unavailable => "unavailable",
-            Self::Other => "other",
-        }
-    }
-}
+pub use kind::Kind;
+pub use limits::{BatchLimit, Excess, ValueLimit};
+pub use no_answer::NoAnswerReason;
 
 /// Why a batch failed.
 ///
-/// `Display` is a plain sentence for the caller: it may name keys, and never holds a value or a
-/// secret. What may be logged is [`Error::log_text`].
+/// `Display` is a plain sentence for the caller. It may name keys, and never holds a value or a
+/// secret. For the log there is [`Error::log_text`].
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The stream `KV_<bucket>` does not exist.
@@ -50,18 +24,18 @@ pub enum Error {
         /// The bucket's name.
         bucket: String,
     },
-    /// There is a stream of the bucket's name, but it is no key-value bucket.
+    /// The stream of the bucket's name is not a key-value bucket.
     #[error("stream `KV_{bucket}` is not a key-value bucket: {why}")]
     NotABucket {
         /// The bucket's name.
         bucket: String,
-        /// What of the stream is not as a bucket has it.
+        /// What makes the stream different from a bucket.
         why: &'static str,
     },
-    /// A bucket that only collects what other streams hold.
+    /// The bucket only collects the messages of other streams.
     #[error(
-        "bucket `{bucket}` takes no writes: its stream has no subjects, and its keys are those of \
-         other streams; write to them"
+        "bucket `{bucket}` takes no writes: its stream has no subjects, and copies its keys from \
+         other streams; write to those"
     )]
     ReadOnly {
         /// The bucket's name.
@@ -75,18 +49,18 @@ pub enum Error {
         /// What the server said.
         error: ConnectionError,
     },
-    /// The login may not do this.
-    #[error("NATS at {server} refused access: {}", words.for_caller())]
+    /// The login lacks a permission.
+    #[error("NATS at {server} refused access: {}", message.for_caller())]
     PermissionDenied {
         /// The server's address, without credentials.
         server: String,
         /// What the server said. It names the subject.
-        words: CallerText,
+        message: CallerText,
     },
-    /// A key that cannot be part of a subject.
+    /// The key cannot be part of a subject.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
-    /// A value that does not fit into one message.
+    /// The value does not fit into one message.
     #[error(
         "the value of key {:?} has {size} bytes, more than {limit} allows ({max} bytes)",
         key.for_caller()
@@ -101,7 +75,7 @@ pub enum Error {
         /// The limit in bytes.
         max: usize,
     },
-    /// A batch over a limit.
+    /// The batch is over a limit.
     #[error("the batch is over the limit of {max} {limit}: {excess}")]
     TooLarge {
         /// Which limit.
@@ -116,48 +90,49 @@ pub enum Error {
     NoAnswer {
         /// The server's address, without credentials.
         server: String,
-        /// The best that is known of why.
+        /// Why, as far as it is known.
         reason: NoAnswerReason,
     },
     /// The caller's [`ResponseBudget`](crate::ResponseBudget) has no room for the answer.
     #[error(
-        "there is no memory left for the answer beside those of other calls; trying again may help"
+        "there is no memory left for the answer, because of the answers to other calls; trying \
+         again may help"
     )]
     NoMemory,
-    /// A request stayed unanswered, and a second copy of it could have been carried out as well.
+    /// A write stayed unanswered, and a second copy of it could have been stored besides the first.
     #[error(
-        "the server did not answer in time: to send it again could carry it out twice; trying again \
-         may help"
+        "the server did not answer in time, and to send the write again could store it twice; \
+         trying again may help"
     )]
     ResendUnsafe,
-    /// A write was sent, and nobody can say whether it was carried out.
+    /// A write was sent, and it is not known whether it is stored.
     #[error("a write was sent and not acknowledged, so it may or may not be in the bucket: {0}")]
     UnclearWrite(Box<Error>),
-    /// An increment or a swap was sent, and nobody can say whether it was carried out.
+    /// An increment or a swap was sent, and it is not known whether it is stored.
     #[error(
-        "a new number for key {:?} was sent and not acknowledged, so it may or may not be stored: the \
-         server did not answer in time; trying again may help",
+        "a new number for key {:?} was sent and not acknowledged, so it may or may not be stored: \
+         the server did not answer in time; trying again may help",
         key.for_caller()
     )]
     UnclearNumber {
         /// The key.
         key: CallerText,
     },
-    /// Other writers changed the key time and again.
+    /// Other writers changed the key after each time that it was read.
     #[error(
-        "the number of key {:?} was not changed: other writers changed it whenever it had been read; \
-         trying again may help",
+        "the number of key {:?} was not changed: other writers changed it each time after it was \
+         read; trying again may help",
         key.for_caller()
     )]
     Contended {
         /// The key.
         key: CallerText,
     },
-    /// The connection was lost over a page of keys, time and again.
+    /// The connection was lost each time that a page of keys was read.
     #[error(
-        "a page of the bucket `{bucket}` could not be read: the connection was lost over it again and \
-         again; if nothing else breaks it, another client has written a key or headers that the NATS \
-         client cannot parse: `keys` lists such a bucket; trying again may help"
+        "a page of the bucket `{bucket}` could not be read: the connection was lost each time; if \
+         it is stable otherwise, another client has written a key or headers that the NATS client \
+         cannot parse, and `keys` can list such a bucket; trying again may help"
     )]
     PageLost {
         /// The bucket's name.
@@ -171,9 +146,9 @@ pub enum Error {
         /// What the server said.
         reason: LogText,
     },
-    /// The value of a key that is to be counted with is not a number.
+    /// The value of a counter's key is not a number.
     #[error(
-        "the value of key {:?} cannot be counted with: it is not a number from 0 to 2^64 - 1 in decimal \
+        "the value of key {:?} is not a counter: it is not a number from 0 to 2^64 - 1 in decimal \
          text",
         key.for_caller()
     )]
@@ -201,7 +176,7 @@ pub enum Error {
         key.for_caller()
     )]
     NotUtf8 {
-        /// The key, with another character in place of what is not UTF-8.
+        /// The key, with a replacement character in place of each part that is not UTF-8.
         key: CallerText,
     },
     /// A read ended without an answer for one of its keys.
@@ -224,7 +199,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What kind of trouble this is.
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -250,30 +225,32 @@ impl Error {
         }
     }
 
-    /// What the log may say of a failure of the server or the connection. `None` if the caller's
-    /// batch, the bucket or the login is at fault.
+    /// The text for the log, if the server or the connection failed. `None` if the cause is the
+    /// caller's batch, the bucket or the login.
     #[must_use]
     pub fn log_text(&self) -> Option<LogText> {
         Some(match self {
-            Self::NoAnswer { reason, .. } => reason.log_text().after("no answer in time: "),
+            Self::NoAnswer { reason, .. } => reason.log_text().prefixed("no answer in time: "),
             Self::ResendUnsafe => LogText::fixed("the server did not answer in time"),
-            Self::UnclearWrite(cause) => cause.log_text()?.after("a write was not acknowledged: "),
+            Self::UnclearWrite(cause) => {
+                cause.log_text()?.prefixed("a write was not acknowledged: ")
+            }
             Self::UnclearNumber { .. } => LogText::fixed(
                 "a new number was sent and not acknowledged, so it may or may not be stored",
             ),
             Self::Contended { .. } => {
-                LogText::fixed("other writers changed the key whenever it had been read")
+                LogText::fixed("other writers changed the key each time after it was read")
             }
             Self::PageLost { .. } => {
-                LogText::fixed("the connection was lost over a page of keys again and again")
+                LogText::fixed("the connection was lost each time that a page of keys was read")
             }
-            Self::Refused { reason, .. } => reason.after("the server refused: "),
+            Self::Refused { reason, .. } => reason.prefixed("the server refused: "),
             Self::Partial { cause, .. } => cause.log_text()?,
             _ => return None,
         })
     }
 
-    /// The error that this one is about: of a batch, the first cause.
+    /// The cause, without what is said about the batch or the write.
     #[must_use]
     pub fn root(&self) -> &Self {
         match self {
@@ -294,96 +271,5 @@ fn not_written(failed: usize, total: usize, verb: &str, keys: &[CallerText]) -> 
         format!("key {keys} could not be {verb}")
     } else {
         format!("{failed} of {total} keys could not be {verb} (first: {keys})")
-    }
-}
-
-/// Why there was no answer in time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoAnswerReason {
-    /// There is no connection.
-    NotConnected(Outage),
-    /// The server sent an error that names no request.
-    Complaint(LogText),
-    /// The server has said of itself that it has no JetStream.
-    NoJetStream,
-    /// The connection is up.
-    Unknown,
-}
-
-impl NoAnswerReason {
-    fn log_text(&self) -> LogText {
-        match self {
-            Self::NotConnected(outage) => outage.log_text(),
-            Self::Complaint(words) => words.after("it complained: "),
-            Self::NoJetStream => LogText::fixed(
-                "the connection is up, but JetStream may be off on this server: it announces none",
-            ),
-            Self::Unknown => {
-                LogText::fixed("the connection is up, the server slow or without a leader")
-            }
-        }
-    }
-}
-
-impl fmt::Display for NoAnswerReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.log_text().fmt(f)
-    }
-}
-
-/// What keeps a value from fitting into one message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ValueLimit {
-    /// The bucket's `max_value_size`.
-    BucketMaxValueSize,
-    /// The server's `max_payload`.
-    ServerMaxPayload,
-}
-
-impl fmt::Display for ValueLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::BucketMaxValueSize => "the bucket's max_value_size",
-            Self::ServerMaxPayload => "the server's max_payload",
-        })
-    }
-}
-
-/// One of the limits of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BatchLimit {
-    /// How many keys it may have.
-    Keys,
-    /// How many bytes its keys and values may have.
-    Bytes,
-}
-
-impl fmt::Display for BatchLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Keys => "keys",
-            Self::Bytes => "bytes",
-        })
-    }
-}
-
-/// By how much a batch is over a limit, as far as it was counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Excess {
-    /// At least this many keys.
-    Keys(usize),
-    /// At least this many bytes of keys and values.
-    Bytes(usize),
-    /// More than twice as many bytes as allowed.
-    OverTwice,
-}
-
-impl fmt::Display for Excess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Keys(keys) => write!(f, "it has {keys} keys or more"),
-            Self::Bytes(bytes) => write!(f, "its keys and values have {bytes} bytes or more"),
-            Self::OverTwice => f.write_str("its parameters are over twice as large"),
-        }
     }
 }

@@ -20,7 +20,7 @@ use super::stream_info::{self, BucketSpec, StreamInfo};
 const KNOWN_TO_EXIST: Duration = Duration::from_secs(10);
 
 /// One bucket. Its stream info is fetched when it is first needed, and again when the stream no
-/// longer answers, so the bucket may be missing, deleted and created again meanwhile.
+/// longer answers. So the bucket may be missing at first, and may be deleted and created again.
 #[derive(Debug)]
 pub(crate) struct BucketHandle {
     connection: Arc<Connection>,
@@ -39,7 +39,7 @@ pub(crate) struct BucketHandle {
 
 #[derive(Debug)]
 struct Fetch {
-    begun: Instant,
+    started: Instant,
     outcome: Result<Arc<StreamInfo>, Error>,
 }
 
@@ -93,7 +93,7 @@ impl BucketHandle {
         self.connection.ready(&self.spec.name, deadline).await
     }
 
-    /// Why there was no answer: the best that is known when a call's time is over.
+    /// The error of a call whose time is over: the best reason that is known.
     pub(crate) fn no_answer_error(&self, deadline: &Deadline) -> Error {
         self.connection.no_answer_error(&self.spec.name, deadline)
     }
@@ -102,7 +102,7 @@ impl BucketHandle {
         &self.connection
     }
 
-    /// JetStream, to ask it about the bucket.
+    /// A JetStream client for the bucket's domain.
     pub(crate) fn context(&self) -> Context {
         stream_info::context(&self.connection, &self.spec)
     }
@@ -123,19 +123,19 @@ impl BucketHandle {
         }
     }
 
-    /// Fetches the stream info again, unless somebody has done so since `stale` was got.
+    /// Fetches the stream info again, unless another call has done so since `stale` was fetched.
     pub(crate) async fn refresh_stream_info(
         &self,
         stale: Option<&Arc<StreamInfo>>,
         deadline: &Deadline,
     ) -> Result<Arc<StreamInfo>, Error> {
-        let asked = Instant::now();
+        let called = Instant::now();
         let Ok(mut last) = timeout_at(deadline.send_deadline(), self.last_fetch.lock()).await
         else {
             return Err(self.no_answer_error(deadline));
         };
         if let Some(fetch) = &*last
-            && fetch.begun >= asked
+            && fetch.started >= called
         {
             return fetch.outcome.clone();
         }
@@ -145,12 +145,12 @@ impl BucketHandle {
         {
             return Ok(Arc::clone(info));
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let outcome = stream_info::fetch(&self.connection, &self.spec, deadline)
             .await
             .map(|mut info| {
                 if let Some(before) = &cached {
-                    info.inherit(before);
+                    info.share_quarantine(before);
                 }
                 Arc::new(info)
             });
@@ -159,21 +159,21 @@ impl BucketHandle {
                 self.note_answer();
                 self.warn_of_differences(stale.map(Arc::as_ref), info);
             }
-            // This error is about this call's time, not about the bucket: it is not cached.
+            // This error is about this call's time, and not about the bucket. So it is not cached.
             Err(error) if error.kind() == Kind::Unavailable => return outcome,
             Err(_) => {}
         }
         *self.cached.write().unwrap_or_else(PoisonError::into_inner) =
             outcome.as_ref().ok().map(Arc::clone);
         *last = Some(Fetch {
-            begun,
+            started,
             outcome: outcome.clone(),
         });
         outcome
     }
 
-    /// Succeeds if the bucket exists. The server is asked, unless it has answered for the bucket within
-    /// the last ten seconds.
+    /// Succeeds if the bucket exists. The server is asked, unless it has answered for the bucket
+    /// within the last ten seconds.
     pub(crate) async fn open(&self, deadline: &Deadline) -> Result<(), Error> {
         let cached = self.cached();
         if cached.is_some() && self.is_known_to_exist() && self.connection.is_up() {
@@ -201,14 +201,15 @@ impl BucketHandle {
         last.is_some_and(|last| last.elapsed() < KNOWN_TO_EXIST)
     }
 
-    /// A bucket that exists is used as it is. Whoever asked for other settings is told once.
+    /// Warns once if the bucket exists with other settings than the spec asks for.
     fn warn_of_differences(&self, before: Option<&StreamInfo>, now: &StreamInfo) {
         let known = before.map_or("", |info| info.differences.as_str());
         if !now.differences.is_empty() && now.differences != known {
             tracing::warn!(
                 bucket = self.spec.name,
                 differences = now.differences,
-                "the bucket exists with other settings than it would be created with; it is used as it is"
+                "the bucket exists with other settings than it would be created with; it is used \
+                 as it is"
             );
         }
     }

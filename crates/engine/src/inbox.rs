@@ -1,4 +1,5 @@
-//! Inboxes: the subscription that receives the answers to a batch, and the pooled inbox of a connection.
+//! Inboxes: the subscription that receives the answers to a batch, and the pool that keeps one
+//! inbox for each connection.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -7,32 +8,31 @@ use async_nats::{Client, Message, Subscriber};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::task::unconstrained;
 
-/// A subscription for answers, and the client that has it.
+/// A subscription for answers, and the client that has it. An answer's subject is the prefix and a
+/// token.
 #[derive(Debug)]
 pub(super) struct Inbox {
     client: Client,
     answers: Subscriber,
-    /// Of the reply subjects. A token follows it.
     prefix: String,
-    /// The first token of this batch. Lower tokens belong to earlier batches; late answers to them are
-    /// ignored.
-    first: usize,
+    /// The first token of this batch. Lower tokens belong to earlier batches. Late answers to those
+    /// are ignored.
+    first_token: usize,
     /// The first token that no batch has used.
-    unused: usize,
-    /// The epoch of the connection that the inbox was opened in.
+    next_token: usize,
+    /// The connection that the inbox was opened in.
     epoch: u64,
     /// The pooled inbox has the ticket.
     ticket: Option<PoolTicket>,
-    /// Whether the client has ended.
-    ended: bool,
+    client_ended: bool,
 }
 
-/// Held by a connection's one pooled inbox.
+/// Held by the pooled inbox. There is one for each connection.
 type PoolTicket = Arc<()>;
 
 impl Inbox {
-    /// An inbox for the answers to one request, which no other request has had; `None` if the client
-    /// has ended.
+    /// An inbox for the answers to one request, which no earlier request has used. `None` if the
+    /// client has ended.
     pub(super) async fn open_fresh(client: Client, epoch: u64) -> Option<Self> {
         Self::subscribe(client, epoch, 1, None).await
     }
@@ -44,8 +44,9 @@ impl Inbox {
         ticket: Option<PoolTicket>,
     ) -> Option<Self> {
         let prefix = format!("{}.", client.new_inbox());
-        // For a wildcard the server goes through all the subjects it has seen of late, which is much for
-        // one request; but a pooled inbox has to do for any batch.
+        // For a wildcard subscription the server searches all subjects that it has seen lately. For
+        // a single request that is much work, so it has no wildcard. The pooled inbox needs one,
+        // because it serves any batch.
         let subject = match (&ticket, tokens) {
             (None, 1) => format!("{prefix}0"),
             _ => format!("{prefix}*"),
@@ -55,11 +56,11 @@ impl Inbox {
             client,
             answers,
             prefix,
-            first: 0,
-            unused: 0,
+            first_token: 0,
+            next_token: 0,
             epoch,
             ticket,
-            ended: false,
+            client_ended: false,
         })
     }
 
@@ -67,95 +68,98 @@ impl Inbox {
         &self.client
     }
 
-    /// Records that the client has ended.
+    /// Notes that the client has ended.
     pub(super) fn mark_ended(&mut self) {
-        self.ended = true;
+        self.client_ended = true;
     }
 
+    /// Whether the client has ended, so that no answer can come.
     pub(super) fn has_ended(&self) -> bool {
-        self.ended
+        self.client_ended
     }
 
     /// Whether requests can be sent and answers received.
     pub(super) fn is_up(&self) -> bool {
-        !self.ended && self.client.connection_state() == State::Connected
+        !self.client_ended && self.client.connection_state() == State::Connected
     }
 
     pub(super) fn reply_subject(&self, token: usize) -> String {
-        format!("{}{}", self.prefix, self.first + token)
+        format!("{}{}", self.prefix, self.first_token + token)
     }
 
-    /// The token of the request that the message answers.
+    /// The token of the request that the message answers. `None` if it answers no request of this
+    /// batch.
     pub(super) fn token_of(&self, message: &Message) -> Option<usize> {
         let token: usize = message
             .subject
             .strip_prefix(self.prefix.as_str())?
             .parse()
             .ok()?;
-        token.checked_sub(self.first)
+        token.checked_sub(self.first_token)
     }
 
-    /// The next answer; `None` if the client has ended.
+    /// Waits for the next answer. `None` if the client has ended.
     pub(super) async fn next(&mut self) -> Option<Message> {
         let next = self.answers.next().await;
-        self.ended |= next.is_none();
+        self.client_ended |= next.is_none();
         next
     }
 
-    /// Drops messages that came while no batch used the inbox. They answer nothing; another client of the
-    /// account may have forged them.
+    /// Drops the messages that came while no batch used the inbox. They answer no request. Another
+    /// client of the account may have sent them.
     fn drain(&mut self) {
-        // Without tokio's budget, which would stop this loop after some 128 messages.
+        // Tokio's budget would end this loop after some 128 messages.
         while let Some(Some(_)) = unconstrained(self.answers.next()).now_or_never() {}
     }
 
-    /// An answer that is here already; `None` only if there is none.
+    /// The next answer, if it is here already.
     pub(super) fn next_now(&mut self) -> Option<Message> {
-        // Without tokio's budget: after some 128 answers it would say that there is none, and a request
-        // whose answer waits here would be given up.
+        // After some 128 answers, tokio's budget would make it look as if there were no more. Then
+        // a request could fail although its answer is here.
         unconstrained(self.next()).now_or_never().flatten()
     }
 }
 
-/// Keeps one inbox for a connection's next batch, because a subscription costs as much as several small
-/// requests. Calls that overlap open their own.
+/// Keeps one inbox for a connection's next batch, because a subscription costs as much as several
+/// small requests. If the inbox is in use, a call opens its own.
 #[derive(Debug, Default)]
 pub(super) struct InboxPool(Mutex<Pooled>);
 
 #[derive(Debug, Default)]
 struct Pooled {
     inbox: Option<Inbox>,
-    /// Alive while there is a pooled inbox, here or in use by a batch.
+    /// Alive while there is a pooled inbox, in the pool or in use by a batch.
     ticket: Weak<()>,
 }
 
 impl InboxPool {
-    /// An inbox for the answers to requests with so many tokens, from 0 on, or `None` if the client has
-    /// ended. `epoch` is the connection's.
+    /// An inbox for a batch that uses the tokens from 0 to `tokens`, without that. `None` if the
+    /// client has ended. `epoch` is that of the connection.
     pub(super) async fn open(&self, client: Client, epoch: u64, tokens: usize) -> Option<Inbox> {
-        let mut inbox = match self.take(epoch) {
+        let mut inbox = match self.take_pooled(epoch) {
             Ok(mut inbox) => {
                 inbox.drain();
                 inbox
             }
             Err(ticket) => Inbox::subscribe(client, epoch, tokens, ticket).await?,
         };
-        inbox.first = inbox.unused;
-        inbox.unused += tokens;
+        inbox.first_token = inbox.next_token;
+        inbox.next_token += tokens;
         Some(inbox)
     }
 
-    /// Keeps the inbox for the next batch, if it is the pooled one. Only if all answers have come:
-    /// others would pile up until there is a next batch.
+    /// Keeps the inbox for the next batch, if it is the pooled one. No answer may still be to come:
+    /// late answers would pile up until the next batch.
     pub(super) fn put(&self, inbox: Inbox) {
-        if inbox.ticket.is_some() && !inbox.ended {
+        if inbox.ticket.is_some() && !inbox.client_ended {
             self.lock().inbox = Some(inbox);
         }
     }
 
-    /// The inbox, if it is here; else the ticket for a new pooled one, if there is none. An inbox of an
-    /// earlier epoch is dropped: the server may no longer deliver its answers.
-    fn take(&self, epoch: u64) -> Result<Inbox, Option<PoolTicket>> {
+    /// The pooled inbox, if it is not in use. `Err` has the ticket for a new pooled inbox, if there
+    /// is none. An inbox of an earlier epoch is dropped, because the server may not deliver its
+    /// answers.
+    fn take_pooled(&self, epoch: u64) -> Result<Inbox, Option<PoolTicket>> {
         let mut pooled = self.lock();
         let inbox = pooled.inbox.take().filter(|inbox| inbox.epoch == epoch);
         inbox.ok_or_else(|| {

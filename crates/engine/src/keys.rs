@@ -1,4 +1,4 @@
-//! Which strings are keys, and how a key becomes part of a subject.
+//! Which strings are keys, and how a key becomes a part of a subject.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,28 +8,28 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::text::CallerText;
 
-/// The longest key in bytes, as it stands in the subject (with `base64`, after encoding).
+/// The longest key in bytes, after encoding.
 ///
-/// A subject travels in the protocol line of a message, which a server cuts off at
-/// `max_control_line` (4096 bytes by default) by closing the connection; the rest is room for the
+/// The subject is in the protocol line of a message. If that line is longer than `max_control_line`
+/// (4096 bytes by default), the server closes the connection. The rest of the line is room for the
 /// API prefix, the bucket's name and the reply subject.
 pub const MAX_KEY_BYTES: usize = 2048;
 
-/// How the empty key is written with [`KeyEncoding::Base64`]: its encoding is empty, which no
-/// subject can hold, and no encoding of another key is a lone `=`.
+/// How [`KeyEncoding::Base64`] writes the empty key. Its base64 form is empty, which no subject can
+/// hold. No other key is encoded as `=`.
 const EMPTY_KEY: &str = "=";
 
 /// How keys are written in the bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyEncoding {
-    /// As they are: only what ADR-8 allows in a key.
+    /// Unchanged. Only the characters are possible that ADR-8 allows in a key.
     #[default]
     None,
-    /// As URL-safe base64 without padding, so that every string is a key.
+    /// As URL-safe base64 without padding. Any string is possible.
     Base64,
 }
 
-/// Why a string is no key.
+/// Why a string is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyProblem {
     /// It has no characters.
@@ -62,7 +62,7 @@ impl fmt::Display for KeyProblem {
     }
 }
 
-/// A string that is no key. Its text is for the caller: it names the key.
+/// A string that is not a key. The text names it, so the text is only for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("key {:?} {problem}", key.for_caller())]
 pub struct InvalidKey {
@@ -72,26 +72,26 @@ pub struct InvalidKey {
     pub problem: KeyProblem,
 }
 
-/// A key in the bucket that [`KeyEncoding::Base64`] cannot have written. Its text is for the caller: it
-/// names the key.
+/// A key in the bucket that [`KeyEncoding::Base64`] cannot have written. The text names it, so the
+/// text is only for the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the bucket holds the key {:?}, which is not URL-safe base64 without padding of a string; it was \
-     written without that encoding",
+    "the bucket holds the key {:?}, which is not a string in URL-safe base64 without padding; it \
+     was written without that encoding",
     encoded.for_caller()
 )]
 pub struct UndecodableKey {
-    /// The key as it stands in the bucket.
+    /// The key, as it is in the bucket.
     pub encoded: CallerText,
 }
 
 impl KeyEncoding {
-    /// The form of `key` that stands in the bucket.
+    /// The encoded form of `key`, as it is in the bucket.
     ///
     /// # Errors
     ///
-    /// [`InvalidKey`] if the bucket cannot hold the key. Nothing else keeps a wildcard out
-    /// of a subject, where it would reach other keys.
+    /// [`InvalidKey`] if the bucket cannot hold the key. This is the only check that keeps
+    /// wildcards out of subjects. A wildcard would reach other keys.
     pub fn encode(self, key: &str) -> Result<Cow<'_, str>, InvalidKey> {
         let encoded = match self {
             Self::None => Cow::Borrowed(key),
@@ -107,7 +107,7 @@ impl KeyEncoding {
         }
     }
 
-    /// The key that stands in the bucket as `encoded`.
+    /// The key whose encoded form is `encoded`.
     ///
     /// # Errors
     ///
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn text_that_is_no_encoded_key_is_an_error() {
         assert_eq!(KeyEncoding::Base64.decode("YQ").unwrap(), "a");
-        // Padded, it would be read as a key that is written elsewhere.
+        // With padding, "YQ==" would be the key "a", which is written as "YQ".
         for foreign in ["YQ==", "a.b", "!", "_w"] {
             assert!(KeyEncoding::Base64.decode(foreign).is_err(), "{foreign}");
         }

@@ -1,34 +1,37 @@
 //! Batches of keys on NATS JetStream key-value buckets.
 //!
-//! The engine knows NATS and nothing of wRPC, WebAssembly or a host. A front end makes a
-//! [`Connections`], and from it one [`Bucket`] for each bucket that it serves:
+//! The engine knows NATS, and nothing of WebAssembly or its hosts. A front end makes a
+//! [`Connections`], and with it one [`Bucket`] for each bucket that it serves:
 //!
-//! - [`Connections`] makes connections in the background and shares them among buckets that log in alike.
-//!   A server that is down is no error until a call's time is over.
+//! - [`Connections`] makes connections in the background. Buckets that log in alike share a
+//!   connection. A server that is down is no error until a call's time is over.
 //! - [`Bucket`] carries out whole batches: [`get_many`](Bucket::get_many), [`keys`](Bucket::keys),
-//!   [`set_many`](Bucket::set_many), [`delete_many`](Bucket::delete_many); single keys and counters too.
-//! - [`Limits`] and [`ConcurrencyLimit`] bound what one batch may take, and what all batches of some buckets
-//!   may take together.
-//! - Every operation ends by its [`Deadline`]. When an operation's future is dropped, nothing of it goes
-//!   on in the background.
-//! - An [`Error`] says what, where and why as data. Its [`Kind`] says what the caller can do.
+//!   [`set_many`](Bucket::set_many), [`delete_many`](Bucket::delete_many). It also has single keys
+//!   and counters.
+//! - [`Limits`] bounds one batch. [`ConcurrencyLimit`] bounds all batches of one or several buckets
+//!   together.
+//! - Every operation ends by its [`Deadline`]. When an operation's future is dropped, nothing of it
+//!   goes on in the background.
+//! - An [`Error`] says what failed, where and why, as data. Its [`Kind`] says what the caller can
+//!   do.
 //!
 //! # TLS
 //!
-//! The cryptography of TLS is the one that the program has installed
-//! (`rustls::crypto::CryptoProvider::install_default`), whatever others are compiled in. If the program has
-//! installed none, the feature `ring`, which is on by default, brings one. The engine installs nothing. A
-//! program that turns the feature off and installs nothing can connect only to servers without TLS.
+//! The engine uses the implementation of TLS cryptography that the program has installed
+//! (`rustls::crypto::CryptoProvider::install_default`). If the program has installed none, the
+//! engine uses the one of its feature `ring`, which is on by default. The engine installs nothing.
+//! Without the feature and without an installed implementation, it can connect only to servers
+//! without TLS.
 //!
 //! # Errors and logs
 //!
-//! The `Display` of an [`Error`] is for the one who made the call, and may name keys. What may be logged is
-//! a [`LogText`], which [`Error::log_text`] gives. No text with a key in it becomes one.
+//! The `Display` of an [`Error`] is for the caller, and may name keys. For the log there is
+//! [`Error::log_text`]. It gives a [`LogText`], which never holds a key.
 //!
 //! # Examples
 //!
-//! The examples need a nats-server with JetStream. They run against the one that the environment variable
-//! `EVENTUAL_BATCH_DOC_TEST_NATS` names, and without it they only compile.
+//! The examples need a nats-server with JetStream. The environment variable
+//! `EVENTUAL_BATCH_DOC_TEST_NATS` has its URL. Without the variable the examples only compile.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/doc_test.rs"));
@@ -109,4 +112,4 @@ pub use outage::{ConnectionError, ErrorHint, LoginKind, Outage};
 pub use replica::{FallbackReason, ReplicaMode, ReplicaSettings, ReplicaStats, Replicas};
 pub use response_budget::ResponseBudget;
 pub use stream_info::{BucketSpec, BucketTemplate};
-pub use text::{CallerText, LogText};
+pub use text::{CallerText, LogText, shorten};

@@ -1,15 +1,15 @@
-//! How large a batch may be.
+//! The limits of one batch.
 
 use super::error::{BatchLimit, Error, Excess};
 
-/// How large one batch may be, and how many key operations may be in flight.
+/// The limits of one batch, and of the key operations in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Key operations in flight at once, over all calls.
+    /// The most key operations in flight, over all calls.
     pub max_concurrency: usize,
-    /// Keys in a batch, or in the answer of `keys`.
+    /// The most keys in a batch, or in the answer of `keys`.
     pub max_batch_keys: usize,
-    /// Bytes of keys and values in a batch, or in its answer.
+    /// The most bytes of keys and values in a batch, or in its answer.
     pub max_batch_bytes: usize,
 }
 
@@ -21,11 +21,11 @@ impl Limits {
         max_batch_bytes: usize::MAX,
     };
 
-    /// Succeeds if a batch may have so many keys.
+    /// Succeeds if a batch may have this many keys.
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`]
+    /// [`Error::TooLarge`] if the batch is over the limit.
     pub fn check_keys(&self, keys: usize) -> Result<(), Error> {
         if keys > self.max_batch_keys {
             return Err(self.too_many_keys(keys));
@@ -33,11 +33,11 @@ impl Limits {
         Ok(())
     }
 
-    /// Succeeds if the keys and values of a batch may have so many bytes.
+    /// Succeeds if the keys and values of a batch may have this many bytes.
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`]
+    /// [`Error::TooLarge`] if the batch is over the limit.
     pub fn check_bytes(&self, bytes: usize) -> Result<(), Error> {
         if bytes > self.max_batch_bytes {
             return Err(self.too_many_bytes(Excess::Bytes(bytes)));
@@ -45,7 +45,7 @@ impl Limits {
         Ok(())
     }
 
-    /// The error for a batch of so many keys.
+    /// The error for a batch with this many keys.
     #[must_use]
     pub fn too_many_keys(&self, keys: usize) -> Error {
         Error::TooLarge {
@@ -55,7 +55,7 @@ impl Limits {
         }
     }
 
-    /// The error for a batch that is too large in bytes.
+    /// The error for a batch with too many bytes.
     #[must_use]
     pub fn too_many_bytes(&self, excess: Excess) -> Error {
         Error::TooLarge {

@@ -1,8 +1,8 @@
 //! Listing the keys of a bucket.
 //!
-//! An ephemeral pull consumer delivers the last message of each key, headers only, page by page. Keys
-//! that are written during the listing are found by comparing with the stream's subject list, and read
-//! one by one.
+//! An ephemeral pull consumer delivers the last message of each key, headers only, many at a time.
+//! The consumer misses keys that are written during the listing. They are found by comparing with
+//! the stream's subject list, and read one by one.
 
 mod consumer;
 mod page;
@@ -38,7 +38,7 @@ pub(super) async fn keys(
     retry_until_complete(bucket, deadline, list).await
 }
 
-/// A page of the keys: those whose last message comes after this sequence of the stream.
+/// One page of the keys. Their last messages come after the sequence `after` of the stream.
 pub(super) async fn page(
     bucket: &BucketHandle,
     after: u64,
@@ -53,33 +53,34 @@ pub(super) async fn page(
     retry_until_complete(bucket, deadline, read).await
 }
 
-/// The error for a bucket under quarantine: a page needs messages delivered, with their headers.
+/// The error for a bucket under quarantine. For a page the server has to deliver messages with
+/// their headers, which the NATS client may be unable to parse.
 fn page_error(bucket: &BucketHandle) -> Error {
     Error::PageLost {
         bucket: bucket.name().to_owned(),
     }
 }
 
-/// What has gone wrong with a listing so far.
+/// What has gone wrong so far with a listing.
 #[derive(Clone, Copy, Default)]
 struct ListAttempts {
     /// How many times it was interrupted.
     interrupted: usize,
-    /// The connections that were lost meanwhile.
+    /// The connections that the call has lost so far.
     lost: LostConnections,
     /// Whether the bucket is under quarantine.
     quarantined: bool,
 }
 
 impl ListAttempts {
-    /// Whether a message of the bucket breaks the client's parser, or is likely to. A consumer delivers
-    /// such a message again to the next listing, which loses its connection too.
+    /// Whether a message of the bucket breaks the NATS client's parser, or is likely to. A consumer
+    /// would deliver the message again, and the connection would be lost again.
     fn needs_quarantine(self) -> bool {
         self.lost.are_suspicious() || self.quarantined
     }
 }
 
-/// Runs a listing again until it is complete, or the call's time is over.
+/// Runs a listing, again if it is interrupted, until it is complete or the call's time is over.
 async fn retry_until_complete<T, F>(
     bucket: &BucketHandle,
     deadline: &Deadline,
@@ -99,16 +100,20 @@ where
         if last_epoch.replace(epoch).is_some_and(|last| last < epoch) {
             attempts.lost.record();
         }
-        let begun = Instant::now();
-        let is_asked_for = |subject: &str| consumer::asks_for(&info, subject);
+        let started = Instant::now();
+        let is_mine = |subject: &str| consumer::is_request(&info, subject);
+        let listing = timeout_at(
+            deadline.answer_deadline(),
+            list(Arc::clone(&info), attempts),
+        );
         let listed = tokio::select! {
-            listed = timeout_at(deadline.answer_deadline(), list(Arc::clone(&info), attempts)) => listed,
+            listed = listing => listed,
             () = bucket.connection().until_lost(epoch), if !attempts.needs_quarantine() => {
                 Ok(Err(ListError::Interrupted))
             }
-            // The server never answers a request that it refuses.
-            refused = bucket.connection().until_refused(begun, is_asked_for) => {
-                return Err(refused);
+            // The server never answers a request that it denies.
+            error = bucket.connection().until_permission_error(started, is_mine) => {
+                return Err(error);
             }
         };
         match listed {
@@ -128,9 +133,9 @@ where
 }
 
 enum ListError {
-    /// The listing is incomplete, and has to begin again.
+    /// The listing is incomplete, and has to start again.
     Interrupted,
-    /// To begin again would not help.
+    /// To start again would not help.
     Final(Error),
 }
 
@@ -156,8 +161,8 @@ async fn list(
     Ok(listing.finish())
 }
 
-/// Completes a listing. Keys that were written meanwhile may be missing; the stream's subject list has
-/// them, and each subject that the listing has not met is read.
+/// Completes a listing. The consumer may have missed keys that were written meanwhile. The stream's
+/// subject list has them, so each key of the list is read that the listing has not met.
 async fn add_missed_keys(
     listing: &mut Listing<'_>,
     info: &StreamInfo,
@@ -187,11 +192,11 @@ async fn add_missed_keys(
         {
             missed.push(key.to_owned());
         }
-        if ended || missed.len() == tuning::LIST_MISSED {
-            for key in read::with_values(bucket, info, &missed, lost, deadline).await? {
+        if ended || missed.len() == tuning::LIST_MISSED_KEYS {
+            for key in read::keys_with_values(bucket, info, &missed, lost, deadline).await? {
                 listing.add(key, true)?;
             }
-            listing.check_names(&missed, info)?;
+            listing.check_utf8(&missed, info)?;
             missed.clear();
         }
         if ended {
@@ -200,10 +205,11 @@ async fn add_missed_keys(
     }
 }
 
-/// The keys that have a value, as far as the listing has come.
+/// The keys that have a value, so far.
 ///
-/// A key may come more than once: if it is written during the listing, or if the consumer is on a replica
-/// that lags behind the leader. Messages come in the stream's order, so the last message counts.
+/// A key may come more than once, if it is written during the listing, or if the consumer is on a
+/// replica that lags behind the leader. Messages come in the stream's order, so the last message of
+/// a key counts.
 struct Listing<'a> {
     bucket: &'a BucketHandle,
     budget: &'a dyn ResponseBudget,
@@ -223,7 +229,7 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Allocates for so many keys, up to the limit.
+    /// Allocates memory for this many keys, up to the limit.
     fn reserve(&mut self, keys: u64) {
         let max = self.bucket.limits().max_batch_keys;
         self.keys
@@ -231,13 +237,14 @@ impl<'a> Listing<'a> {
     }
 
     /// Adds or removes the key of a message.
-    fn take(&mut self, message: &Message) -> Result<(), ListError> {
+    fn add_message(&mut self, message: &Message) -> Result<(), ListError> {
         match message.subject.strip_prefix(self.prefix) {
             Some(key) => self.add(key, !is_marker(message.headers.as_ref())),
             None => Ok(()),
         }
     }
 
+    /// Adds a key if it has a value, or else removes it.
     fn add(&mut self, encoded: &str, has_value: bool) -> Result<(), ListError> {
         let key = match self.bucket.encoding().decode(encoded) {
             Ok(key) => key,
@@ -262,11 +269,11 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
-    /// Finds a key that is not UTF-8. The server's subject list has a replacement character in place of
-    /// such bytes, so the key cannot be read by the name that it has there.
-    fn check_names(&self, encoded: &[String], info: &StreamInfo) -> Result<(), Error> {
-        let is_lost = |key: &&String| key.contains('\u{fffd}') && !self.has(key);
-        match encoded.iter().find(is_lost) {
+    /// Succeeds if all of the missed keys are UTF-8. In the name of another key, the server's
+    /// subject list has a replacement character. So that key cannot be read by its name.
+    fn check_utf8(&self, encoded: &[String], info: &StreamInfo) -> Result<(), Error> {
+        let is_not_utf8 = |key: &&String| key.contains('\u{fffd}') && !self.has(key);
+        match encoded.iter().find(is_not_utf8) {
             None => Ok(()),
             Some(key) => {
                 let why = LogText::fixed("a key is not UTF-8");
@@ -278,6 +285,7 @@ impl<'a> Listing<'a> {
         }
     }
 
+    /// Whether the listing has the key.
     fn has(&self, encoded: &str) -> bool {
         let key = self.bucket.encoding().decode(encoded);
         key.is_ok_and(|key| self.keys.contains(&key))

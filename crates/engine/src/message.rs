@@ -17,10 +17,11 @@ use serde::Deserialize;
 pub(super) const KV_OPERATION: &str = "KV-Operation";
 pub(super) const KV_DELETE: &str = "DEL";
 
-/// Whether the message says that its key has no value: a delete or purge marker of a client
-/// (ADR-8), or one that the server left for an expired or removed key (ADR-43, server ≥ 2.11).
+/// Whether the message is a marker: it says that its key has no value. Clients write delete and
+/// purge markers (ADR-8). The server writes markers for expired and removed keys (ADR-43, server ≥
+/// 2.11).
 ///
-/// A message without payload that is neither is an empty value.
+/// Any other message without payload is an empty value.
 pub(super) fn is_marker(headers: Option<&HeaderMap>) -> bool {
     headers.is_some_and(|headers| {
         headers
@@ -30,17 +31,18 @@ pub(super) fn is_marker(headers: Option<&HeaderMap>) -> bool {
     })
 }
 
-/// A stored message, as a read answers with it.
-pub(super) struct Stored {
+/// A message of the stream, from the answer to a read.
+pub(super) struct StoredMessage {
     headers: Option<HeaderMap>,
     payload: Bytes,
-    /// `None` if a header has it.
+    /// `None`: a header has it.
     sequence: Option<u64>,
 }
 
-impl Stored {
-    /// The answer of a direct get, whose headers are the message's and the server's.
-    pub(super) fn direct(headers: HeaderMap, payload: Bytes) -> Self {
+impl StoredMessage {
+    /// From the answer to a direct get. Its headers are those of the message, and then the
+    /// server's.
+    pub(super) fn from_direct_get(headers: HeaderMap, payload: Bytes) -> Self {
         Self {
             headers: Some(headers),
             payload,
@@ -53,7 +55,7 @@ impl Stored {
         self.payload.len()
     }
 
-    /// The key's value, unless the message says that it has none.
+    /// The key's value, unless the message is a marker.
     pub(super) fn value(&self) -> Option<&[u8]> {
         (!is_marker(self.headers.as_ref())).then_some(self.payload.as_ref())
     }
@@ -66,7 +68,8 @@ impl Stored {
     /// The message's sequence in the stream.
     pub(super) fn revision(&self) -> u64 {
         self.sequence.unwrap_or_else(|| {
-            // The server adds its headers last. The stored message may have one of the same name.
+            // The server's headers come last. The stored message may have a header of the same
+            // name.
             let header = self.headers.as_ref();
             let header = header.and_then(|headers| headers.get_last(NATS_SEQUENCE));
             header.map_or(0, |header| header.as_str().parse().unwrap_or(0))
@@ -80,23 +83,23 @@ impl Stored {
     }
 }
 
-/// The answer of a leader.
-impl TryFrom<RawMessage> for Stored {
+/// From the answer of a leader.
+impl TryFrom<RawMessage> for StoredMessage {
     type Error = DecodeError;
 
     fn try_from(raw: RawMessage) -> Result<Self, DecodeError> {
         let headers = raw.headers.map(|headers| STANDARD.decode(headers));
         Ok(Self {
-            headers: headers.transpose()?.map(|headers| known(&headers)),
+            headers: headers.transpose()?.map(|headers| known_headers(&headers)),
             payload: STANDARD.decode(raw.payload)?.into(),
             sequence: Some(raw.sequence),
         })
     }
 }
 
-/// The headers that have a meaning for a bucket, out of the bytes of a stored message's headers. Other
-/// clients may have written any bytes there; a line that cannot be read is skipped.
-fn known(raw: &[u8]) -> HeaderMap {
+/// The headers that mean something for a bucket, from the raw headers of a stored message. Other
+/// clients may have written any bytes there. A line that cannot be read is skipped.
+fn known_headers(raw: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in raw.split(|&byte| byte == b'\n') {
         let Ok(line) = str::from_utf8(line) else {
@@ -118,20 +121,21 @@ fn known(raw: &[u8]) -> HeaderMap {
     headers
 }
 
-/// Whether a direct get was answered with a stored message. The headers of a stored message name its
-/// stream; the server's own answers do not. A status line does not tell, because another client may have
-/// stored a message that has one.
+/// Whether the answer to a direct get is a stored message. A stored message has a header with its
+/// stream's name, and the server's other answers do not. A status line proves nothing, because
+/// another client may have stored a message with one.
 pub(super) fn is_stored(message: &Message) -> bool {
     let headers = message.headers.as_ref();
     headers.is_some_and(|headers| headers.get(NATS_STREAM).is_some())
 }
 
-/// Whether nobody received the request: the stream does not exist, or has no leader or replica now.
+/// Whether nobody received the request. Then the stream does not exist, or has no leader or replica
+/// now.
 pub(super) fn is_no_responders(message: &Message) -> bool {
     message.status == Some(StatusCode::NO_RESPONDERS) && !is_stored(message)
 }
 
-/// The server's answer to a write: the sequence, or why the write was refused.
+/// The server's answer to a write. It has the sequence of the stored message, or an error.
 #[derive(Deserialize)]
 pub(super) struct Acknowledgement<'a> {
     #[serde(default, borrow)]
@@ -143,13 +147,14 @@ pub(super) struct Acknowledgement<'a> {
 }
 
 impl Acknowledgement<'_> {
-    /// Whether the write is in this stream.
+    /// Whether the write is stored in this stream.
     pub(super) fn is_of(&self, stream: &str) -> bool {
         self.error.is_none() && self.seq > 0 && self.stream == stream
     }
 }
 
-/// Whether the cluster is between leaders or overloaded, so that sending again may help.
+/// Whether the same request may succeed later, because the cluster is between leaders or
+/// overloaded.
 pub(super) fn is_transient(error: &jetstream::Error) -> bool {
     matches!(
         error.error_code(),
@@ -162,7 +167,17 @@ pub(super) fn is_transient(error: &jetstream::Error) -> bool {
     )
 }
 
-/// Whether the key's last message has another sequence than the write expects.
+/// Whether a replicated stream looks for this error before it looks at the write's id. So the
+/// stream may give this error for a copy of a write that it has stored.
+pub(super) fn is_checked_before_id(error: &jetstream::Error) -> bool {
+    matches!(
+        error.error_code(),
+        jetstream::ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
+            | jetstream::ErrorCode::INSUFFICIENT_RESOURCES
+    )
+}
+
+/// Whether the key's last message has another revision than the write expects.
 pub(super) fn is_conflict(error: &jetstream::Error) -> bool {
     matches!(
         error.error_code(),
@@ -195,14 +210,14 @@ mod tests {
     fn markers_are_told_from_values_among_headers_that_cannot_be_read() {
         let is_marked = |lines: &str| {
             let raw = format!("NATS/1.0\r\n{lines}\r\n");
-            is_marker(Some(&known(raw.as_bytes())))
+            is_marker(Some(&known_headers(raw.as_bytes())))
         };
         assert!(is_marked("broken\r\nKV-Operation: DEL\r\n"));
         assert!(is_marked("KV-Operation:PURGE\r\n"));
         assert!(is_marked("a b: c\r\nNats-Marker-Reason: MaxAge\r\n"));
         assert!(!is_marked("KV-Operation: PUT\r\n"));
         assert!(!is_marked("X: KV-Operation: DEL\r\n"));
-        assert!(!is_marker(Some(&known(b"\xff\xfe"))));
-        assert!(!is_marker(Some(&known(b""))));
+        assert!(!is_marker(Some(&known_headers(b"\xff\xfe"))));
+        assert!(!is_marker(Some(&known_headers(b""))));
     }
 }

@@ -1,4 +1,4 @@
-//! Why there is no connection: what the server or TLS said, and what it may have to do with.
+//! Why there is no connection: the message of the server or of TLS, and a hint about the setting.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -9,21 +9,21 @@ use super::text::{KeyFree, LogText};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionError {
     /// What the server, TLS or the operating system said.
-    pub words: LogText,
-    /// What the words mean, if that is known.
+    pub message: LogText,
+    /// What the message means, if that is known.
     pub hint: Option<ErrorHint>,
 }
 
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.hint {
-            Some(hint) => write!(f, "{} ({hint})", self.words),
-            None => self.words.fmt(f),
+            Some(hint) => write!(f, "{} ({hint})", self.message),
+            None => self.message.fmt(f),
         }
     }
 }
 
-/// That there is no connection, and why the last attempt failed if there was one.
+/// There is no connection. If an attempt to connect has failed, this says why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outage {
     /// Why the last attempt failed.
@@ -34,11 +34,14 @@ impl Outage {
     pub(crate) fn log_text(&self) -> LogText {
         match &self.error {
             None => LogText::fixed("not connected"),
-            Some(ConnectionError { words, hint: None }) => words.after("not connected: "),
             Some(ConnectionError {
-                words,
+                message,
+                hint: None,
+            }) => message.prefixed("not connected: "),
+            Some(ConnectionError {
+                message,
                 hint: Some(hint),
-            }) => LogText::joined(&[&"not connected: ", words, &" (", hint, &")"]),
+            }) => LogText::joined(&[&"not connected: ", message, &" (", hint, &")"]),
         }
     }
 }
@@ -49,9 +52,9 @@ impl fmt::Display for Outage {
     }
 }
 
-/// What an error of a connection means, in terms of the connection's settings.
+/// What an error of a connection means for the connection's settings.
 ///
-/// Servers and TLS say what is wrong. They do not say which setting that has to do with.
+/// The messages of servers and of TLS do not say which setting is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorHint {
     /// The server wants a login, and none is set.
@@ -72,11 +75,11 @@ pub enum ErrorHint {
     NoClientCertificate,
     /// The server refuses the client certificate.
     ClientCertificateRefused,
-    /// The connection is to begin with TLS, and the server does not.
+    /// The settings say that the connection begins with TLS, and the server does not.
     ServerDoesNotBeginWithTls,
-    /// The connection is to use TLS, and the server has none.
+    /// The settings ask for TLS, and the server has none.
     ServerHasNoTls,
-    /// The server may begin with TLS, and the connection does not.
+    /// The server may begin with TLS, and the settings do not say so.
     ServerBeginsWithTls,
 }
 

@@ -1,10 +1,10 @@
-//! Messages that break the NATS client's parser, and how a bucket that holds one is read.
+//! Quarantine: how a bucket is read that holds a message which breaks the NATS client's parser.
 //!
-//! Any client that may write to a bucket can store headers that `async-nats` cannot parse: a name with a
-//! space, a value that is not UTF-8 or has a carriage return in it. When such a message is delivered, the
-//! client drops its connection. The stream's leader answers `$JS.API.STREAM.MSG.GET` with the headers as
-//! base64 text, which nothing has to parse. So a bucket with such a message is put under quarantine: it
-//! is read through its leader, which is slower.
+//! Any client that may write to a bucket can store headers that `async-nats` cannot parse: a name
+//! with a space, or a value that is not UTF-8 or has a carriage return in it. When such a message
+//! is delivered, `async-nats` drops its connection. The stream's leader answers
+//! `$JS.API.STREAM.MSG.GET` with the headers as base64 text, which nothing has to parse. So a
+//! bucket with such a message is put under quarantine: all reads go to the leader, which is slower.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::text::LogText;
 
-/// After how many connections that were lost during one call its reads count as the likely cause.
+/// If one call loses this many connections, its reads count as the likely cause.
 const SUSPICIOUS_LOSSES: usize = 2;
 
 /// Whether a bucket is under quarantine.
@@ -28,21 +28,21 @@ impl Quarantine {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Puts the bucket of this stream under quarantine, until the bucket is found missing or its link is
-    /// put again.
+    /// Puts the bucket of this stream under quarantine. It lasts until the bucket is found missing,
+    /// or as long as the [`Bucket`](crate::Bucket) lives.
     pub(crate) fn activate(&self, stream: &str, why: &LogText) {
         if !self.0.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 stream,
                 %why,
-                "another client has written what the NATS client cannot parse; from now on this handle \
-                 of the bucket reads through the stream's leader"
+                "another client has written what the NATS client cannot parse; from now on \
+                 the engine reads through the stream's leader"
             );
         }
     }
 }
 
-/// The connections that one call has lost while it waited for answers.
+/// How many connections one call has lost while it waited for answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LostConnections(usize);
 

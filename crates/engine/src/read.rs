@@ -1,4 +1,4 @@
-//! Reading many keys.
+//! Reading keys: many in one request, or one by one.
 
 mod leader;
 mod multi_last;
@@ -14,14 +14,16 @@ use super::deadline::Deadline;
 use super::error::Error;
 use super::handle::BucketHandle;
 use super::limits::Limits;
-use super::message::Stored;
+use super::message::StoredMessage;
 use super::pipeline;
 use super::quarantine::LostConnections;
 use super::response_budget::{self, ResponseBudget, Unbounded};
 use super::stream_info::{ReadPath, StreamInfo};
 use super::tuning;
 
-pub(crate) use leader::{exists, read_leader, read_one, revisions};
+use one_by_one::{ReadTarget, SingleKeyReads};
+
+pub(crate) use leader::{exists, read_last_message, read_leader, revisions};
 
 pub(super) async fn get_many(
     bucket: &BucketHandle,
@@ -40,7 +42,7 @@ pub(super) async fn get_many(
     batch.into_answer().await
 }
 
-/// The same, answered by the stream's leader, which has every write that was acknowledged.
+/// The same from the stream's leader, which has every acknowledged write.
 pub(super) async fn get_many_at_leader(
     bucket: &BucketHandle,
     keys: &[String],
@@ -49,21 +51,21 @@ pub(super) async fn get_many_at_leader(
 ) -> Result<Vec<Option<Bytes>>, Error> {
     let mut batch = ReadBatch::new(bucket, keys, budget).await?;
     let all = batch.unknown();
-    let mut reads = one_by_one::Reads::new(&mut batch, all, Some(ReadPath::Leader));
+    let mut reads = SingleKeyReads::new(&mut batch, all, Some(ReadPath::Leader));
     pipeline::run(bucket, &mut reads, deadline).await?;
     batch.into_answer().await
 }
 
-/// Those of the keys that have a value. `encoded` are keys as they stand in the bucket, `lost` the
-/// connections that were lost in trying to read them.
-pub(super) async fn with_values<'a>(
+/// The keys out of `encoded` that have a value. They are encoded as in the bucket. `lost` are the
+/// connections that the call has lost so far.
+pub(super) async fn keys_with_values<'a>(
     bucket: &BucketHandle,
     info: &StreamInfo,
     encoded: &'a [String],
     lost: LostConnections,
     deadline: &Deadline,
 ) -> Result<Vec<&'a str>, Error> {
-    let mut batch = ReadBatch::encoded(encoded);
+    let mut batch = ReadBatch::of_encoded(encoded);
     batch.lost = lost;
     if !encoded.is_empty() {
         read(bucket, info, &mut batch, deadline).await?;
@@ -86,12 +88,13 @@ async fn read(
     if batch.keys.len() > 1 && direct {
         multi_last::read(bucket, info, batch, deadline).await?;
     }
-    // What is left: all keys on an older server, and the keys that `multi_last` did not answer.
+    // The rest is read one by one: all keys on an older server, and the keys that `multi_last` did
+    // not answer.
     let (unknown, lost) = (batch.unknown(), batch.lost);
     let total_items = batch.total_items;
-    let mut reads = one_by_one::Reads::new(batch, unknown, None)
-        .total_items(total_items)
-        .after(lost);
+    let mut reads = SingleKeyReads::new(batch, unknown, None)
+        .of_call(total_items)
+        .after_losing(lost);
     pipeline::run(bucket, &mut reads, deadline).await
 }
 
@@ -103,42 +106,42 @@ enum KeyState {
     Value(Bytes),
 }
 
-/// A distinct key that is asked for.
+/// A distinct key of the batch.
 struct KeyRead<'a> {
     key: &'a str,
     encoded: Cow<'a, str>,
-    /// At how many places of the answer its value stands.
-    places: usize,
+    /// How often the caller gave the key.
+    occurrences: usize,
     state: KeyState,
 }
 
 /// The keys of one batch, each once, and what is known of them.
 struct ReadBatch<'a> {
     keys: Vec<KeyRead<'a>>,
-    /// How many keys the call has that this batch is part of.
+    /// How many keys the whole call has.
     total_items: usize,
-    /// For each place of the answer, which of `keys` stands there.
+    /// For each key that the caller gave, its index in `keys`.
     order: Vec<usize>,
-    /// Whether the values matter, or only which keys have one.
+    /// Whether to keep the values, or only to note which keys have one.
     keep_values: bool,
     answer_bytes: usize,
     limits: Limits,
     budget: &'a dyn ResponseBudget,
-    /// The connections that were lost while some of the keys were being read.
+    /// The connections that the call has lost so far.
     lost: LostConnections,
 }
 
 impl<'a> ReadBatch<'a> {
     async fn new(
         bucket: &BucketHandle,
-        asked: &'a [String],
+        given: &'a [String],
         budget: &'a dyn ResponseBudget,
     ) -> Result<Self, Error> {
-        let mut keys: Vec<KeyRead<'a>> = Vec::with_capacity(asked.len());
-        let mut seen: HashMap<&str, usize> = HashMap::with_capacity(asked.len());
-        let mut order = Vec::with_capacity(asked.len());
-        for (place, key) in asked.iter().enumerate() {
-            yield_periodically(place).await;
+        let mut keys: Vec<KeyRead<'a>> = Vec::with_capacity(given.len());
+        let mut seen: HashMap<&str, usize> = HashMap::with_capacity(given.len());
+        let mut order = Vec::with_capacity(given.len());
+        for (position, key) in given.iter().enumerate() {
+            yield_periodically(position).await;
             let index = match seen.get(key.as_str()) {
                 Some(&index) => index,
                 None => {
@@ -146,14 +149,14 @@ impl<'a> ReadBatch<'a> {
                     keys.push(KeyRead {
                         key,
                         encoded,
-                        places: 0,
+                        occurrences: 0,
                         state: KeyState::Unknown,
                     });
                     seen.insert(key, keys.len() - 1);
                     keys.len() - 1
                 }
             };
-            keys[index].places += 1;
+            keys[index].occurrences += 1;
             order.push(index);
         }
         Ok(Self {
@@ -168,17 +171,17 @@ impl<'a> ReadBatch<'a> {
         })
     }
 
-    /// Which of these keys, as they stand in the bucket, have a value.
-    fn encoded(keys: &'a [String]) -> Self {
+    /// A batch that only finds out which keys have a value. The keys are encoded as in the bucket.
+    fn of_encoded(keys: &'a [String]) -> Self {
         let key = |key: &'a String| KeyRead {
             key,
             encoded: Cow::Borrowed(key),
-            places: 0,
+            occurrences: 0,
             state: KeyState::Unknown,
         };
         Self {
             keys: keys.iter().map(key).collect(),
-            // A listing is a large call, however few keys are left to be read.
+            // A listing counts as a large call, even if it reads only a few keys here.
             total_items: keys.len().max(tuning::LARGE_BATCH),
             order: Vec::new(),
             keep_values: false,
@@ -189,16 +192,16 @@ impl<'a> ReadBatch<'a> {
         }
     }
 
-    /// Takes note of a key's value.
+    /// Notes a key's value.
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] as soon as the answer is over the limit, before more of it is read; and
-    /// [`Error::NoMemory`] as soon as there is no memory for it.
+    /// [`Error::TooLarge`] as soon as the answer is over the limit, and [`Error::NoMemory`] as soon
+    /// as there is no memory for it. Then the call reads no more values.
     fn found(&mut self, index: usize, value: Bytes) -> Result<(), Error> {
         let key = &mut self.keys[index];
         if matches!(key.state, KeyState::Unknown) {
-            self.answer_bytes += key.places * (key.key.len() + value.len());
+            self.answer_bytes += key.occurrences * (key.key.len() + value.len());
             let kept = if self.keep_values {
                 value
             } else {
@@ -210,10 +213,12 @@ impl<'a> ReadBatch<'a> {
         response_budget::check(self.budget, self.answer_bytes)
     }
 
+    /// Notes that a key has no value.
     fn missing(&mut self, index: usize) {
         self.keys[index].state = KeyState::Missing;
     }
 
+    /// The keys that are still to be read.
     fn unknown(&self) -> Vec<usize> {
         let is_unknown = |&index: &usize| matches!(self.keys[index].state, KeyState::Unknown);
         (0..self.keys.len()).filter(is_unknown).collect()
@@ -221,8 +226,8 @@ impl<'a> ReadBatch<'a> {
 
     async fn into_answer(self) -> Result<Vec<Option<Bytes>>, Error> {
         let mut answer = Vec::with_capacity(self.order.len());
-        for (place, index) in self.order.into_iter().enumerate() {
-            yield_periodically(place).await;
+        for (position, index) in self.order.into_iter().enumerate() {
+            yield_periodically(position).await;
             answer.push(match &self.keys[index].state {
                 KeyState::Value(value) => Some(value.clone()),
                 KeyState::Missing => None,
@@ -235,13 +240,13 @@ impl<'a> ReadBatch<'a> {
     }
 }
 
-impl one_by_one::Reader for ReadBatch<'_> {
-    fn key(&self, index: usize) -> &str {
+impl ReadTarget for ReadBatch<'_> {
+    fn encoded_key(&self, index: usize) -> &str {
         &self.keys[index].encoded
     }
 
-    fn take(&mut self, index: usize, last: Option<Stored>) -> Result<(), Error> {
-        match last.and_then(Stored::into_value) {
+    fn set_last_message(&mut self, index: usize, last: Option<StoredMessage>) -> Result<(), Error> {
+        match last.and_then(StoredMessage::into_value) {
             Some(value) => self.found(index, value),
             None => {
                 self.missing(index);

@@ -1,4 +1,4 @@
-//! A front end's bound on the memory of answers.
+//! The memory budget that a front end sets for answers.
 
 use std::fmt;
 
@@ -6,15 +6,15 @@ use super::error::Error;
 
 /// Decides whether an answer may take memory.
 ///
-/// A front end bounds the answers of all of its calls together with it. The engine asks before it
-/// keeps what it has read.
+/// With it, a front end bounds the answers to all of its calls together. The engine asks it before
+/// it keeps more values or keys.
 pub trait ResponseBudget: fmt::Debug + Send + Sync {
-    /// Whether the answer may grow to this many bytes of keys and values. A read that starts again
-    /// counts from zero again.
+    /// Whether the answer may grow to this many bytes of keys and values. If a read starts again,
+    /// it counts from zero again.
     fn grow_to(&self, bytes: usize) -> bool;
 }
 
-/// Asks the budget for an answer of this many bytes.
+/// Succeeds if the budget has room for an answer of this many bytes.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ pub(crate) fn check(budget: &dyn ResponseBudget, bytes: usize) -> Result<(), Err
     Err(Error::NoMemory)
 }
 
-/// No bound.
+/// A budget without a bound.
 #[derive(Debug)]
 pub(crate) struct Unbounded;
 

@@ -1,4 +1,4 @@
-//! Opening a bucket: what its stream says about how to read and write it.
+//! The stream info of a bucket: how its keys are read and written.
 
 mod create;
 
@@ -19,18 +19,18 @@ use super::quarantine::Quarantine;
 use super::text::LogText;
 use super::tuning;
 
-/// Which bucket, and what to do if it is missing.
+/// The name of a bucket, and what to do if the bucket is missing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BucketSpec {
     /// The bucket's name; its stream is `KV_<name>` (ADR-8).
     pub name: String,
     /// The JetStream domain.
     pub domain: Option<String>,
-    /// How to create the bucket if it is missing; `None`: do not.
+    /// The settings to create the bucket with if it is missing. `None`: it is not created.
     pub create: Option<BucketTemplate>,
 }
 
-/// The settings of a bucket that is created here. What is `None` is the server's default.
+/// The settings of a bucket that is created. A setting that is `None` has the server's default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BucketTemplate {
     /// Replicas of the stream, 1 to 5.
@@ -39,9 +39,9 @@ pub struct BucketTemplate {
     pub storage: Option<StorageType>,
     /// Values kept for each key, 1 to 64.
     pub history: Option<i64>,
-    /// How long a value lives.
+    /// How long the server keeps a value.
     pub ttl: Option<Duration>,
-    /// The bucket's size in bytes, all in all.
+    /// The largest size of the whole bucket in bytes.
     pub max_bytes: Option<i64>,
     /// The largest value in bytes.
     pub max_value_size: Option<i32>,
@@ -50,79 +50,83 @@ pub struct BucketTemplate {
 /// How single keys are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadPath {
-    /// By any replica, from its store (`allow_direct`, ADR-31).
+    /// From any replica, by a direct get (`allow_direct`, ADR-31).
     Direct,
-    /// By the stream's leader, through the JetStream API.
+    /// From the stream's leader, through the JetStream API.
     Leader,
-    /// By the leader of the stream that writes end up in: of a mirror, the one that it mirrors.
-    Origin,
+    /// From the leader of the stream that stores the writes. For a mirror, that is the mirrored
+    /// stream.
+    WriteLeader,
 }
 
-/// What the engine needs of a bucket's stream info, as it was fetched last.
+/// The part of a bucket's stream info that the engine needs.
 #[derive(Debug)]
 pub(super) struct StreamInfo {
     pub(super) stream: String,
-    /// The subject of a key is this and the key, where it is stored.
+    /// A key is stored under the subject that is this and the key.
     pub(super) read_prefix: String,
-    /// The same where it is published to.
+    /// A key is published to the subject that is this and the key.
     pub(super) write_prefix: String,
     pub(super) api_prefix: String,
     pub(super) read_path: ReadPath,
-    /// How long the server knows a write again by its `Nats-Msg-Id`.
+    /// How long the server recognizes a second copy of a write by its `Nats-Msg-Id`.
     pub(super) duplicate_window: Duration,
     /// The largest message in bytes, headers included, if the bucket has a limit.
     pub(super) max_message: Option<usize>,
-    /// The stream that writes end up in: of a mirror, the one that it mirrors.
+    /// The stream that stores the writes. For a mirror, that is the mirrored stream.
     pub(super) write_stream: String,
-    /// Of the API of that stream.
+    /// The API prefix of that stream.
     pub(super) write_api_prefix: String,
     /// Whether there is a stream that takes writes.
     pub(super) takes_writes: bool,
-    /// Whether this login may not ask for many keys at once.
+    /// Whether the server has denied this login a `multi_last` request.
     pub(super) multi_last_denied: AtomicBool,
-    /// Whether the bucket has to be read through its leader, whatever `read_path` says. The newer
-    /// info of a bucket shares it with the older.
+    /// Whether the bucket has to be read from its leader, even if `read_path` says otherwise. All
+    /// stream infos of a bucket share it.
     pub(super) quarantine: Arc<Quarantine>,
-    /// In what the bucket differs from the settings it would have been created with.
+    /// The settings of the bucket that are not as the spec asks for, as text. Empty: there are
+    /// none.
     pub(super) differences: String,
 }
 
-/// Looks at the bucket's stream, and creates it if the spec says so.
+/// Fetches the stream info. If the bucket is missing, it is created if the spec says so.
 pub(super) async fn fetch(
     connection: &Connection,
     spec: &BucketSpec,
     deadline: &Deadline,
 ) -> Result<StreamInfo, Error> {
     let (api, stream) = (api_prefix(spec), stream_of(&spec.name));
-    let asked_for = ["INFO", "CREATE"].map(|what| format!("{api}.STREAM.{what}.{stream}"));
-    let is_asked_for = |subject: &str| asked_for.iter().any(|asked| asked == subject);
+    let requests = ["INFO", "CREATE"].map(|what| format!("{api}.STREAM.{what}.{stream}"));
+    let is_mine = |subject: &str| requests.iter().any(|request| request == subject);
     let mut backoff = tuning::BACKOFF.0;
     loop {
         connection.ready(&spec.name, deadline).await?;
         let context = context(connection, spec);
-        let begun = Instant::now();
-        // While a stream has no leader, a server may not answer at all.
-        let patience = (begun + deadline.answer_timeout()).min(deadline.answer_deadline());
+        let started = Instant::now();
+        // The servers of a stream without a leader may not answer at all.
+        let wait_until = (started + deadline.answer_timeout()).min(deadline.answer_deadline());
         let found = tokio::select! {
-            found = timeout_at(patience, find_or_create(&context, spec)) => found,
-            // A request that is refused has no answer.
-            refused = connection.until_refused(begun, is_asked_for) => return Err(refused),
+            found = timeout_at(wait_until, find_or_create(&context, spec)) => found,
+            // The server never answers a request that it denies.
+            error = connection.until_permission_error(started, is_mine) => return Err(error),
         };
         match found {
             Ok(Ok(config)) => return info(spec, &config),
-            Ok(Err(Failure::Final(error))) => return Err(error),
-            Ok(Err(Failure::Transient)) | Err(_) if Instant::now() < deadline.send_deadline() => {
+            Ok(Err(FetchError::Final(error))) => return Err(error),
+            Ok(Err(FetchError::Transient)) | Err(_)
+                if Instant::now() < deadline.send_deadline() =>
+            {
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(tuning::BACKOFF.1);
             }
-            Ok(Err(Failure::Transient)) | Err(_) => {
+            Ok(Err(FetchError::Transient)) | Err(_) => {
                 return Err(connection.no_answer_error(&spec.name, deadline));
             }
         }
     }
 }
 
-/// JetStream as the bucket's server has it, through the client of now.
+/// A JetStream client for the bucket's domain, over the current NATS client.
 pub(super) fn context(connection: &Connection, spec: &BucketSpec) -> Context {
     match &spec.domain {
         Some(domain) => jetstream::with_domain(connection.client(), domain),
@@ -130,32 +134,35 @@ pub(super) fn context(connection: &Connection, spec: &BucketSpec) -> Context {
     }
 }
 
-enum Failure {
-    /// Asking again may help.
+enum FetchError {
+    /// The same request may succeed later.
     Transient,
     Final(Error),
 }
 
-async fn find_or_create(context: &Context, spec: &BucketSpec) -> Result<stream::Config, Failure> {
+async fn find_or_create(
+    context: &Context,
+    spec: &BucketSpec,
+) -> Result<stream::Config, FetchError> {
     let error = match context.get_stream(stream_of(&spec.name)).await {
         Ok(stream) => return Ok(stream.cached_info().config.clone()),
         Err(error) => error,
     };
-    // No answer: a server that starts up, or a cluster between leaders.
+    // Without an answer, the server may be starting up, or the cluster may be between leaders.
     let GetStreamErrorKind::JetStream(error) = error.kind() else {
-        return Err(Failure::Transient);
+        return Err(FetchError::Transient);
     };
     match &spec.create {
         Some(template) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
             create::create(context, spec, template).await
         }
         None if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-            Err(Failure::Final(Error::NoSuchBucket {
+            Err(FetchError::Final(Error::NoSuchBucket {
                 bucket: spec.name.clone(),
             }))
         }
-        _ if is_transient(&error) => Err(Failure::Transient),
-        _ => Err(Failure::Final(Error::Refused {
+        _ if is_transient(&error) => Err(FetchError::Transient),
+        _ => Err(FetchError::Final(Error::Refused {
             what: "to open the bucket",
             reason: LogText::of_jetstream(&error),
         })),
@@ -172,13 +179,13 @@ fn info(spec: &BucketSpec, config: &stream::Config) -> Result<StreamInfo, Error>
     if config.max_messages_per_subject < 1 {
         return not_a_bucket("its `max_msgs_per_subject` is not set");
     }
-    // Without subjects of its own it may have its messages from other streams.
+    // A stream without subjects may copy its messages from other streams.
     let has_keys = |subject: &String| may_have_keys(subject, &spec.name);
     if !config.subjects.is_empty() && !config.subjects.iter().any(has_keys) {
-        return not_a_bucket("none of its subjects is of the bucket's keys");
+        return not_a_bucket("none of its subjects is one of the bucket's keys");
     }
     let api_prefix = api_prefix(spec);
-    // In a mirror, keys keep the subjects of the bucket that it mirrors, and writes go there.
+    // A mirror stores keys under the subjects of the mirrored bucket. Writes go to that bucket.
     let stream = stream_of(&spec.name);
     let write_stream = config
         .mirror
@@ -190,7 +197,7 @@ fn info(spec: &BucketSpec, config: &stream::Config) -> Result<StreamInfo, Error>
         .mirror
         .as_ref()
         .and_then(|mirror| mirror.external.as_ref());
-    // In another JetStream domain, a publish reaches the stream through the API's prefix (ADR-8).
+    // A publish reaches a stream in another JetStream domain through the API prefix (ADR-8).
     let (write_api_prefix, write_prefix) = match (external, &spec.domain) {
         (Some(external), _) if !external.api_prefix.is_empty() => {
             let prefix = &external.api_prefix;
@@ -224,7 +231,7 @@ fn info(spec: &BucketSpec, config: &stream::Config) -> Result<StreamInfo, Error>
     })
 }
 
-/// Whether a stream with this subject takes keys of the bucket, if not all of them.
+/// Whether a stream with this subject stores keys of the bucket, or some of them.
 fn may_have_keys(subject: &str, bucket: &str) -> bool {
     let mut tokens = subject.split('.');
     for expected in ["$KV", bucket] {
@@ -237,7 +244,7 @@ fn may_have_keys(subject: &str, bucket: &str) -> bool {
     tokens.next().is_some()
 }
 
-/// Where requests to JetStream go.
+/// The prefix of the subjects of JetStream's API.
 pub(super) fn api_prefix(spec: &BucketSpec) -> String {
     match &spec.domain {
         Some(domain) => format!("$JS.{domain}.API"),
@@ -246,7 +253,7 @@ pub(super) fn api_prefix(spec: &BucketSpec) -> String {
 }
 
 impl StreamInfo {
-    /// How single keys are read now.
+    /// How single keys are read, with regard to the quarantine.
     pub(super) fn path(&self) -> ReadPath {
         if self.quarantine.is_active() {
             ReadPath::Leader
@@ -255,8 +262,8 @@ impl StreamInfo {
         }
     }
 
-    /// Takes over what the engine has found out about the bucket's messages before this fetch.
-    pub(super) fn inherit(&mut self, before: &Self) {
+    /// Shares the quarantine with the stream info that was fetched before this one.
+    pub(super) fn share_quarantine(&mut self, before: &Self) {
         self.quarantine = Arc::clone(&before.quarantine);
     }
 }

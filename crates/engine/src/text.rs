@@ -1,4 +1,4 @@
-//! Texts that errors are made of, in two types: one may be logged, the other may hold a key.
+//! The texts in errors. There are two types: one may be logged, the other may hold a key.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,15 +6,17 @@ use std::fmt;
 use async_nats::client::{PublishError, PublishErrorKind};
 use async_nats::{StatusCode, jetstream};
 
-/// What never shows a key or a value. No `String` is: nobody knows what it was made from.
+/// A part of a text that never holds a key or a value. A `String` is not one, because it can be
+/// made from anything.
 pub(crate) trait KeyFree: fmt::Display {}
 
 impl KeyFree for &'static str {}
 impl KeyFree for LogText {}
 
-/// A text that holds no key and no value, so it may be logged at any level.
+/// A text that holds no key and no value. It may be logged at any level.
 ///
-/// Only the engine makes one, and only from fixed sentences and from what a server says about itself.
+/// Only the engine makes such texts, and only from fixed sentences and from what servers say about
+/// themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogText(Cow<'static, str>);
 
@@ -25,13 +27,13 @@ impl LogText {
 
     /// What the server or the NATS client says about a connection.
     ///
-    /// A permissions violation names a subject, and the subject ends in a key. Its subject is left
-    /// out here.
-    pub(crate) fn of_connection(words: &str) -> Self {
-        if is_permissions_violation(words) {
+    /// A permissions violation names a subject, which may end in a key. So this leaves the subject
+    /// out.
+    pub(crate) fn of_connection(message: &str) -> Self {
+        if is_permissions_violation(message) {
             Self::fixed("Permissions Violation")
         } else {
-            Self(Cow::Owned(words.to_owned()))
+            Self(Cow::Owned(message.to_owned()))
         }
     }
 
@@ -40,7 +42,7 @@ impl LogText {
         Self(Cow::Owned(error.to_string()))
     }
 
-    /// What the NATS client has against a message.
+    /// Why the NATS client does not send a message.
     pub(crate) fn of_publish(error: &PublishError) -> Self {
         Self(Cow::Owned(match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => error.to_string(),
@@ -54,22 +56,22 @@ impl LogText {
         Self(Cow::Owned(format!("{status} {description}")))
     }
 
-    /// That JSON from a server cannot be read. The parser's own text may quote the JSON.
+    /// Why JSON from a server cannot be read. The parser's own message may quote the JSON.
     pub(crate) fn of_json(error: &serde_json::Error) -> Self {
-        let place = error.column();
+        let column = error.column();
         Self(Cow::Owned(match error.classify() {
-            serde_json::error::Category::Data => format!("unexpected JSON at column {place}"),
-            _ => format!("not JSON at column {place}"),
+            serde_json::error::Category::Data => format!("unexpected JSON at column {column}"),
+            _ => format!("not JSON at column {column}"),
         }))
     }
 
-    /// One text of parts none of which holds a key.
+    /// The parts, joined.
     pub(crate) fn joined(parts: &[&dyn KeyFree]) -> Self {
         Self(Cow::Owned(parts.iter().map(ToString::to_string).collect()))
     }
 
-    /// The text with a fixed one before it.
-    pub(crate) fn after(&self, before: &'static str) -> Self {
+    /// The text with a prefix.
+    pub(crate) fn prefixed(&self, before: &'static str) -> Self {
         Self::joined(&[&before, self])
     }
 
@@ -86,28 +88,25 @@ impl fmt::Display for LogText {
     }
 }
 
-/// A text that is a key or holds one. Only the caller reads it.
+/// A text that may hold a key. It is only for the caller.
 ///
-/// It has no `Display`, and its `Debug` shows nothing, so it does not get into a log by chance.
+/// It has no `Display`, and its `Debug` shows nothing. So it does not get into a log by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CallerText(String);
 
 impl CallerText {
-    /// A key: whole, unless it is so long that it would drown the rest of a sentence.
-    pub(crate) fn key(key: &str) -> Self {
-        const SHOWN: usize = 64;
-        Self(match key.char_indices().nth(SHOWN) {
-            None => key.to_owned(),
-            Some((end, _)) => format!("{}…", &key[..end]),
-        })
+    /// A key, or the first 64 characters of a long key.
+    #[must_use]
+    pub fn key(key: &str) -> Self {
+        Self(shorten(key, 64))
     }
 
-    /// What a server says about a request, with its subject.
-    pub(crate) fn words(words: &str) -> Self {
-        Self(words.to_owned())
+    /// The server's message about a request. It has the request's subject.
+    pub(crate) fn server_message(message: &str) -> Self {
+        Self(message.to_owned())
     }
 
-    /// The text, to show it to the one who made the call.
+    /// The text, to show it to the caller.
     #[must_use]
     pub fn for_caller(&self) -> &str {
         &self.0
@@ -120,7 +119,16 @@ impl fmt::Debug for CallerText {
     }
 }
 
-/// Whether an error of the server is about a subject that the login may not use.
+/// The text, or its first `max_chars` characters and an ellipsis if it is longer.
+#[must_use]
+pub fn shorten(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+/// Whether an error of the server says that the login lacks a permission.
 pub(crate) fn is_permissions_violation(error: &str) -> bool {
     error.to_ascii_lowercase().contains("permissions violation")
 }
@@ -131,10 +139,10 @@ mod tests {
 
     #[test]
     fn a_text_for_the_log_names_no_subject() {
-        let words = r#"nats: Permissions Violation for Publish to "$KV.orders.my-key""#;
-        assert!(!LogText::of_connection(words).as_str().contains("my-key"));
-        let words = "nats: maximum payload violation";
-        assert_eq!(LogText::of_connection(words).as_str(), words);
+        let message = r#"nats: Permissions Violation for Publish to "$KV.orders.my-key""#;
+        assert!(!LogText::of_connection(message).as_str().contains("my-key"));
+        let message = "nats: maximum payload violation";
+        assert_eq!(LogText::of_connection(message).as_str(), message);
     }
 
     #[test]

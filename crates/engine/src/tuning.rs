@@ -1,116 +1,116 @@
-//! The engine's sizes, in one place. Those that a user may want to set are link configuration.
+//! The engine's sizes and times that no caller sets.
 
 use std::time::Duration;
 
-/// Requests of one batch in flight at once, at most, if `max_concurrency` allows as many. With a limit of
-/// 256, ten thousand writes take a fifth longer than with 512 or more; a thousand do not.
+/// The most requests of one batch in flight, if its concurrency limit allows as many. With a limit
+/// of 256, ten thousand writes take a fifth longer than with 512 or more. A thousand writes do not.
 pub(super) const WINDOW: usize = 1024;
 
-/// Requests that are sent at a time, at most. Where each is sent as soon as there is room for it, a
-/// batch of 1000 takes a sixth longer: the server is woken for each.
+/// The most requests that are sent at a time. If each request is sent as soon as there is room for
+/// it, a batch of 1000 takes a sixth longer, because the server wakes up for each.
 pub(super) const BURST: usize = 64;
 
-/// Requests that share a reply subject, at most, where their answers need not be told apart. With 256
-/// a batch of 1000 writes takes a twentieth less than with 64; if one of them fails, all of them
-/// are sent again.
+/// The most requests that share a reply subject. With 256, a batch of 1000 writes takes a twentieth
+/// less time than with 64. If one request of a group fails, all of them are sent again.
 pub(super) const GROUP: usize = 256;
 
-/// A batch of at most so many keys is small; a large one gives way to it.
+/// A batch of at most this many keys is small. Large batches yield to it.
 pub(super) const SMALL_BATCH: usize = 64;
 
-/// A batch of at least so many keys is large.
+/// A batch of at least this many keys is large.
 pub(super) const LARGE_BATCH: usize = 2048;
 
-/// Requests of a large batch in flight at once while small batches come over its link as well. Of
-/// these, one in a hundred then takes two to three times as long as alone (with 32, three to four
-/// times), and the large batch takes three times as long.
+/// The most requests of a large batch in flight while small batches are expected. With 8, the
+/// slowest small batch in a hundred takes two to three times as long as without the large batch
+/// (with 32, three to four times). The large batch takes three times as long.
 pub(super) const WINDOW_BESIDE_SMALL: usize = 8;
 
-/// The same while the large batch is late.
+/// The same if the large batch is late.
 pub(super) const WINDOW_WHEN_LATE: usize = 32;
 
-/// For how long after the last small batch a large one expects another.
-pub(super) const SMALL_RECENTLY: Duration = Duration::from_millis(20);
+/// How long after a small batch another one is expected.
+pub(super) const SMALL_EXPECTED_FOR: Duration = Duration::from_millis(20);
 
-/// Items of a batch that are gone through at a time: some 0.1 ms.
-pub(super) const ITEMS_AT_A_TIME: usize = 512;
+/// After how many items a loop over a batch lets other calls run: after some 0.1 ms.
+pub(super) const ITEMS_BETWEEN_YIELDS: usize = 512;
 
-/// In how many bursts at least a batch takes all permits of its link.
+/// A burst takes at most this fraction of the permits of the concurrency limit: one in four.
 pub(super) const BURSTS: usize = 4;
 
-/// Requests of a batch in flight at once after the server has refused one of them for want of a
-/// permission. Half of what the client keeps of a server's complaints at a time: it drops the rest.
+/// The most requests of a batch in flight after the server has denied one of them. The NATS client
+/// keeps twice as many errors of the server, and drops more than that.
 pub(super) const WINDOW_ONCE_DENIED: usize = 64;
 
-/// How long an answer is waited for then, before the request is sent again: long enough for a server
-/// that is not overloaded.
+/// How long the batch waits for an answer then, before it sends the request again. It is long
+/// enough for a server that is not overloaded.
 pub(super) const ANSWER_TIMEOUT_ONCE_DENIED: Duration = Duration::from_millis(400);
 
-/// How long a bucket has to know a write again if writes are to be sent in groups.
+/// Writes are sent in groups only to a bucket with at least this duplicate window.
 pub(super) const GROUP_DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
 
-/// Bytes of values in flight in one batch, at most (always at least one value).
+/// The most bytes of values in flight in one batch. One value is always allowed.
 ///
 /// A server disconnects a client that has more than `max_pending` (64 MiB by default) to read.
 pub(super) const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a value is taken to weigh until one has been seen.
-pub(super) const UNSEEN_VALUE_BYTES: usize = 256 * 1024;
+/// The assumed size in bytes of a value, until the batch has read one.
+pub(super) const FIRST_VALUE_ESTIMATE: usize = 256 * 1024;
 
-/// Subjects in one `multi_last` request. The server takes up to 1024 (ADR-31), and serves nobody
-/// else from this bucket meanwhile. Two requests of 128 under way are as fast as two of 512, and a
-/// fifth faster than two of 64.
+/// The most subjects in one `multi_last` request. The server takes up to 1024 (ADR-31), but serves
+/// no other request for the bucket meanwhile. Two requests of 128 in flight are as fast as two of
+/// 512, and a fifth faster than two of 64.
 pub(super) const MULTI_LAST_SUBJECTS: usize = 128;
 
-/// Fewer subjects than this in a request are read one by one.
+/// If a request may have only fewer subjects than this, all keys are read one by one.
 pub(super) const MULTI_LAST_MIN: usize = 8;
 
-/// `multi_last` requests of one batch under way: two, so that the server finds the next one when it
-/// has answered the first.
-pub(super) const MULTI_LAST_ROUNDS: usize = 2;
+/// The most `multi_last` requests of one batch in flight. With two, the server finds the next
+/// request when it has answered the first.
+pub(super) const MULTI_LAST_REQUESTS: usize = 2;
 
-/// How long to wait before a request that found no responder, or an unavailable cluster, is sent
-/// again: doubled from the first to the second.
+/// The shortest and the longest pause before a request is sent again that nobody received, or that
+/// the cluster could not carry out. It doubles from one to the other.
 pub(super) const BACKOFF: (Duration, Duration) =
     (Duration::from_millis(20), Duration::from_millis(400));
 
-/// How long one look at a bucket's stream may hold up a batch.
+/// How long a batch waits for the stream info if nobody answers its requests.
 pub(super) const STREAM_INFO_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How long an increment waits, at random and at most, before it reads a key again that another
-/// writer changed under it: doubled from the first to the second.
-pub(super) const CONTENTION: (Duration, Duration) =
+/// The bound of the random pause before a counter reads a key again that another writer has
+/// changed. It doubles with each conflict, from the first to the second.
+pub(super) const CONFLICT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(1), Duration::from_millis(32));
 
-/// Messages looked at for one page of `list-keys`, each of which may be a key's last.
-pub(super) const KEYS_PAGE: usize = 8192;
+/// The most messages that are read for one page of keys.
+pub(super) const PAGE_MESSAGES: usize = 8192;
 
-/// Of how many keys of a page the last messages are read, with their values, before it is looked
-/// whether there is time for more.
-pub(super) const KEYS_CHECKED: usize = 32;
+/// For how many keys of a page the last messages are read at a time. After that, the page may end
+/// early if the time is short.
+pub(super) const PAGE_CHECK_KEYS: usize = 32;
 
-/// How many bytes of values are read for a page, at most.
-pub(super) const KEYS_CHECKED_BYTES: usize = 32 * 1024 * 1024;
+/// A page ends early after this many bytes of values.
+pub(super) const PAGE_CHECK_BYTES: usize = 32 * 1024 * 1024;
 
-/// Keys asked for at once while listing a bucket: many, as nothing comes between two pages, and far
-/// fewer than the client drops messages for (65,536 by default). Half as many take a twentieth longer.
-pub(super) const LIST_PAGE: usize = 32_768;
+/// The most keys that a listing requests at a time. They are many, because nothing comes between
+/// two requests. They are far fewer than the NATS client can queue (65,536 by default). With half
+/// as many, a listing takes a twentieth longer.
+pub(super) const LIST_REQUEST_KEYS: usize = 32_768;
 
-/// Keys that a listing has missed and that are read together, at most.
-pub(super) const LIST_MISSED: usize = 16_384;
+/// The most missed keys of a listing that are read together.
+pub(super) const LIST_MISSED_KEYS: usize = 16_384;
 
-/// How many pages of a listing may be cut short, each by a key that was written meanwhile, before
-/// what is missing is looked for another way.
-pub(super) const LIST_CUT_SHORT: usize = 32;
+/// How many requests of a listing may end early, each because a key was written meanwhile. After
+/// that the missing keys are found in the stream's subject list.
+pub(super) const LIST_SHORT_ANSWERS: usize = 32;
 
-/// How long the first message of a page may take before the page counts as empty.
-pub(super) const LIST_EMPTY: Duration = Duration::from_millis(100);
+/// How long the first message of a later request may take, before the answer counts as empty.
+pub(super) const LIST_EMPTY_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// After how long without a request the server drops the consumer of a listing that was cut off.
-pub(super) const LIST_INACTIVE: Duration = Duration::from_secs(10);
+/// After this time without a request, the server deletes the consumer of a listing.
+pub(super) const LIST_INACTIVE_THRESHOLD: Duration = Duration::from_secs(10);
 
-/// After how many interruptions a listing is done another way.
+/// After this many interruptions, a listing uses the stream's subject list instead of a consumer.
 pub(super) const LIST_INTERRUPTIONS: usize = 2;
 
-/// How many of a batch's failed keys an error names.
+/// The most failed keys that an error of a batch names.
 pub(super) const NAMED_KEYS: usize = 3;

@@ -1,16 +1,16 @@
-//! The ids by which a server knows a write again (`Nats-Msg-Id`).
+//! The ids by which a server recognizes a second copy of a write (`Nats-Msg-Id`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nuid::NUID;
 
-/// How many characters of a NUID are random for each generator: some 60 bits.
-const RANDOM: usize = 10;
+/// How many characters of a NUID to take. They have some 60 random bits.
+const RANDOM_CHARS: usize = 10;
 
-/// Makes a prefix for each batch of writes: random for each generator, and counted within it.
+/// Makes an id prefix for each batch of writes. It is a random text of the generator, and a count.
 ///
-/// A NUID for each batch would be twice as long, and the server looks through a message's headers some
-/// twenty times.
+/// A NUID for each batch would be twice as long. Short headers matter, because the server searches
+/// them some twenty times for each message.
 #[derive(Debug)]
 pub(crate) struct WriteIds {
     random: String,
@@ -20,13 +20,13 @@ pub(crate) struct WriteIds {
 impl WriteIds {
     pub(crate) fn new() -> Self {
         Self {
-            random: NUID::new().next().chars().take(RANDOM).collect(),
+            random: NUID::new().next().chars().take(RANDOM_CHARS).collect(),
             batches: AtomicU64::new(0),
         }
     }
 
-    /// What the ids of one more batch begin with. The write's place in the batch follows it.
-    pub(crate) fn next_batch(&self) -> String {
+    /// The prefix of the ids of one more batch. The write's index in the batch follows it.
+    pub(crate) fn next_prefix(&self) -> String {
         let batch = self.batches.fetch_add(1, Ordering::Relaxed);
         format!("{}{batch:x}.", self.random)
     }
@@ -42,7 +42,7 @@ mod tests {
     fn no_two_batches_have_the_same_prefix() {
         let generators: Vec<_> = (0..50).map(|_| WriteIds::new()).collect();
         let prefixes: HashSet<_> = (0..50)
-            .flat_map(|_| generators.iter().map(WriteIds::next_batch))
+            .flat_map(|_| generators.iter().map(WriteIds::next_prefix))
             .collect();
         assert_eq!(prefixes.len(), 50 * 50);
     }

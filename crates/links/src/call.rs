@@ -1,27 +1,27 @@
-//! What every call has in common: its caller, its link, its time, its log.
+//! What all calls have in common: a caller, a link, a deadline, a span, and log lines.
 
 use std::future::Future;
 use std::sync::Arc;
 
-use eventual_batch_engine::{Bucket, Deadline, Error, Kind, Limits, LogText};
+use eventual_batch_engine::{Bucket, Deadline, Error, Kind, Limits, LogText, shorten};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 
-use crate::grants::{Grant, LinkError, Links, shorten};
+use crate::grants::{Grant, LinkError, Links, SHOWN_NAME_CHARS};
 
-/// Why a call is answered with an error. Its text is for the caller: it may name keys.
+/// Why a call failed. The text is for the caller, and may name keys.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The caller reaches no bucket by that link and name.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The bucket could not do it.
+    /// The operation on the bucket failed.
     #[error(transparent)]
     Engine(#[from] Error),
     /// The front end refused the call before it reached a bucket.
     #[error("{reason}")]
     Rejected {
-        /// What kind of trouble it is.
+        /// The kind of the error.
         kind: Kind,
         /// What is wrong, and what to do.
         reason: String,
@@ -29,7 +29,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// What the caller can do about it.
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
@@ -40,7 +40,7 @@ impl CallError {
         }
     }
 
-    /// What the log may say of a failure of the server or the connection.
+    /// The text for the log, if the server or the connection failed.
     fn log_text(&self) -> Option<LogText> {
         match self {
             Self::Engine(error) => error.log_text(),
@@ -49,7 +49,7 @@ impl CallError {
     }
 }
 
-/// Who makes a call, over which of its links.
+/// Who makes a call, and over which of its links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallOrigin {
     /// The component's or embedder's name for itself; `None` if the call does not say.
@@ -58,18 +58,18 @@ pub struct CallOrigin {
     pub link: String,
 }
 
-/// One call: who made it, over which link, for what, and when it began.
+/// One call, from its start to its outcome in the log.
 #[derive(Debug)]
 pub struct Call {
     links: Arc<Links>,
     origin: CallOrigin,
-    begun: Instant,
+    started: Instant,
     span: Span,
 }
 
 impl Call {
-    /// A call that begins now. `identify` runs within the call's span, so that it can make the span a
-    /// child of the caller's.
+    /// A call that starts now. `identify` runs in the call's span, so that it can set the span's
+    /// parent.
     pub fn new(
         links: &Arc<Links>,
         operation: &'static str,
@@ -85,21 +85,22 @@ impl Call {
             outcome = field::Empty,
         );
         let origin = span.in_scope(identify);
-        span.record("source", origin.id.as_deref().map(shorten));
-        span.record("link", shorten(&origin.link));
+        let shown = |name| shorten(name, SHOWN_NAME_CHARS);
+        span.record("source", origin.id.as_deref().map(shown));
+        span.record("link", shown(&origin.link));
         Self {
             links: Arc::clone(links),
             origin,
-            begun: Instant::now(),
+            started: Instant::now(),
             span,
         }
     }
 
-    /// What the link allows one batch to be.
+    /// The limits that the link sets for one batch.
     ///
     /// # Errors
     ///
-    /// The caller has no such link, or it was refused.
+    /// The link does not exist, or it was refused.
     pub fn limits(&self) -> Result<Limits, LinkError> {
         Ok(*self.resolve("")?.bucket.limits())
     }
@@ -109,12 +110,14 @@ impl Call {
         self.links.resolve(caller, &self.origin.link, name)
     }
 
-    /// Resolves the bucket, does the work within the link's time, and logs how it went. `keys` is the
-    /// number of keys in the batch, if the operation has a batch.
+    /// Runs the call: finds the bucket that the name `bucket` means, does `work` on it, and logs
+    /// the outcome. `work` gets the bucket and the call's deadline, which follows from the link's
+    /// timeout. `keys` is the number of keys in the batch, for the span; `None` if the operation
+    /// has no batch.
     ///
     /// # Errors
     ///
-    /// Why the bucket was not reached, or what `work` failed with.
+    /// Why the link does not grant the bucket, or the error of `work`.
     pub async fn run<T, F>(
         self,
         bucket: &str,
@@ -130,7 +133,7 @@ impl Call {
             let result = match self.resolve(bucket) {
                 Ok(grant) => {
                     self.span.record("bucket", grant.bucket.name());
-                    let deadline = Deadline::new(self.begun, grant.link.timeout());
+                    let deadline = Deadline::new(self.started, grant.link.timeout());
                     work(grant.bucket, deadline).await
                 }
                 Err(error) => Err(error.into()),
@@ -142,13 +145,13 @@ impl Call {
         .await
     }
 
-    /// Logs a call that ends before it reaches a bucket.
+    /// Ends a call that is refused before it reaches a bucket, and logs the error.
     pub fn reject(self, error: &CallError) {
         self.span.in_scope(|| self.log(Some(error)));
     }
 
-    /// The whole error is logged at debug only, because it may name keys. Above that, the log has what
-    /// [`LogText`] lets through.
+    /// Logs the outcome. The whole error is logged at debug only, because it may name keys. At
+    /// higher levels the log has only the error's [`LogText`].
     fn log(&self, error: Option<&CallError>) {
         let outcome = error.map_or("ok", |error| error.kind().name());
         self.span.record("outcome", outcome);

@@ -1,7 +1,7 @@
-//! Which bucket a call reaches: the links by caller and name.
+//! Grants: which bucket a call reaches, by its caller, its link and a name.
 //!
-//! A caller reaches the buckets that its own links grant, and nothing else, whatever it puts in a
-//! name or a key.
+//! A caller reaches only the buckets that its own links grant. No name and no key in a call changes
+//! that.
 
 mod link;
 
@@ -16,7 +16,7 @@ use tracing::{error, info};
 pub use link::Link;
 
 use crate::settings::{ConfigError, LinkSettings, RawSettings};
-use eventual_batch_engine::{Bucket, Connections, Outage, Replicas};
+use eventual_batch_engine::{Bucket, Connections, Outage, Replicas, shorten};
 
 /// The link name of a call that names none.
 pub const DEFAULT_LINK: &str = "default";
@@ -24,13 +24,16 @@ pub const DEFAULT_LINK: &str = "default";
 /// How many bytes of memory the copies of all buckets may take together.
 const MAX_REPLICA_BYTES: usize = 512 * 1024 * 1024;
 
-/// Whose the defaults are, in warnings.
+/// How warnings call the settings of links that do not set their own.
 const DEFAULTS: &str = "the defaults";
+
+/// The most characters of a name that an error or the log shows. Only an invalid name is longer.
+pub(crate) const SHOWN_NAME_CHARS: usize = 256;
 
 /// Why a call reaches no bucket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// The call names no caller.
+    /// The call does not say who its caller is.
     #[error("the call names no caller, so it belongs to no link")]
     NoCaller,
     /// There is no such link.
@@ -41,7 +44,7 @@ pub enum LinkError {
         /// The link's name.
         link: String,
     },
-    /// There is such a link, with a configuration that cannot be used.
+    /// The link exists, but its configuration cannot be used.
     #[error("link {link:?} from {caller:?} was refused: {reason}")]
     Refused {
         /// The calling component.
@@ -51,7 +54,7 @@ pub enum LinkError {
         /// What is wrong with its configuration.
         reason: ConfigError,
     },
-    /// The name is none that the link grants.
+    /// The link does not grant a bucket of that name.
     #[error("link {link:?} grants no bucket named {name:?}")]
     NotGranted {
         /// The link's name.
@@ -78,9 +81,9 @@ enum LinkState {
 
 #[derive(Debug)]
 struct Entry {
-    /// What the link was put with, to read it again when the defaults change. `None` if that could not
-    /// be read at all: such a link stays refused until it is put again.
-    values: Option<RawSettings>,
+    /// The link's settings. They are read again when the defaults change. `None`: they could not be
+    /// read at all, so the link stays refused until it is put again.
+    settings: Option<RawSettings>,
     state: LinkState,
 }
 
@@ -122,14 +125,14 @@ pub struct Links {
     replicas: Replicas,
     default_timeout: Duration,
     by_caller: RwLock<HashMap<String, CallerLinks>>,
-    /// The settings of links that do not set their own. Locked while links change, so that they change
-    /// one by one.
+    /// The settings of links that do not set their own. This is locked while links change, so that
+    /// they change one by one.
     defaults: Mutex<RawSettings>,
 }
 
 impl Links {
-    /// No links yet. Servers list the connections as `client_name`; `default_timeout` is for links that
-    /// set no `timeout`.
+    /// No links yet. Servers list the connections as `client_name`. `default_timeout` is for links
+    /// without a `timeout`.
     #[must_use]
     pub fn new(client_name: &str, defaults: RawSettings, default_timeout: Duration) -> Self {
         defaults.warn_of_unknown_keys(DEFAULTS);
@@ -142,39 +145,40 @@ impl Links {
         }
     }
 
-    /// Adds a link, or puts it in the place of the one of the same caller and name. Calls under way
-    /// end on the one they began with.
+    /// Adds a link, or replaces the link of the same caller and name. Calls that are running go on
+    /// with the old link.
     ///
     /// # Errors
     ///
-    /// A configuration that cannot be used. The link is kept as refused, so that its calls are
+    /// Why the configuration cannot be used. The link is kept as refused, and its calls are
     /// answered with the reason.
     pub async fn put(
         &self,
         caller: &str,
         name: &str,
-        values: RawSettings,
+        settings: RawSettings,
     ) -> Result<(), ConfigError> {
-        values.warn_of_unknown_keys(&format!("link {name:?} from {caller:?}"));
+        settings.warn_of_unknown_keys(&format!("link {name:?} from {caller:?}"));
         let defaults = self.defaults.lock().await;
-        let made = self.make(caller, name, &values, &defaults).await;
+        let made = self.make(caller, name, &settings, &defaults).await;
         let (state, outcome) = match made {
             Ok(link) => (LinkState::Ready(Arc::new(link)), Ok(())),
             Err(error) => (LinkState::Refused(error.clone()), Err(error)),
         };
         let entry = Entry {
-            values: Some(values),
+            settings: Some(settings),
             state,
         };
         self.insert(caller, name, entry);
         outcome
     }
 
-    /// Keeps a link as refused whose values cannot even be read. It stays so until it is put again.
+    /// Keeps a link as refused whose settings cannot be read at all. It stays refused until it is
+    /// put again.
     pub async fn refuse(&self, caller: &str, name: &str, error: ConfigError) {
         let _one_by_one = self.defaults.lock().await;
         let entry = Entry {
-            values: None,
+            settings: None,
             state: LinkState::Refused(error),
         };
         self.insert(caller, name, entry);
@@ -187,7 +191,7 @@ impl Links {
             .insert(name.to_owned(), entry);
     }
 
-    /// Removes one link. Calls under way on it are finished.
+    /// Removes one link. Its running calls go on.
     pub async fn remove(&self, caller: &str, name: &str) {
         let _one_by_one = self.defaults.lock().await;
         let mut by_caller = self.write();
@@ -199,8 +203,8 @@ impl Links {
         }
     }
 
-    /// Takes other defaults, with the same secrets, and reads every link again with them. A link that
-    /// they would break stays as it was.
+    /// Sets new defaults, with the same secrets, and reads every link again with them. A link that
+    /// cannot be used with them stays as it was.
     pub async fn update_defaults(&self, config: HashMap<String, String>) {
         let mut defaults = self.defaults.lock().await;
         let updated = defaults.with_config(config);
@@ -210,12 +214,12 @@ impl Links {
             .iter()
             .flat_map(|(caller, links)| {
                 links.iter().filter_map(|(name, entry)| {
-                    Some((caller.clone(), name.clone(), entry.values.clone()?))
+                    Some((caller.clone(), name.clone(), entry.settings.clone()?))
                 })
             })
             .collect();
-        for (caller, name, values) in links {
-            match self.make(&caller, &name, &values, &updated).await {
+        for (caller, name, settings) in links {
+            match self.make(&caller, &name, &settings, &updated).await {
                 Ok(link) => {
                     if let Some(entry) = self
                         .write()
@@ -237,18 +241,18 @@ impl Links {
         info!("took new defaults of the links");
     }
 
-    /// The bucket that a call by `caller` over the link `link` means by `name`.
+    /// The bucket that `name` means in a call of `caller` over its link `link`.
     ///
     /// # Errors
     ///
-    /// There is no such link, it was refused, or it does not grant that name.
+    /// The link does not exist, it was refused, or it does not grant a bucket of that name.
     pub fn resolve(&self, caller: &str, link: &str, name: &str) -> Result<Grant, LinkError> {
         let by_caller = self.read();
         let links = by_caller.get(caller);
         let entry = |name: &str| links.and_then(|links| links.get(name));
         let own = entry(link).ok_or_else(|| LinkError::NotLinked {
-            caller: shorten(caller),
-            link: shorten(link),
+            caller: shorten(caller, SHOWN_NAME_CHARS),
+            link: shorten(link, SHOWN_NAME_CHARS),
         })?;
         let own = ready(caller, link, own)?;
         if own.is_own_name(name) {
@@ -271,14 +275,14 @@ impl Links {
             }),
             None => Err(LinkError::NotGranted {
                 link: link.to_owned(),
-                name: shorten(name),
+                name: shorten(name, SHOWN_NAME_CHARS),
             }),
         }
     }
 
     /// The links whose connection is down now.
     ///
-    /// A refused link is not one of them: that is a mistake of whoever put it, which the log and every
+    /// A refused link is not one of them. Its configuration is wrong, which the log and every
     /// answer say.
     #[must_use]
     pub fn outages(&self) -> Vec<LinkOutage> {
@@ -307,10 +311,10 @@ impl Links {
         &self,
         caller: &str,
         name: &str,
-        values: &RawSettings,
+        settings: &RawSettings,
         defaults: &RawSettings,
     ) -> Result<Link, ConfigError> {
-        let settings = LinkSettings::read(values, defaults, self.default_timeout)?;
+        let settings = LinkSettings::read(settings, defaults, self.default_timeout)?;
         let connection = self.connections.get(&settings.connection).await;
         let connection = connection.map_err(ConfigError::of_connection)?;
         info!(
@@ -333,16 +337,6 @@ impl Links {
         self.by_caller
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A name out of a call, as it may stand in an error or the log: whole, unless it is so long that
-/// it is none.
-pub(crate) fn shorten(name: &str) -> String {
-    const SHOWN: usize = 256;
-    match name.char_indices().nth(SHOWN) {
-        None => name.to_owned(),
-        Some((end, _)) => format!("{}…", &name[..end]),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Link configuration: from the strings of a link and of the front end's defaults to settings.
 //!
-//! A link's own values come first, then the defaults. The login and the TLS settings of the defaults
-//! are taken or left as a whole: a link that logs in by token does not also get the default password.
+//! A link's own values come first, then the defaults. The login and the TLS settings of the
+//! defaults are taken or left as a whole: a link that logs in by token does not also get the
+//! default password.
 
 mod error;
 mod raw;

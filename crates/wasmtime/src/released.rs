@@ -1,7 +1,7 @@
 //! `wasi:keyvalue@0.1.0`.
 
 use bytes::Bytes;
-use eventual_batch_engine::Kind;
+use eventual_batch_engine::{CallerText, Kind};
 use eventual_batch_links::CallError;
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -76,17 +76,16 @@ impl KeyValueCtxView<'_> {
     ) -> Result<Result<Bytes, CallError>> {
         let unusable = |why: Unusable| CallError::Rejected {
             kind: Kind::InvalidArgument,
-            reason: format!("the value of key {:?} cannot be set: {why}", shorten(key)),
+            reason: {
+                let key = CallerText::key(key);
+                format!(
+                    "the value of key {:?} cannot be set: {why}",
+                    key.for_caller()
+                )
+            },
         };
         Ok(self.table.get(value)?.bytes().map_err(unusable))
     }
-}
-
-/// The beginning of a key that is too long for a sentence.
-fn shorten(key: &str) -> &str {
-    const SHOWN: usize = 100;
-    let end = key.char_indices().nth(SHOWN);
-    end.map_or(key, |(end, _)| &key[..end])
 }
 
 impl wasi_keyvalue_error::Host for KeyValueCtxView<'_> {}

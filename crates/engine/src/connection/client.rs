@@ -1,8 +1,8 @@
-//! The NATS client of a connection, and another one in its place when it has ended.
+//! The NATS client of a connection, and the supervisor that replaces it when it has ended.
 //!
-//! A client ends by a panic over some headers, and anybody who may write to a bucket can store such
-//! (a carriage return within a value). All buckets with the same login would be left without
-//! a connection.
+//! The NATS client ends by a panic when it parses certain headers (a value with a carriage return
+//! in it). Anybody who may write to a bucket can store such headers. Without another client, all
+//! buckets with the same login would have no connection any more.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,18 +17,20 @@ use super::status::Status;
 use super::{CONNECT_TIMEOUT, PING_INTERVAL, RECONNECT_MAX};
 use crate::text::{LogText, is_permissions_violation};
 
-/// What a client is made of.
-pub(super) struct Login {
-    /// What the server lists the connection as.
+/// Makes the clients of one connection.
+pub(super) struct ClientFactory {
+    /// The name by which the server lists the connection.
     pub(super) client_name: String,
     pub(super) settings: ConnectionSettings,
     pub(super) status: Arc<watch::Sender<Status>>,
-    /// Gone when nobody waits for a connection any more: a client would go on trying for ever.
-    pub(super) wanted: Weak<()>,
+    /// Whether the connection has not been dropped. A client alone would go on trying to connect
+    /// for ever.
+    pub(super) connection_alive: Weak<()>,
 }
 
-impl Login {
-    /// A client that connects in the background, and what is cancelled when it has ended.
+impl ClientFactory {
+    /// Makes a client that connects in the background. The token is cancelled when the client has
+    /// ended.
     ///
     /// # Errors
     ///
@@ -43,21 +45,23 @@ impl Login {
             .ping_interval(PING_INTERVAL)
             .connection_timeout(CONNECT_TIMEOUT)
             .reconnect_to_server_callback({
-                let (status, wanted) = (Arc::clone(&self.status), Weak::clone(&self.wanted));
+                let status = Arc::clone(&self.status);
+                let connection_alive = Weak::clone(&self.connection_alive);
                 let names = self.settings.display_servers();
+                // The client calls this before each attempt to connect.
                 move |servers, _| {
-                    let mut news = None;
-                    status.send_modify(|status| news = status.explain(&servers));
-                    if let Some(reason) = news {
+                    let mut new_reason = None;
+                    status.send_modify(|status| new_reason = status.attempt_failed(&servers));
+                    if let Some(reason) = new_reason {
                         tracing::warn!(
                             servers = names,
                             %reason,
                             "no connection to the NATS of a bucket; attempts go on"
                         );
                     }
-                    let wanted = wanted.upgrade().is_some();
+                    let is_alive = connection_alive.upgrade().is_some();
                     async move {
-                        if !wanted {
+                        if !is_alive {
                             std::future::pending::<()>().await;
                         }
                         None
@@ -66,17 +70,18 @@ impl Login {
             })
             .reconnect_delay_callback({
                 let status = Arc::clone(&self.status);
-                // The client counts from the last connection, however short it was.
+                // The client's count starts again after each connection, even after a very short
+                // one.
                 move |attempts| pause(attempts.saturating_add(status.borrow().short_lived))
             })
             .event_callback({
                 let (status, servers) = (Arc::clone(&self.status), self.settings.display_servers());
-                // Dropped with the callback, when the last event of the client has been taken.
+                // The client drops the callback, and the guard with it, after its last event.
                 let guard = ended.clone().drop_guard();
                 move |event| {
                     let _ = &guard;
                     log(&servers, &event);
-                    status.send_modify(|status| status.take(&event));
+                    status.send_modify(|status| status.apply(&event));
                     std::future::ready(())
                 }
             })
@@ -86,23 +91,27 @@ impl Login {
         Ok((client, ended))
     }
 
-    /// Puts another client in the place of each that ends, once it is connected: until then it knows
-    /// nothing of its server.
-    pub(super) async fn keep(self, clients: watch::Sender<Client>, mut ended: CancellationToken) {
+    /// Replaces each client that ends. The next client takes its place when it is connected,
+    /// because before that it knows nothing of its server.
+    pub(super) async fn supervise(
+        self,
+        clients: watch::Sender<Client>,
+        mut ended: CancellationToken,
+    ) {
         let mut status = self.status.subscribe();
         loop {
             ended.cancelled().await;
-            self.status.send_modify(Status::end);
+            self.status.send_modify(Status::client_ended);
             tracing::error!(
                 servers = self.settings.display_servers(),
-                "the NATS client of a bucket's connection has ended, as it does over a message whose \
-                 headers it cannot parse; another one takes its place"
+                "the NATS client of a bucket's connection has ended, as it does over a message \
+                 whose headers it cannot parse; another client takes its place"
             );
             let short_lived = self.status.borrow().short_lived;
             sleep(pause(short_lived)).await;
             match self.connect().await {
                 Ok((client, next)) => {
-                    // What is waited for locks the status as long as it is not dropped.
+                    // The result of `wait_for` locks the status until it is dropped.
                     let connected = async {
                         let connected = status.wait_for(|status| status.connected);
                         drop(connected.await);
@@ -110,15 +119,16 @@ impl Login {
                     tokio::select! {
                         () = connected => {
                             clients.send_replace(client);
-                            self.status.send_modify(|status| status.ended = false);
+                            self.status.send_modify(|status| status.client_ended = false);
                         }
                         () = next.cancelled() => {}
                     }
                     ended = next;
                 }
                 Err(error) => {
-                    let words = LogText::of_connection(&error.to_string());
-                    self.status.send_modify(|status| status.fail(words));
+                    let message = LogText::of_connection(&error.to_string());
+                    self.status
+                        .send_modify(|status| status.last_error = Some(message));
                     sleep(RECONNECT_MAX).await;
                 }
             }
@@ -126,7 +136,7 @@ impl Login {
     }
 }
 
-/// The pause before an attempt to connect, after so many that failed.
+/// The pause before the next attempt to connect, after `failed` attempts.
 fn pause(failed: usize) -> Duration {
     let doublings = u32::try_from(failed).unwrap_or(u32::MAX).min(8);
     (Duration::from_millis(10) * 2_u32.pow(doublings)).min(RECONNECT_MAX)
@@ -134,7 +144,7 @@ fn pause(failed: usize) -> Duration {
 
 fn log(servers: &str, event: &Event) {
     match event {
-        // The server names the subject, and with it the key.
+        // The server's message has the subject, which may end in a key.
         Event::ServerError(error) if is_permissions_violation(&error.to_string()) => {
             tracing::warn!(
                 servers,
@@ -142,7 +152,8 @@ fn log(servers: &str, event: &Event) {
             );
             tracing::debug!(servers, "NATS connection of a bucket: {event}");
         }
-        // Each failed attempt to connect is one. Its cause is logged once, from elsewhere.
+        // Each failed attempt to connect makes such an event. The callback above logs the reason
+        // once.
         Event::ClientError(_) => {
             tracing::debug!(servers, "NATS connection of a bucket: {event}");
         }

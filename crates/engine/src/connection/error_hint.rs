@@ -1,4 +1,4 @@
-//! What an error of a connection may have to do with, by the words of the server or of TLS.
+//! Which setting an error of a connection may come from, by the message of the server or of TLS.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,11 +11,11 @@ use super::status::is_login_refusal;
 use crate::outage::{ConnectionError, ErrorHint, LoginKind};
 use crate::text::LogText;
 
-/// What of a connection's settings an error may have to do with.
+/// The settings of a connection that an error may come from.
 #[derive(Clone, Debug)]
 pub(super) struct ErrorHints {
     login: Option<LoginKind>,
-    /// When the login's JWT ends.
+    /// When the login's JWT expires.
     expires: Option<SystemTime>,
     has_ca: bool,
     has_certificate: bool,
@@ -41,14 +41,14 @@ impl ErrorHints {
         }
     }
 
-    /// The error, with what it may have to do with.
-    pub(super) fn explain(&self, words: LogText) -> ConnectionError {
-        let hint = self.hint(words.as_str());
-        ConnectionError { words, hint }
+    /// The error with its hint, if there is one.
+    pub(super) fn with_hint(&self, message: LogText) -> ConnectionError {
+        let hint = self.hint(message.as_str());
+        ConnectionError { message, hint }
     }
 
     fn hint(&self, error: &str) -> Option<ErrorHint> {
-        let has = |words: &[&str]| words.iter().any(|word| error.contains(word));
+        let has = |parts: &[&str]| parts.iter().any(|part| error.contains(part));
         Some(if is_login_refusal(error) {
             self.login_hint()
         } else if has(&["not valid for name"]) {
@@ -89,7 +89,7 @@ impl ErrorHints {
     }
 }
 
-/// When the JWT ends. It is only read, not verified: the server does that.
+/// When the JWT expires. It is only read here. The server verifies it.
 fn expiry(jwt: &str) -> Option<SystemTime> {
     #[derive(Deserialize)]
     struct Claims {
@@ -99,7 +99,7 @@ fn expiry(jwt: &str) -> Option<SystemTime> {
     let claims = jwt.trim().split('.').nth(1)?;
     let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
     let Claims { exp } = serde_json::from_slice(&claims).ok()?;
-    // Beyond this it could not be written as a date.
+    // A later time could not be written as a date.
     let exp = Some(exp).filter(|exp| (1..=253_402_300_799).contains(exp))?;
     UNIX_EPOCH.checked_add(Duration::from_secs(exp))
 }

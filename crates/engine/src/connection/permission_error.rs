@@ -1,44 +1,48 @@
-//! What the server does not let this login do. It says so apart from the request that it refuses,
-//! which is never answered; only the subject tells which request it was.
+//! Permission errors: the server denies this login a publish or a subscription.
+//!
+//! The server sends the error to the connection, and never answers the request. Only the subject in
+//! the error tells which request it was.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many permission errors are remembered: as many as four batches may have requests in flight. A
-/// batch takes new ones out at each turn of its loop, so it misses one only if so many come meanwhile.
+/// How many permission errors are remembered. It is as many as four batches may have requests in
+/// flight. A batch looks at the new errors at each turn of its loop. It misses one only if more
+/// than this many come between two turns.
 const REMEMBERED: usize = 4096;
 
-/// A publish or a subscription that the server refused.
+/// A publish or a subscription that the server denied.
 #[derive(Clone, Debug)]
 pub(super) struct PermissionError {
     when: Instant,
-    words: String,
+    /// What the server said.
+    message: String,
 }
 
 impl PermissionError {
-    pub(super) fn new(words: String) -> Self {
+    pub(super) fn new(message: String) -> Self {
         Self {
             when: Instant::now(),
-            words,
+            message,
         }
     }
 
-    pub(super) fn words(&self) -> &str {
-        &self.words
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 
-    /// The subject, which the server puts into quotation marks.
+    /// The subject. The server puts it in quotation marks.
     pub(super) fn subject(&self) -> &str {
-        let after = self.words.split_once('"').map_or("", |(_, after)| after);
+        let after = self.message.split_once('"').map_or("", |(_, after)| after);
         after.split_once('"').map_or("", |(subject, _)| subject)
     }
 
-    /// Whether it is of a subscription. The provider subscribes to nothing but inboxes, and who may
-    /// not have one may not have another.
+    /// Whether the server denied an inbox: the engine has no other subscriptions. A login that may
+    /// not have one inbox may not have any.
     pub(super) fn is_of_inbox(&self) -> bool {
-        self.words.contains("for Subscription to")
+        self.message.contains("for Subscription to")
     }
 
     pub(super) fn is_old(&self, age: Duration) -> bool {
@@ -54,7 +58,7 @@ impl PermissionError {
 #[derive(Clone, Debug, Default)]
 pub(super) struct PermissionErrors {
     latest: VecDeque<PermissionError>,
-    /// How many there have been, those that are forgotten too.
+    /// How many there have been in all, with the forgotten ones.
     count: u64,
 }
 
@@ -71,23 +75,32 @@ impl PermissionErrors {
         self.count
     }
 
-    /// Those that came when there had been `count`, as far as they are remembered.
+    /// The errors after the first `count`, as far as they are remembered.
     pub(super) fn after(&self, count: u64) -> impl Iterator<Item = &PermissionError> {
         let new = usize::try_from(self.count.saturating_sub(count)).unwrap_or(usize::MAX);
         let known = self.latest.len().saturating_sub(new);
         self.latest.range(known..)
     }
 
-    /// One since then that is of an inbox, or of a subject that concerns the caller.
+    /// The last error since then of an inbox, or of a subject for which `is_mine` holds.
     pub(super) fn find(
         &self,
         since: Instant,
-        concerns: &impl Fn(&str) -> bool,
+        is_mine: &impl Fn(&str) -> bool,
     ) -> Option<&PermissionError> {
-        let later = self.latest.iter().rev();
-        later
-            .take_while(|refusal| refusal.when >= since)
-            .find(|refusal| refusal.is_of_inbox() || concerns(refusal.subject()))
+        self.since(since)
+            .find(|error| error.is_of_inbox() || is_mine(error.subject()))
+    }
+
+    /// Whether the server has denied a request to this subject since then.
+    pub(super) fn is_denied(&self, subject: &str, since: Instant) -> bool {
+        self.since(since).any(|error| error.subject() == subject)
+    }
+
+    /// The errors since then, the latest first.
+    fn since(&self, since: Instant) -> impl Iterator<Item = &PermissionError> {
+        let latest = self.latest.iter().rev();
+        latest.take_while(move |error| error.when >= since)
     }
 }
 
@@ -96,19 +109,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_subject_is_what_stands_in_quotation_marks() {
-        let refusal = |words: &str| PermissionError::new(words.to_owned());
-        let publish = refusal(r#"nats: Permissions Violation for Publish to "$KV.a.b""#);
+    fn the_subject_is_in_quotation_marks() {
+        let error = |message: &str| PermissionError::new(message.to_owned());
+        let publish = error(r#"nats: Permissions Violation for Publish to "$KV.a.b""#);
         assert_eq!(publish.subject(), "$KV.a.b");
         assert!(!publish.is_of_inbox());
-        let subscription = refusal(r#"nats: Permissions Violation for Subscription to "_INBOX.a""#);
+        let subscription = error(r#"nats: Permissions Violation for Subscription to "_INBOX.a""#);
         assert_eq!(subscription.subject(), "_INBOX.a");
         assert!(subscription.is_of_inbox());
-        assert_eq!(refusal("nats: Permissions Violation").subject(), "");
+        assert_eq!(error("nats: Permissions Violation").subject(), "");
     }
 
     #[test]
-    fn new_ones_are_those_since_a_count() {
+    fn an_error_of_an_inbox_ends_a_wait_but_denies_no_request() {
+        let start = Instant::now();
+        let mut errors = PermissionErrors::default();
+        let message = r#"nats: Permissions Violation for Subscription to "_INBOX.a""#;
+        errors.push(PermissionError::new(message.to_owned()));
+        assert!(errors.find(start, &|_| false).is_some());
+        assert!(!errors.is_denied("$JS.API.DIRECT.GET.KV_b", start));
+        let message = r#"nats: Permissions Violation for Publish to "$JS.API.DIRECT.GET.KV_b""#;
+        errors.push(PermissionError::new(message.to_owned()));
+        assert!(errors.is_denied("$JS.API.DIRECT.GET.KV_b", start));
+        assert!(!errors.is_denied("$JS.API.DIRECT.GET.KV_c", start));
+    }
+
+    #[test]
+    fn new_errors_are_those_after_a_count() {
         let mut errors = PermissionErrors::default();
         let subjects = |errors: &PermissionErrors, count| {
             let new = errors.after(count);

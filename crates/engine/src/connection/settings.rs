@@ -1,4 +1,4 @@
-//! How to reach NATS and log in. Buckets whose settings are equal share a connection.
+//! How to reach NATS and log in. Buckets with equal settings share a connection.
 
 mod tls;
 
@@ -10,12 +10,12 @@ use async_nats::{AuthError, ConnectOptions};
 use nkeys::KeyPair;
 use zeroize::Zeroizing;
 
-/// A text that never appears in `Debug` and is overwritten when it is dropped.
+/// A text that `Debug` never shows. Its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Keeps the text as a secret.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
@@ -74,14 +74,15 @@ pub enum Auth {
     NkeySeed(Secret),
 }
 
-/// TLS settings. With none of them TLS is used if the server asks for it or the URL is `tls://`.
+/// TLS settings. Without any, TLS is used if the server asks for it or the URL starts with
+/// `tls://`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Tls {
     /// PEM of the certificate authorities to trust in place of the system's.
     pub ca: Option<String>,
     /// PEM of the client's certificate chain, and of its private key.
     pub client: Option<(String, Secret)>,
-    /// Start TLS before the server's greeting (`handshake_first`, server ≥ 2.10.4).
+    /// Whether to start TLS before the server's greeting (`handshake_first`, server ≥ 2.10.4).
     pub first: bool,
 }
 
@@ -171,7 +172,7 @@ impl ConnectionSettings {
         let options = self.login(ConnectOptions::new())?;
         let options = match tls::config(&self.tls)? {
             Some(config) => options.tls_client_config(config).require_tls(true),
-            // In case that the server asks for TLS.
+            // The server may ask for TLS.
             None => match tls::default_config() {
                 Some(config) => options.tls_client_config(config),
                 None => options,
@@ -198,8 +199,8 @@ impl ConnectionSettings {
                     async move { key.sign(&nonce).map_err(AuthError::new) }
                 })
             }
-            // The client's parser wants a line end after the last line, which may be lost on the
-            // way here.
+            // The NATS client's parser needs a line end after the last line. It may be missing
+            // here.
             Auth::Credentials(text) => options
                 .credentials(&Zeroizing::new(format!("{}\n", text.expose())))
                 .map_err(|_| {

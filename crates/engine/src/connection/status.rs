@@ -1,4 +1,4 @@
-//! What the client tells of its connection, and what follows from it.
+//! The state of a connection, as the NATS client's events tell it.
 
 use std::time::Duration;
 
@@ -8,65 +8,65 @@ use tokio::time::Instant;
 use super::permission_error::{PermissionError, PermissionErrors};
 use crate::text::{LogText, is_permissions_violation};
 
-/// A connection that is lost sooner than this after it was made counts as an attempt that failed:
-/// what it was lost for may come again.
+/// A connection that is lost sooner than this counts as a failed attempt. It may be lost again for
+/// the same reason.
 const SHORT_LIVED: Duration = Duration::from_secs(5);
 
 /// What is known of a connection now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Status {
-    /// Counts connects: what was sent in an earlier epoch and is unanswered may be lost.
+    /// How often the connection was made. Unanswered requests of an earlier epoch may be lost.
     pub(crate) epoch: u64,
     pub(super) connected: bool,
-    /// Whether the client has ended, and there is no other one yet.
-    pub(super) ended: bool,
-    /// When the last connection was made.
-    made: Option<Instant>,
+    /// Whether the client has ended, and no other one has taken its place yet.
+    pub(super) client_ended: bool,
+    /// When the connection was made. `None` if there is none.
+    connected_at: Option<Instant>,
     /// How many connections in a row were short-lived.
     pub(super) short_lived: usize,
     pub(super) last_error: Option<LogText>,
-    /// Why the last attempt of this outage to connect failed.
-    explained: Option<String>,
-    /// What the server has said last of what it would not do, and when. It may have closed the
-    /// connection after it.
-    pub(super) complaint: Option<(Instant, LogText)>,
-    /// What the server has refused lately.
-    pub(super) refusals: PermissionErrors,
-    /// That the server has refused to let answers be heard, and when that was last tried. The
-    /// client asks for most of its inboxes once in a connection.
-    pub(super) deaf: Option<PermissionError>,
+    /// Why the last attempt of this outage failed. It is `None` while there is a connection.
+    last_failure: Option<String>,
+    /// The last error that the server sent, other than permission errors, and when. The server may
+    /// have closed the connection after it.
+    pub(super) last_server_error: Option<(Instant, LogText)>,
+    pub(super) permission_errors: PermissionErrors,
+    /// The permission error of an inbox, if the server denies inboxes. A subscription is sent once
+    /// for each connection, so the error holds until the next connection.
+    pub(super) inbox_denied: Option<PermissionError>,
 }
 
 impl Status {
-    pub(super) fn take(&mut self, event: &Event) {
+    /// Applies an event of the NATS client.
+    pub(super) fn apply(&mut self, event: &Event) {
         match event {
             Event::Connected => {
                 self.epoch += 1;
                 self.connected = true;
-                self.made = Some(Instant::now());
+                self.connected_at = Some(Instant::now());
                 self.last_error = None;
-                self.explained = None;
-                self.deaf = None;
+                self.last_failure = None;
+                self.inbox_denied = None;
             }
             Event::Disconnected | Event::Closed => self.disconnect(),
             Event::ServerError(error) => {
                 let text = error.to_string();
                 if is_permissions_violation(&text) {
-                    let refusal = PermissionError::new(text);
-                    if refusal.is_of_inbox() {
-                        self.deaf = Some(refusal.clone());
+                    let error = PermissionError::new(text);
+                    if error.is_of_inbox() {
+                        self.inbox_denied = Some(error.clone());
                     }
-                    self.refusals.push(refusal);
+                    self.permission_errors.push(error);
                 } else {
-                    let words = LogText::of_connection(&text);
-                    self.complaint = Some((Instant::now(), words.clone()));
-                    self.last_error = Some(words);
+                    let message = LogText::of_connection(&text);
+                    self.last_server_error = Some((Instant::now(), message.clone()));
+                    self.last_error = Some(message);
                 }
             }
-            // Fewer words than `explain` may have found already: it need not come first.
+            // `attempt_failed` has a better message. If it came first, that message stays.
             Event::ClientError(error) => {
-                let words = || LogText::of_connection(&error.to_string());
-                self.last_error.get_or_insert_with(words);
+                let message = || LogText::of_connection(&error.to_string());
+                self.last_error.get_or_insert_with(message);
             }
             Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) => {}
         }
@@ -74,43 +74,38 @@ impl Status {
 
     fn disconnect(&mut self) {
         self.connected = false;
-        let made = self.made.take();
-        self.short_lived = match made {
-            Some(made) if made.elapsed() < SHORT_LIVED => self.short_lived + 1,
+        let connected_at = self.connected_at.take();
+        self.short_lived = match connected_at {
+            Some(at) if at.elapsed() < SHORT_LIVED => self.short_lived + 1,
             _ => 0,
         };
     }
 
-    /// Takes note that the client has ended.
-    pub(super) fn end(&mut self) {
-        self.ended = true;
+    /// Notes that the client has ended.
+    pub(super) fn client_ended(&mut self) {
+        self.client_ended = true;
         self.disconnect();
-        self.fail(LogText::fixed(
+        self.last_error = Some(LogText::fixed(
             "the NATS client has ended, probably over a message that it cannot parse",
         ));
     }
 
-    /// Takes note of what keeps the connection from being made.
-    pub(super) fn fail(&mut self, reason: LogText) {
-        self.last_error = Some(reason);
-    }
-
-    /// Takes note of why the last attempt to connect failed, in more words than its event has.
-    /// Returns the reason if it is another one than that of the attempt before.
-    pub(super) fn explain(&mut self, servers: &[Server]) -> Option<LogText> {
+    /// Notes why the last attempt to connect failed. The servers' errors say more than the event
+    /// does. Returns the reason if the attempt before failed for another one.
+    pub(super) fn attempt_failed(&mut self, servers: &[Server]) -> Option<LogText> {
         let errors = || {
             servers
                 .iter()
                 .filter_map(|server| server.last_error.as_ref())
         };
-        // Of several servers, the one that says the most: what is down may come up by itself.
+        // A refused login matters more than a server that is down, which may come up by itself.
         let reason = errors()
             .find(|error| is_login_refusal(error))
             .or_else(|| errors().next());
         let reason = reason?;
         self.last_error = Some(LogText::of_connection(reason));
-        let is_new = self.explained.as_ref() != Some(reason);
-        self.explained = Some(reason.clone());
+        let is_new = self.last_failure.as_ref() != Some(reason);
+        self.last_failure = Some(reason.clone());
         if is_new {
             self.last_error.clone()
         } else {
@@ -119,8 +114,8 @@ impl Status {
     }
 
     pub(super) fn login_refused(&self) -> bool {
-        let refusal = |error: &LogText| is_login_refusal(error.as_str());
-        !self.connected && self.last_error.as_ref().is_some_and(refusal)
+        let is_refusal = |error: &LogText| is_login_refusal(error.as_str());
+        !self.connected && self.last_error.as_ref().is_some_and(is_refusal)
     }
 }
 

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::contended;
 use super::number::{Number, pause};
-use super::waiting::{Last, Queue};
+use super::queue::Queue;
+use super::turn::KnownNumber;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::handle::BucketHandle;
@@ -19,18 +20,18 @@ pub(super) struct Round {
     pub(super) key: String,
     pub(super) encoded: String,
     pub(super) queue: Arc<Queue>,
-    /// The latest of the increments' deadlines. Each call keeps to its own besides.
+    /// The latest deadline of the increments. Each call also ends at its own deadline.
     pub(super) deadline: Deadline,
 }
 
 impl Round {
-    /// Carries the round out and answers its increments. `last` is what the key was when it was last read
-    /// or written, if that is known. Returns the same for the next round.
-    pub(super) async fn run(self, mut last: Option<Last>) -> Option<Last> {
+    /// Carries the round out and answers its increments. Takes and returns the number of the key,
+    /// if it is known.
+    pub(super) async fn run(self, mut known: Option<KnownNumber>) -> Option<KnownNumber> {
         let mut conflicts = 0;
         loop {
-            match self.attempt(last.take()).await {
-                Ok(ControlFlow::Break(last)) => return last,
+            match self.attempt(known.take()).await {
+                Ok(ControlFlow::Break(known)) => return known,
                 Ok(ControlFlow::Continue(())) if Instant::now() < self.deadline.send_deadline() => {
                     pause(conflicts).await;
                     conflicts += 1;
@@ -47,8 +48,11 @@ impl Round {
         }
     }
 
-    /// Adds the increments up once. `Continue`: the key has changed meanwhile.
-    async fn attempt(&self, known: Option<Last>) -> Result<ControlFlow<Option<Last>>, Error> {
+    /// Tries once to write the sum. `Continue`: the key has changed meanwhile.
+    async fn attempt(
+        &self,
+        known: Option<KnownNumber>,
+    ) -> Result<ControlFlow<Option<KnownNumber>>, Error> {
         let number_of_key = Number {
             bucket: &self.bucket,
             key: &self.key,
@@ -56,7 +60,8 @@ impl Round {
             deadline: &self.deadline,
         };
         let before = match known {
-            // The key may have been set to less since.
+            // Another process may have set a smaller number since. So read it before an overflow
+            // error.
             Some(known) if !self.queue.fits(known.number) => {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -75,6 +80,6 @@ impl Round {
             return Ok(ControlFlow::Continue(()));
         };
         self.queue.succeed(before.number);
-        Ok(ControlFlow::Break(Some(Last { number, revision })))
+        Ok(ControlFlow::Break(Some(KnownNumber { number, revision })))
     }
 }

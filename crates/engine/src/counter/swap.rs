@@ -1,15 +1,15 @@
-//! `compare-and-swap`: sets a key's number if it is what the caller expects.
+//! `compare-and-swap`: sets a key's number if it is the one that the caller expects.
 
 use tokio::time::{Instant, timeout_at};
 
 use super::contended;
 use super::number::{Number, pause};
-use super::waiting::{Counters, Last};
+use super::turn::{Counters, KnownNumber};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::handle::BucketHandle;
 
-/// Sets the key's number to `new` if it is `old`, and answers whether it was.
+/// Sets the key's number to `new` if it is `old`, and returns whether it was.
 ///
 /// The write succeeds only over the revision that was compared, so no other write can come between.
 pub(crate) async fn compare_and_swap(
@@ -22,7 +22,8 @@ pub(crate) async fn compare_and_swap(
 ) -> Result<bool, Error> {
     let encoded = bucket.encoding().encode(key)?;
     let counter = counters.get(&encoded);
-    // Calls of this process would only make each other's revisions stale: they take turns.
+    // The calls of this process take turns. Otherwise they would only make each other's revisions
+    // stale.
     let Ok(mut turn) = timeout_at(deadline.send_deadline(), counter.turn()).await else {
         return Err(bucket.no_answer_error(deadline));
     };
@@ -34,18 +35,18 @@ pub(crate) async fn compare_and_swap(
     };
     let mut conflicts = 0;
     loop {
-        let known = turn.last.take();
+        let known = turn.known.take();
         let before = match known {
-            // Another process may have changed the key since. If that matters, the write fails.
+            // Another process may have changed the key since. Then the write fails.
             Some(known) if known.number == old => known,
             _ => number.read().await?,
         };
         if before.number != old {
-            turn.last = Some(before);
+            turn.known = Some(before);
             return Ok(false);
         }
         if let Some(revision) = number.write(new, before.revision).await? {
-            turn.last = Some(Last {
+            turn.known = Some(KnownNumber {
                 number: new,
                 revision,
             });

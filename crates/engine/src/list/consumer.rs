@@ -1,10 +1,10 @@
-//! Reads the last message of each key by a pull consumer.
+//! Reads the last message of each key from a pull consumer.
 //!
-//! When the consumer is created, the server makes a list of the last messages and delivers them in order.
-//! When a message of the list is gone meanwhile, because its key was overwritten or has expired, the
-//! server answers the waiting request with "no more messages" in the middle of the list. So the end of a
-//! page does not mean the end of the list: the listing is complete when every message of the list has
-//! come.
+//! When the consumer is created, the server makes a list of the last messages. It delivers them in
+//! order. A message may be gone when its turn comes, because its key was overwritten or has
+//! expired. Then the server answers the request with "no more messages" in the middle of the list.
+//! So the end of an answer does not mean the end of the list. The listing is complete when every
+//! message of the list has come.
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind, Stream};
@@ -22,8 +22,8 @@ use crate::stream_info::StreamInfo;
 use crate::text::LogText;
 use crate::tuning;
 
-/// Whether a listing needs the answer to a request on this subject.
-pub(super) fn asks_for(info: &StreamInfo, subject: &str) -> bool {
+/// Whether a listing sends requests to this subject.
+pub(super) fn is_request(info: &StreamInfo, subject: &str) -> bool {
     let StreamInfo {
         api_prefix, stream, ..
     } = info;
@@ -46,21 +46,22 @@ pub(super) async fn read(
         .get_stream(&info.stream)
         .await
         .map_err(|_| ListError::Interrupted)?;
-    // Read before the consumer is created, so a later message is not in the consumer's list.
+    // This is read before the consumer is created. So a message after it is not in the consumer's
+    // list.
     let last = stream.cached_info().state.last_sequence;
     if stream.cached_info().state.messages == 0 {
         return Ok(true);
     }
     let filter = format!("{}>", info.read_prefix);
     let consumer = create(&stream, DeliverPolicy::LastPerSubject, filter).await?;
-    let complete = read_pages(listing, &consumer, last, deadline).await;
-    drop_consumer(listing.bucket, info, &consumer.cached_info().name, deadline).await;
+    let complete = read_list(listing, &consumer, last, deadline).await;
+    delete(listing.bucket, info, &consumer.cached_info().name, deadline).await;
     complete
 }
 
-/// Deletes the consumer, without waiting for the answer. The server deletes an unused consumer by itself
-/// a few seconds later.
-pub(super) async fn drop_consumer(
+/// Deletes the consumer, without waiting for the answer. If the request is lost, the server deletes
+/// the consumer a few seconds later.
+pub(super) async fn delete(
     bucket: &BucketHandle,
     info: &StreamInfo,
     name: &str,
@@ -90,7 +91,7 @@ pub(super) async fn create(
         headers_only: true,
         memory_storage: true,
         num_replicas: 1,
-        inactive_threshold: tuning::LIST_INACTIVE,
+        inactive_threshold: tuning::LIST_INACTIVE_THRESHOLD,
         ..pull::Config::default()
     });
     consumer.await.map_err(|error| refused(&error))
@@ -110,7 +111,7 @@ fn refused(error: &ConsumerError) -> ListError {
     }
 }
 
-async fn read_pages(
+async fn read_list(
     listing: &mut Listing<'_>,
     consumer: &PullConsumer,
     last: u64,
@@ -119,64 +120,67 @@ async fn read_pages(
     let expected = consumer.cached_info().num_pending;
     listing.reserve(expected);
     let mut progress = Progress::default();
-    let mut short_pages = 0;
-    while progress.of_list < expected {
+    let mut short_answers = 0;
+    while progress.from_list < expected {
         let permit = listing.bucket.concurrency().permits().acquire();
         let Ok(Ok(_permit)) = timeout_at(deadline.send_deadline(), permit).await else {
             return Err(ListError::Interrupted);
         };
-        // One request at a time: a server alternates between requests, and their messages would mix.
-        let mut page = PullRequest::request(listing.bucket, consumer, tuning::LIST_PAGE).await?;
+        // One request at a time. A server alternates between requests, so their messages would mix.
+        let mut answer =
+            PullRequest::request(listing.bucket, consumer, tuning::LIST_REQUEST_KEYS).await?;
         let mut count = 0;
         loop {
-            // Some servers up to 2.12.1 do not answer a request that finds nothing.
+            // Some servers up to 2.12.1 do not answer a request if there is no message for it.
             let may_be_empty = count == 0 && progress.delivered > 0;
-            let by = || {
-                let patience = if may_be_empty {
-                    tuning::LIST_EMPTY
+            let wait_until = || {
+                let timeout = if may_be_empty {
+                    tuning::LIST_EMPTY_TIMEOUT
                 } else {
                     deadline.answer_timeout()
                 };
-                (Instant::now() + patience).min(deadline.answer_deadline())
+                (Instant::now() + timeout).min(deadline.answer_deadline())
             };
-            match page.next(by).await? {
+            match answer.next(wait_until).await? {
                 NextMessage::Message(message) => {
-                    progress.take(message, last)?;
-                    listing.take(message)?;
+                    progress.count(message, last)?;
+                    listing.add_message(message)?;
                 }
                 NextMessage::End => break,
-                NextMessage::Late if may_be_empty => break,
-                NextMessage::Late => return Err(ListError::Interrupted),
+                NextMessage::TimedOut if may_be_empty => break,
+                NextMessage::TimedOut => return Err(ListError::Interrupted),
             }
             count += 1;
         }
-        if count < tuning::LIST_PAGE {
-            short_pages += 1;
+        if count < tuning::LIST_REQUEST_KEYS {
+            short_answers += 1;
         }
-        let passed_the_end = progress.delivered > progress.of_list;
-        if passed_the_end || short_pages == tuning::LIST_CUT_SHORT {
+        let is_past_the_list = progress.delivered > progress.from_list;
+        if is_past_the_list || short_answers == tuning::LIST_SHORT_ANSWERS {
             break;
         }
     }
-    Ok(progress.of_list >= expected)
+    Ok(progress.from_list >= expected)
 }
 
+/// How far the consumer has come.
 #[derive(Default)]
 struct Progress {
     delivered: u64,
-    /// How many of the delivered messages are from the list that the server made at the start.
-    of_list: u64,
+    /// How many of the delivered messages are from the consumer's list.
+    from_list: u64,
 }
 
 impl Progress {
-    fn take(&mut self, message: &jetstream::Message, last: u64) -> Result<(), ListError> {
+    fn count(&mut self, message: &jetstream::Message, last: u64) -> Result<(), ListError> {
         let info = message.info().map_err(|_| ListError::Interrupted)?;
         self.delivered += 1;
+        // Otherwise a message was lost on the way.
         if info.consumer_sequence != self.delivered {
             return Err(ListError::Interrupted);
         }
         if info.stream_sequence <= last {
-            self.of_list += 1;
+            self.from_list += 1;
         }
         Ok(())
     }

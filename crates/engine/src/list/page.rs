@@ -1,9 +1,9 @@
-//! A page of a bucket's keys. It begins after a sequence of the stream.
+//! A page of a bucket's keys. It starts after a sequence of the stream.
 //!
-//! The page looks at the messages after that sequence in order. A key that is overwritten meanwhile moves
-//! towards the end of the stream, so it comes on this page or a later one. No key that had a value all the
-//! while is missed, and no process keeps any state between two pages. A message that is not the last of
-//! its key is ignored, because the last one is still to come.
+//! The page reads the messages after that sequence in order. A key that is overwritten meanwhile
+//! moves towards the end of the stream, so it comes on this page or on a later one. So the pages
+//! miss no key that had a value the whole time. No process keeps any state between two pages. A
+//! message that is not the last one of its key is ignored, because the last one is still to come.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ use crate::tuning;
 pub struct Page {
     /// The keys, each once.
     pub keys: Vec<String>,
-    /// What to pass for the next page; `None` if this is the last one.
+    /// The `after` of the next page. `None`: this is the last page.
     pub next: Option<u64>,
 }
 
@@ -50,31 +50,33 @@ pub(super) async fn read(
         bytes: 0,
     };
     if after < stream.cached_info().state.last_sequence {
-        // No filter: every message of the stream is a key's, and a server counts the matches of a filter.
+        // It has no filter, because every message of the stream is a key's, and a server spends
+        // time on counting the matches of a filter.
         let policy = DeliverPolicy::ByStartSequence {
             start_sequence: after + 1,
         };
         let consumer = consumer::create(&stream, policy, String::new()).await?;
         let scanned = scan.run(&consumer, deadline).await;
-        consumer::drop_consumer(bucket, info, &consumer.cached_info().name, deadline).await;
+        consumer::delete(bucket, info, &consumer.cached_info().name, deadline).await;
         scanned?;
     }
-    let next = next(&stream, info, scan.reached).await?;
+    let next = first_after(&stream, info, scan.reached).await?;
     let more = next.is_some();
     if let Some(next) = next
         && scan.reached == after
     {
-        // The consumer is on a replica that lags behind the leader. If the replica goes on lagging, the
-        // page is the one message that the leader has.
+        // The leader has a message, and the consumer had none. So the consumer is on a replica that
+        // lags behind the leader. If that happens again, the page is only the message of the
+        // leader.
         if interrupted < tuning::LIST_INTERRUPTIONS {
             return Err(ListError::Interrupted);
         }
         let is_value = !is_marker(Some(&next.headers));
-        scan.take(&next.subject, is_value, next.sequence)?;
+        scan.add_message(&next.subject, is_value, next.sequence)?;
     }
     let history = stream.cached_info().config.max_messages_per_subject > 1;
     if more && history {
-        return scan.without_newer(deadline).await;
+        return scan.without_overwritten(deadline).await;
     }
     Ok(Page {
         next: more.then_some(scan.reached),
@@ -82,8 +84,8 @@ pub(super) async fn read(
     })
 }
 
-/// The first message that the leader has after this sequence.
-async fn next(
+/// The leader's first message after this sequence.
+async fn first_after(
     stream: &Stream,
     info: &StreamInfo,
     reached: u64,
@@ -100,25 +102,27 @@ async fn next(
     }
 }
 
-/// The keys of a page, while its messages come in.
+/// The keys of a page, so far.
 struct Scan<'a> {
     bucket: &'a BucketHandle,
     prefix: &'a str,
-    /// The sequence of the last message that was looked at.
+    /// The sequence of the last message that was read.
     reached: u64,
-    /// For each key, as it stands in the bucket: the sequence of its last message on the page, and whether
-    /// that message is a value.
+    /// For each key, encoded as in the bucket: the sequence of its last message on the page, and
+    /// whether that message is a value.
     last: HashMap<String, (u64, bool)>,
     bytes: usize,
 }
 
 impl Scan<'_> {
-    /// Looks at the messages of one page. Whatever ends this early only makes the page shorter.
+    /// Reads the messages of one page. If this ends early, the page is only shorter.
     async fn run(&mut self, consumer: &PullConsumer, deadline: &Deadline) -> Result<(), ListError> {
         let pending = usize::try_from(consumer.cached_info().num_pending).unwrap_or(usize::MAX);
         let limits = self.bucket.limits();
-        let most = tuning::KEYS_PAGE.min(limits.max_batch_keys).min(pending);
-        if most == 0 {
+        let max = tuning::PAGE_MESSAGES
+            .min(limits.max_batch_keys)
+            .min(pending);
+        if max == 0 {
             return Ok(());
         }
         let permit = timeout_at(
@@ -128,12 +132,12 @@ impl Scan<'_> {
         let Ok(Ok(_permit)) = permit.await else {
             return Err(ListError::Interrupted);
         };
-        let mut messages = PullRequest::request(self.bucket, consumer, most).await?;
+        let mut messages = PullRequest::request(self.bucket, consumer, max).await?;
         let mut delivered = 0;
         let end = step_deadline(deadline);
         loop {
-            let by = || (Instant::now() + deadline.answer_timeout()).min(end);
-            let Ok(NextMessage::Message(message)) = messages.next(by).await else {
+            let wait_until = || (Instant::now() + deadline.answer_timeout()).min(end);
+            let Ok(NextMessage::Message(message)) = messages.next(wait_until).await else {
                 return Ok(());
             };
             let info = message.info().map_err(|_| ListError::Interrupted)?;
@@ -143,14 +147,19 @@ impl Scan<'_> {
                 return Ok(());
             }
             let is_value = !is_marker(message.headers.as_ref());
-            if !self.take(&message.subject, is_value, info.stream_sequence)? {
+            if !self.add_message(&message.subject, is_value, info.stream_sequence)? {
                 return Ok(());
             }
         }
     }
 
     /// Adds a message. Returns whether the page had room for it.
-    fn take(&mut self, subject: &str, is_value: bool, sequence: u64) -> Result<bool, ListError> {
+    fn add_message(
+        &mut self,
+        subject: &str,
+        is_value: bool,
+        sequence: u64,
+    ) -> Result<bool, ListError> {
         if let Some(key) = subject.strip_prefix(self.prefix) {
             self.bytes += key.len();
             match self.bucket.limits().check_bytes(self.bytes) {
@@ -164,12 +173,12 @@ impl Scan<'_> {
         Ok(true)
     }
 
-    /// The page without the keys that have a newer message after it.
+    /// The page without the keys that have a newer message after the page.
     ///
-    /// Only reading a key's last message tells its sequence. If a lagging replica answers, the message on
-    /// the page is the newer one. The values come along and may be large, so the page ends early when
-    /// enough bytes have come or the time is short.
-    async fn without_newer(self, deadline: &Deadline) -> Result<Page, ListError> {
+    /// Only a read of a key's last message tells its sequence. (If a lagging replica answers, the
+    /// message on the page may be the newer one.) The read brings the value too, which may be
+    /// large. So the page ends early when enough bytes have come or the time is short.
+    async fn without_overwritten(self, deadline: &Deadline) -> Result<Page, ListError> {
         let values = self.last.iter().filter(|(_, (_, is_value))| *is_value);
         let mut values: Vec<_> = values
             .map(|(key, (sequence, _))| (*sequence, key.as_str()))
@@ -178,19 +187,19 @@ impl Scan<'_> {
         let end = step_deadline(deadline);
         let mut keys = Vec::with_capacity(values.len());
         let mut bytes = 0;
-        let mut chunks = values.chunks(tuning::KEYS_CHECKED).peekable();
-        // A page is a large call, although it reads few keys at a time.
+        let mut chunks = values.chunks(tuning::PAGE_CHECK_KEYS).peekable();
+        // A page counts as a large call, although it reads few keys at a time.
         let total_items = values.len().max(tuning::LARGE_BATCH);
         while let Some(chunk) = chunks.next() {
-            let asked: Vec<_> = chunk.iter().map(|(_, key)| *key).collect();
-            let (last, size) = revisions(self.bucket, &asked, total_items, deadline).await?;
-            for ((here, key), last) in chunk.iter().zip(last) {
-                if last <= *here {
+            let encoded: Vec<_> = chunk.iter().map(|(_, key)| *key).collect();
+            let (last, size) = revisions(self.bucket, &encoded, total_items, deadline).await?;
+            for ((on_page, key), last) in chunk.iter().zip(last) {
+                if last <= *on_page {
                     keys.push(self.decode(key)?);
                 }
             }
             bytes += size;
-            let is_enough = bytes >= tuning::KEYS_CHECKED_BYTES || Instant::now() > end;
+            let is_enough = bytes >= tuning::PAGE_CHECK_BYTES || Instant::now() > end;
             if let (true, Some(next)) = (is_enough, chunks.peek()) {
                 let next = next[0].0 - 1;
                 return Ok(Page {
@@ -216,7 +225,8 @@ impl Scan<'_> {
     }
 }
 
-/// When a step of a page has to end: after a third of the remaining time for sending.
+/// When a step of a page has to end, so that there is time for the other steps: after a third of
+/// the remaining time for sending.
 fn step_deadline(deadline: &Deadline) -> Instant {
     let now = Instant::now();
     now + deadline.send_deadline().saturating_duration_since(now) / 3

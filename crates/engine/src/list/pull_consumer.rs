@@ -1,7 +1,8 @@
 //! One request to a pull consumer, and the messages that answer it.
 //!
-//! `async-nats` has a stream for this, which copies a context for each message. It also takes a stored
-//! message with a status line, which another client may have written, for the end of the answer.
+//! The stream that `async-nats` has for this copies a context for each message. If another client
+//! has stored a message with a status line, that stream also mistakes the message for the end of
+//! the answer.
 
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::PullConsumer;
@@ -13,7 +14,7 @@ use super::ListError;
 use crate::handle::BucketHandle;
 use crate::inbox::Inbox;
 
-/// A request for the messages that a consumer has now.
+/// A request for the messages that a consumer has now, and its answer.
 pub(super) struct PullRequest<'a> {
     bucket: &'a BucketHandle,
     inbox: Inbox,
@@ -26,10 +27,10 @@ pub(super) struct PullRequest<'a> {
 /// What came of waiting for a message.
 pub(super) enum NextMessage<'a> {
     Message(&'a jetstream::Message),
-    /// As many messages have come as were asked for, or the consumer has no more.
+    /// All requested messages have come, or the consumer has no more.
     End,
     /// No message has come in time.
-    Late,
+    TimedOut,
 }
 
 impl<'a> PullRequest<'a> {
@@ -38,8 +39,8 @@ impl<'a> PullRequest<'a> {
         consumer: &PullConsumer,
         max: usize,
     ) -> Result<Self, ListError> {
-        // Messages come with the subjects they are stored by, so only the subscription tells which request
-        // they answer.
+        // The messages have the subjects that they are stored under. So only the subscription tells
+        // which request they answer.
         let inbox = bucket.connection().open_fresh_inbox().await;
         let inbox = inbox.ok_or(ListError::Interrupted)?;
         let request = BatchConfig {
@@ -48,8 +49,8 @@ impl<'a> PullRequest<'a> {
             ..BatchConfig::default()
         };
         let reply = Subject::from(inbox.reply_subject(0));
-        let asked = consumer.request_batch(request, reply).await;
-        asked.map_err(|_| ListError::Interrupted)?;
+        let sent = consumer.request_batch(request, reply).await;
+        sent.map_err(|_| ListError::Interrupted)?;
         Ok(Self {
             bucket,
             inbox,
@@ -58,14 +59,14 @@ impl<'a> PullRequest<'a> {
         })
     }
 
-    /// The next message, if it comes by then.
+    /// Waits for the next message, until `wait_until` at most.
     ///
     /// # Errors
     ///
-    /// The connection was lost, or the server says that the request cannot be answered.
+    /// The connection was lost, or the server refused the request.
     pub(super) async fn next(
         &mut self,
-        by: impl FnOnce() -> Instant,
+        wait_until: impl FnOnce() -> Instant,
     ) -> Result<NextMessage<'_>, ListError> {
         if self.left == 0 {
             return Ok(NextMessage::End);
@@ -73,15 +74,15 @@ impl<'a> PullRequest<'a> {
         // Most messages are here already, and need no timer.
         let message = match self.inbox.next_now() {
             Some(message) => message,
-            None => match timeout_at(by(), self.inbox.next()).await {
+            None => match timeout_at(wait_until(), self.inbox.next()).await {
                 Ok(message) => message.ok_or(ListError::Interrupted)?,
-                Err(_) => return Ok(NextMessage::Late),
+                Err(_) => return Ok(NextMessage::TimedOut),
             },
         };
-        // A stored message has its own subject, and may have any status.
+        // A stored message has the subject that it is stored under, and may have any status.
         if self.inbox.token_of(&message).is_none() {
             self.left -= 1;
-            return Ok(NextMessage::Message(self.take(message)));
+            return Ok(NextMessage::Message(self.with_context(message)));
         }
         match message.status {
             Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => {
@@ -92,7 +93,8 @@ impl<'a> PullRequest<'a> {
         }
     }
 
-    fn take(&mut self, message: Message) -> &jetstream::Message {
+    /// The message as one of JetStream's, with the context of the last one.
+    fn with_context(&mut self, message: Message) -> &jetstream::Message {
         match self.last.take() {
             Some(last) => self.last.insert(jetstream::Message { message, ..last }),
             None => self.last.insert(jetstream::Message {

@@ -1,10 +1,10 @@
 //! Drives the machine through random histories, and checks every promise after each step.
 //!
 //! A history has one to three batches that share a few permits, a server that knows what it stored,
-//! and faults: answers that are late, lost, doubled or bad, connections and clients that end, streams
-//! that go away, permissions that are denied, clocks that jump. Every random choice comes from a
-//! [`Tape`]. So a history that breaks a promise can be played again, and be made shorter until a
-//! person can read it.
+//! and faults: answers that are late, lost, doubled or bad, connections and clients that end,
+//! streams that go away, permissions that are denied, clocks that jump. Every random choice comes
+//! from a [`Tape`]. So a history that breaks a promise can be played again, and be made shorter
+//! until a person can read it.
 //!
 //! `cargo xtask simulate --seed 7 --histories 50000000` plays more histories, from any seed.
 

@@ -1,15 +1,16 @@
-//! Reading single keys from the stream's leader, which has every write that was acknowledged.
+//! Reading single keys from the stream's leader, and the sequences of their last messages.
 //!
-//! A replica that lags may answer a direct get, and so may a mirror of the bucket in the same domain. So a
-//! call that must read what was written asks the leader, whatever the stream info says of replicas.
+//! The leader has every write that was acknowledged. A direct get may be answered by a replica that
+//! lags, or by a mirror of the bucket in the same domain. So a call that has to see all writes asks
+//! the leader, even if the stream info allows direct gets.
 
 use bytes::Bytes;
 
-use super::one_by_one::{Reader, Reads};
+use super::one_by_one::{ReadTarget, SingleKeyReads};
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::handle::BucketHandle;
-use crate::message::Stored;
+use crate::message::StoredMessage;
 use crate::pipeline;
 use crate::replica::ReplicaUser;
 use crate::stream_info::ReadPath;
@@ -21,94 +22,99 @@ pub(crate) async fn read_leader(
     deadline: &Deadline,
 ) -> Result<Option<Bytes>, Error> {
     let encoded = bucket.encoding().encode(key)?;
-    let last = read_one(bucket, &encoded, ReadPath::Leader, deadline).await?;
-    let value = last.and_then(Stored::into_value);
+    let last = read_last_message(bucket, &encoded, ReadPath::Leader, deadline).await?;
+    let value = last.and_then(StoredMessage::into_value);
     let size = value.as_ref().map_or(0, Bytes::len);
     bucket.limits().check_bytes(key.len() + size)?;
     Ok(value)
 }
 
-/// Whether the key has a value. The server has no request for less than the whole value.
+/// Whether the key has a value. The server has no request that answers with less than the whole
+/// value.
 pub(crate) async fn exists(
     bucket: &BucketHandle,
     key: &str,
     deadline: &Deadline,
 ) -> Result<bool, Error> {
     let encoded = bucket.encoding().encode(key)?;
-    let last = read_one(bucket, &encoded, ReadPath::Leader, deadline).await?;
-    Ok(last.and_then(Stored::into_value).is_some())
+    let last = read_last_message(bucket, &encoded, ReadPath::Leader, deadline).await?;
+    Ok(last.and_then(StoredMessage::into_value).is_some())
 }
 
-/// The last message of a key, as it stands in the bucket.
-pub(crate) async fn read_one(
+/// The last message of a key. The key is encoded as in the bucket.
+pub(crate) async fn read_last_message(
     bucket: &BucketHandle,
     encoded: &str,
     path: ReadPath,
     deadline: &Deadline,
-) -> Result<Option<Stored>, Error> {
+) -> Result<Option<StoredMessage>, Error> {
     let position = bucket.replica().map(ReplicaUser::position);
-    let mut one = SingleKey {
+    let mut target = LastMessage {
         encoded,
         last: None,
     };
-    let mut reads = Reads::new(&mut one, vec![0], Some(path));
+    let mut reads = SingleKeyReads::new(&mut target, vec![0], Some(path));
     pipeline::run(bucket, &mut reads, deadline).await?;
     if let (Some(replica), Some(position)) = (bucket.replica(), position) {
-        replica.read_at_leader(encoded, one.last.as_ref(), position);
+        replica.read_at_leader(encoded, target.last.as_ref(), position);
     }
-    Ok(one.last)
+    Ok(target.last)
 }
 
-struct SingleKey<'a> {
+struct LastMessage<'a> {
     encoded: &'a str,
-    last: Option<Stored>,
+    last: Option<StoredMessage>,
 }
 
-impl Reader for SingleKey<'_> {
-    fn key(&self, _index: usize) -> &str {
+impl ReadTarget for LastMessage<'_> {
+    fn encoded_key(&self, _index: usize) -> &str {
         self.encoded
     }
 
-    fn take(&mut self, _index: usize, last: Option<Stored>) -> Result<(), Error> {
+    fn set_last_message(
+        &mut self,
+        _index: usize,
+        last: Option<StoredMessage>,
+    ) -> Result<(), Error> {
         self.last = last;
         Ok(())
     }
 }
 
-/// The sequence of each key's last message, 0 for a key without one, and how many bytes of values came
-/// along. `encoded` are keys as they stand in the bucket. The whole
-/// call asks for `total_items` keys.
+/// The sequence of each key's last message, and how many bytes of values were read for that. A key
+/// without a message has 0. The keys are encoded as in the bucket. The whole call has `total_items`
+/// keys.
 pub(crate) async fn revisions(
     bucket: &BucketHandle,
     encoded: &[&str],
     total_items: usize,
     deadline: &Deadline,
 ) -> Result<(Vec<u64>, usize), Error> {
-    let mut read = LastSequences {
+    let mut target = LastRevisions {
         encoded,
-        revisions: vec![0; encoded.len()],
+        by_index: vec![0; encoded.len()],
         bytes: 0,
     };
     let all = (0..encoded.len()).collect();
-    let mut reads = Reads::new(&mut read, all, None).total_items(total_items);
+    let mut reads = SingleKeyReads::new(&mut target, all, None).of_call(total_items);
     pipeline::run(bucket, &mut reads, deadline).await?;
-    Ok((read.revisions, read.bytes))
+    Ok((target.by_index, target.bytes))
 }
 
-struct LastSequences<'a> {
+struct LastRevisions<'a> {
     encoded: &'a [&'a str],
-    revisions: Vec<u64>,
+    by_index: Vec<u64>,
     bytes: usize,
 }
 
-impl Reader for LastSequences<'_> {
-    fn key(&self, index: usize) -> &str {
+impl ReadTarget for LastRevisions<'_> {
+    fn encoded_key(&self, index: usize) -> &str {
         self.encoded[index]
     }
 
-    fn take(&mut self, index: usize, last: Option<Stored>) -> Result<(), Error> {
+    fn set_last_message(&mut self, index: usize, last: Option<StoredMessage>) -> Result<(), Error> {
         if let Some(last) = last {
-            self.revisions[index] = last.revision();
+            self.by_index[index] = last.revision();
             self.bytes += last.size();
         }
         Ok(())

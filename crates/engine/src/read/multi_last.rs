@@ -1,18 +1,18 @@
 //! One request for many keys: `multi_last`, "the last message of each of these subjects" (ADR-31,
 //! server ≥ 2.11).
 //!
-//! The request answers most keys fast, but it never proves that a key is missing. A key without an
-//! answer stays unknown and is read one by one afterwards, for three reasons: the server may leave out a
-//! key that is overwritten while it looks; it ends early when a message is removed meanwhile ("404 Message
-//! Not Found"); and an older server in a mixed cluster does not know the request at all.
+//! The request answers most keys fast, but it never proves that a key is missing. There are three
+//! reasons. The server may leave out a key that is overwritten while it looks. It ends the answer
+//! early if a message is removed meanwhile ("404 Message Not Found"). And an older server in a
+//! mixed cluster does not know the request at all. So a key without an answer stays unknown, and is
+//! read one by one afterwards.
+
+mod response;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use async_nats::Message;
-use async_nats::header::NATS_SUBJECT;
-use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
@@ -22,63 +22,56 @@ use super::ReadBatch;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::handle::BucketHandle;
-use crate::message::is_marker;
+use crate::inbox::Inbox;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
+use response::{AnswerPart, Response, ResponseEnd};
 
-/// How many messages of the batch come after this one. Only a server that knows `multi_last` says.
-const NUM_PENDING: &str = "Nats-Num-Pending";
-
-/// The end of a `multi_last` answer.
-const END_OF_BATCH: u16 = 204;
-
-/// Reads what it can of the batch's keys.
+/// Reads the keys of the batch that `multi_last` answers.
 ///
 /// # Errors
 ///
-/// Only that the answer is over a limit. Whatever else goes wrong leaves keys unknown.
+/// Only that the answer to the call is over a limit. Any other trouble leaves keys unknown.
 pub(super) async fn read(
     bucket: &BucketHandle,
     info: &StreamInfo,
     batch: &mut ReadBatch<'_>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let share = bucket.limits().max_concurrency / tuning::MULTI_LAST_ROUNDS;
+    let most_keys = bucket.limits().max_concurrency / tuning::MULTI_LAST_REQUESTS;
     let client = bucket.connection().client();
-    if share < tuning::MULTI_LAST_MIN
+    if most_keys < tuning::MULTI_LAST_MIN
         || info.multi_last_denied.load(Ordering::Relaxed)
         || !client.is_server_compatible(2, 11, 0)
     {
         return Ok(());
     }
-    let mut left = VecDeque::from(batch.unknown());
-    let all = left.len();
+    let mut queue = VecDeque::from(batch.unknown());
+    let total = queue.len();
     bucket.concurrency().batch_started(batch.total_items);
     let mut requests = FuturesUnordered::new();
-    let mut lost = false;
+    let mut connection_lost = false;
     loop {
-        while !left.is_empty() {
-            let (most, size) =
-                match bucket
-                    .concurrency()
-                    .fair_share(all - left.len(), all, deadline)
-                {
-                    Some(window) => (1, window),
-                    None => (tuning::MULTI_LAST_ROUNDS, tuning::MULTI_LAST_SUBJECTS),
-                };
-            if requests.len() >= most {
+        while !queue.is_empty() {
+            let sent = total - queue.len();
+            let fair_share = bucket.concurrency().fair_share(sent, total, deadline);
+            let (max_requests, keys) = match fair_share {
+                Some(window) => (1, window),
+                None => (tuning::MULTI_LAST_REQUESTS, tuning::MULTI_LAST_SUBJECTS),
+            };
+            if requests.len() >= max_requests {
                 break;
             }
-            let size = size.min(share).min(left.len());
-            let subjects = left
-                .drain(..size)
+            let keys = keys.min(most_keys).min(queue.len());
+            let subjects = queue
+                .drain(..keys)
                 .map(|index| (subject(info, batch, index), index))
                 .collect();
             requests.push(request(bucket, info, subjects, deadline));
         }
         let Some(response) = requests.next().await else {
-            // Requests that were in flight together have lost the same connection.
-            if lost {
+            // The requests in flight have all lost the same connection.
+            if connection_lost {
                 batch.lost.record();
             }
             return Ok(());
@@ -89,25 +82,27 @@ pub(super) async fn read(
                 None => batch.missing(index),
             }
         }
-        lost |= response.lost;
-        if response.unanswered {
-            // The rest would wait as long, and the keys can be read one by one.
-            left.clear();
-            let to = endpoint(info);
-            let refused = bucket.connection().refused(deadline.start(), |it| it == to);
-            if refused.is_some() {
-                info.multi_last_denied.store(true, Ordering::Relaxed);
-            }
+        queue.extend(response.cut_off);
+        match response.end {
+            ResponseEnd::Complete | ResponseEnd::NotSent => continue,
+            ResponseEnd::Unanswered => {}
+            ResponseEnd::ConnectionLost => connection_lost = true,
         }
-        left.extend(response.rest);
+        // Other requests would wait for the same time. The rest of the keys is read one by one.
+        queue.clear();
+        let to = endpoint(info);
+        if bucket.connection().is_denied(&to, deadline.start()) {
+            info.multi_last_denied.store(true, Ordering::Relaxed);
+        }
     }
 }
 
-/// Where the request goes.
+/// The subject that the request is sent to.
 fn endpoint(info: &StreamInfo) -> String {
     format!("{}.DIRECT.GET.{}", info.api_prefix, info.stream)
 }
 
+/// The subject of a key.
 fn subject(info: &StreamInfo, batch: &ReadBatch<'_>, index: usize) -> String {
     format!("{}{}", info.read_prefix, batch.keys[index].encoded)
 }
@@ -119,144 +114,87 @@ struct MultiLast<'a> {
     max_bytes: usize,
 }
 
-/// What one request brought.
-#[derive(Default)]
-struct Response {
-    /// Each answered key, and its value if it has one.
-    answered: Vec<(usize, Option<Bytes>)>,
-    /// The keys to ask for again, because the answer was cut off at `max_bytes`.
-    rest: Vec<usize>,
-    /// The server did not answer to the end.
-    unanswered: bool,
-    /// For the connection was lost.
-    lost: bool,
-}
-
+/// Asks for the last messages of these subjects, and takes the answer.
 async fn request(
     bucket: &BucketHandle,
     info: &StreamInfo,
-    mut subjects: HashMap<String, usize>,
+    subjects: HashMap<String, usize>,
     deadline: &Deadline,
 ) -> Response {
-    let mut response = Response::default();
-    let permits = u32::try_from(subjects.len()).unwrap_or(u32::MAX);
+    let mut response = Response::new(subjects);
+    let permits = u32::try_from(response.unanswered_keys()).unwrap_or(u32::MAX);
     let permits = Arc::clone(bucket.concurrency().permits()).acquire_many_owned(permits);
     let Ok(Ok(_permits)) = timeout_at(deadline.send_deadline(), permits).await else {
         return response;
     };
-    if !bucket.connection().is_up() {
+    let connection = bucket.connection();
+    if !connection.is_up() {
         return response;
     }
-    let body = serde_json::to_vec(&MultiLast {
-        multi_last: subjects.keys().map(String::as_str).collect(),
-        max_bytes: tuning::WINDOW_BYTES,
-    });
-    let connection = bucket.connection();
     let epoch = connection.epoch();
-    let Ok(body) = body else {
-        return response;
-    };
     let to = endpoint(info);
-    // The client's queue is full while the server reads nothing.
-    let asked = timeout_at(deadline.send_deadline(), async {
-        let inbox = connection.open_inbox(1).await?;
-        let reply = inbox.reply_subject(0);
-        let sent = inbox
-            .client()
-            .publish_with_reply(to.clone(), reply, body.into());
-        sent.await.ok()?;
-        Some(inbox)
-    });
-    let Ok(Some(mut inbox)) = asked.await else {
+    let Some(mut inbox) = send(bucket, &to, &response, deadline).await else {
         return response;
     };
-    let stopped = async {
+    let lost_or_denied = async {
         tokio::select! {
-            () = connection.until_lost(epoch) => true,
-            // Who may not ask for many keys at once may still read each of them.
-            _ = connection.until_refused(deadline.start(), |it| it == to) => false,
+            () = connection.until_lost(epoch) => ResponseEnd::ConnectionLost,
+            // The login may still be allowed to read each key.
+            _ = connection.until_permission_error(deadline.start(), |it| it == to) => {
+                ResponseEnd::Unanswered
+            }
         }
     };
-    tokio::pin!(stopped);
+    tokio::pin!(lost_or_denied);
     loop {
         let message = match inbox.next_now() {
             // Most messages are here already, and need no timer.
-            Some(message) => Some(message),
+            Some(message) => message,
             None => tokio::select! {
                 biased;
                 message = timeout_at(
                     (Instant::now() + deadline.answer_timeout()).min(deadline.send_deadline()),
                     inbox.next(),
-                ) => {
-                    // The answers end when the client has ended.
-                    response.lost = matches!(message, Ok(None));
-                    message.ok().flatten()
-                }
-                is_lost = &mut stopped => {
-                    response.lost = is_lost;
-                    None
-                }
+                ) => match message {
+                    Ok(Some(message)) => message,
+                    // The NATS client has ended.
+                    Ok(None) => return response.ended(ResponseEnd::ConnectionLost),
+                    Err(_) => return response.ended(ResponseEnd::Unanswered),
+                },
+                end = &mut lost_or_denied => return response.ended(end),
             },
-        };
-        let Some(message) = message else {
-            response.unanswered = true;
-            break;
         };
         if inbox.token_of(&message).is_none() {
             continue;
         }
-        match part(message) {
-            Part::Of { subject, value } => {
-                if let Some(index) = subjects.remove(&subject) {
-                    response.answered.push((index, value));
-                }
-            }
-            // Without progress, asking again would go on for ever.
-            Part::Cut if !response.answered.is_empty() => {
-                response.rest = subjects.into_values().collect();
-                break;
-            }
-            Part::Cut => break,
-            Part::End => {
-                connection.return_inbox(inbox);
-                break;
-            }
+        if response.add(AnswerPart::from(message)).is_break() {
+            connection.return_inbox(inbox);
+            return response;
         }
     }
-    response
 }
 
-/// What one message of the answer is.
-enum Part {
-    /// The last message of a subject, and its value unless it is a marker.
-    Of {
-        subject: String,
-        value: Option<Bytes>,
-    },
-    /// The end, with more to come in another request.
-    Cut,
-    /// The end, or no answer to this kind of request.
-    End,
-}
-
-fn part(message: Message) -> Part {
-    // The server's headers come last. One of the same name may be part of the stored message.
-    let header = |name: &str| message.headers.as_ref()?.get_last(name);
-    let Some(pending) = header(NUM_PENDING) else {
-        return Part::End;
-    };
-    if let Some(subject) = header(NATS_SUBJECT.as_ref()) {
-        return Part::Of {
-            subject: subject.as_str().to_owned(),
-            value: (!is_marker(message.headers.as_ref())).then_some(message.payload),
-        };
-    }
-    let is_end = message
-        .status
-        .is_some_and(|status| status.as_u16() == END_OF_BATCH);
-    if is_end && pending.as_str() != "0" {
-        Part::Cut
-    } else {
-        Part::End
-    }
+/// Sends the request. Returns the inbox for the answer; `None` if the request could not be sent.
+async fn send(
+    bucket: &BucketHandle,
+    to: &str,
+    response: &Response,
+    deadline: &Deadline,
+) -> Option<Inbox> {
+    let body = serde_json::to_vec(&MultiLast {
+        multi_last: response.subjects().collect(),
+        max_bytes: tuning::WINDOW_BYTES,
+    });
+    let body = body.ok()?;
+    let connection = bucket.connection();
+    // While the server reads nothing, the NATS client's queue is full.
+    let sent = timeout_at(deadline.send_deadline(), async {
+        let inbox = connection.open_inbox(1).await?;
+        let reply = inbox.reply_subject(0);
+        let client = inbox.client();
+        let sent = client.publish_with_reply(to.to_owned(), reply, body.into());
+        sent.await.ok()?;
+        Some(inbox)
+    });
+    sent.await.ok().flatten()
 }

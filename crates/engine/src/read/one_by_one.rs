@@ -1,4 +1,4 @@
-//! One request for each key: by direct get (ADR-31), or through the stream's leader.
+//! Reading keys one by one, each by a direct get (ADR-31) or from the stream's leader.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -10,57 +10,57 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::message::{Stored, is_stored, is_transient};
+use crate::message::{StoredMessage, is_stored, is_transient};
 use crate::pipeline::{AnswerOutcome, Items, Operation, RequestMessage};
 use crate::quarantine::{LostConnections, parser_breaker};
 use crate::stream_info::{ReadPath, StreamInfo};
 use crate::text::LogText;
 use crate::tuning;
 
-/// Keys that are read, and what becomes of what they hold.
-pub(super) trait Reader {
-    /// The key as it stands in the bucket.
-    fn key(&self, index: usize) -> &str;
+/// Where the reads get their keys from, and put the messages that they have read.
+pub(super) trait ReadTarget {
+    /// The key, encoded as in the bucket.
+    fn encoded_key(&self, index: usize) -> &str;
 
-    /// Takes a key's last message; `None`: it has none.
+    /// Takes the last message of a key. `None`: the key has no message.
     ///
     /// # Errors
     ///
-    /// The answer is over a limit.
-    fn take(&mut self, index: usize, last: Option<Stored>) -> Result<(), Error>;
+    /// The answer to the call is over a limit.
+    fn set_last_message(&mut self, index: usize, last: Option<StoredMessage>) -> Result<(), Error>;
 }
 
-/// Reads of some of a reader's keys.
-pub(super) struct Reads<'r, R> {
-    reader: &'r mut R,
-    /// Which of the reader's keys each item is.
-    items: Vec<usize>,
+/// Reads of some of the target's keys, one request for each.
+pub(super) struct SingleKeyReads<'t, T> {
+    target: &'t mut T,
+    /// The index of each item's key in the target.
+    indexes: Vec<usize>,
     /// How many keys the whole call has.
     total_items: usize,
-    /// `None`: the bucket's own.
+    /// `None`: the path that the stream info says.
     path: Option<ReadPath>,
-    /// The connections that were lost while some of the keys were being read.
+    /// The connections that the call has lost so far.
     lost: LostConnections,
-    /// The mean size of the values that have come: what an unanswered read is taken to weigh.
-    bytes_seen: usize,
-    values_seen: usize,
+    /// The size of all values that have come. Their mean size is the estimate for the next value.
+    bytes_read: usize,
+    values_read: usize,
 }
 
-impl<'r, R: Reader> Reads<'r, R> {
-    pub(super) fn new(reader: &'r mut R, items: Vec<usize>, path: Option<ReadPath>) -> Self {
+impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
+    pub(super) fn new(target: &'t mut T, indexes: Vec<usize>, path: Option<ReadPath>) -> Self {
         Self {
-            reader,
-            total_items: items.len(),
-            items,
+            target,
+            total_items: indexes.len(),
+            indexes,
             path,
             lost: LostConnections::default(),
-            bytes_seen: 0,
-            values_seen: 0,
+            bytes_read: 0,
+            values_read: 0,
         }
     }
 
-    /// The same reads, which are part of a call for so many keys.
-    pub(super) fn total_items(self, total_items: usize) -> Self {
+    /// The same reads as part of a call of `total_items` keys.
+    pub(super) fn of_call(self, total_items: usize) -> Self {
         Self {
             total_items,
             ..self
@@ -68,11 +68,12 @@ impl<'r, R: Reader> Reads<'r, R> {
     }
 
     /// The same reads, after the call has lost these connections.
-    pub(super) fn after(self, lost: LostConnections) -> Self {
+    pub(super) fn after_losing(self, lost: LostConnections) -> Self {
         Self { lost, ..self }
     }
 
-    /// If the connection is lost again and again, a message that is read may be the cause.
+    /// How to read. If the connection is lost again and again, the cause may be a message that is
+    /// read. The leader's answer is safe to parse.
     fn path(&self, info: &StreamInfo) -> ReadPath {
         match self.path {
             Some(path) => path,
@@ -81,31 +82,40 @@ impl<'r, R: Reader> Reads<'r, R> {
         }
     }
 
-    /// Takes a message as the leader gives it, whose headers no client has parsed.
-    fn raw(&mut self, item: usize, raw: RawMessage, info: &StreamInfo) -> AnswerOutcome<Error> {
+    /// Takes a message from the leader. The NATS client has not parsed its headers.
+    fn found_by_leader(
+        &mut self,
+        item: usize,
+        raw: RawMessage,
+        info: &StreamInfo,
+    ) -> AnswerOutcome<Error> {
         if self.lost.are_suspicious()
             && let Some(why) = parser_breaker(&raw)
         {
             info.quarantine.activate(&info.stream, &why);
         }
-        match Stored::try_from(raw) {
+        match StoredMessage::try_from(raw) {
             Ok(stored) => self.found(item, stored),
             Err(_) => unreadable(&LogText::fixed("it is not base64")),
         }
     }
 
-    fn found(&mut self, item: usize, stored: Stored) -> AnswerOutcome<Error> {
-        self.bytes_seen += stored.size();
-        self.values_seen += 1;
-        self.take(item, Some(stored))
+    fn found(&mut self, item: usize, stored: StoredMessage) -> AnswerOutcome<Error> {
+        self.bytes_read += stored.size();
+        self.values_read += 1;
+        self.set_last_message(item, Some(stored))
     }
 
     fn missing(&mut self, item: usize) -> AnswerOutcome<Error> {
-        self.take(item, None)
+        self.set_last_message(item, None)
     }
 
-    fn take(&mut self, item: usize, last: Option<Stored>) -> AnswerOutcome<Error> {
-        match self.reader.take(self.items[item], last) {
+    fn set_last_message(
+        &mut self,
+        item: usize,
+        last: Option<StoredMessage>,
+    ) -> AnswerOutcome<Error> {
+        match self.target.set_last_message(self.indexes[item], last) {
             Ok(()) => AnswerOutcome::Done { sequence: None },
             Err(error) => AnswerOutcome::Failed(error),
         }
@@ -125,21 +135,21 @@ struct LeaderAnswer {
     error: Option<jetstream::Error>,
 }
 
-impl<R: Reader> Items for Reads<'_, R> {
+impl<T: ReadTarget> Items for SingleKeyReads<'_, T> {
     type Info = StreamInfo;
 
     fn len(&self) -> usize {
-        self.items.len()
+        self.indexes.len()
     }
 
     fn total_items(&self) -> usize {
-        self.total_items.max(self.items.len())
+        self.total_items.max(self.indexes.len())
     }
 
     fn value_bytes(&self, _item: usize) -> usize {
-        self.bytes_seen
-            .checked_div(self.values_seen)
-            .unwrap_or(tuning::UNSEEN_VALUE_BYTES)
+        self.bytes_read
+            .checked_div(self.values_read)
+            .unwrap_or(tuning::FIRST_VALUE_ESTIMATE)
     }
 
     fn may_group(&self, _item: usize, _info: &StreamInfo) -> bool {
@@ -151,7 +161,7 @@ impl<R: Reader> Items for Reads<'_, R> {
     }
 }
 
-impl<R: Reader> Operation for Reads<'_, R> {
+impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
     fn request(&self, item: usize, info: &StreamInfo) -> RequestMessage {
         let StreamInfo {
             api_prefix,
@@ -159,7 +169,7 @@ impl<R: Reader> Operation for Reads<'_, R> {
             read_prefix,
             ..
         } = info;
-        let key = self.reader.key(self.items[item]);
+        let key = self.target.encoded_key(self.indexes[item]);
         let by_leader = |api_prefix: &str, stream: &str| {
             let last_by_subj = &format!("{read_prefix}{key}");
             let request = serde_json::to_vec(&LastBySubject { last_by_subj });
@@ -174,7 +184,7 @@ impl<R: Reader> Operation for Reads<'_, R> {
                 Bytes::new(),
             ),
             ReadPath::Leader => by_leader(api_prefix, stream),
-            ReadPath::Origin => by_leader(&info.write_api_prefix, &info.write_stream),
+            ReadPath::WriteLeader => by_leader(&info.write_api_prefix, &info.write_stream),
         };
         RequestMessage {
             subject,
@@ -200,7 +210,10 @@ impl<R: Reader> Operation for Reads<'_, R> {
         if is_stored(&message)
             && let Some(headers) = message.headers.take()
         {
-            return self.found(item, Stored::direct(headers, message.payload));
+            return self.found(
+                item,
+                StoredMessage::from_direct_get(headers, message.payload),
+            );
         }
         match message.status {
             Some(StatusCode::NOT_FOUND) => return self.missing(item),
@@ -215,7 +228,7 @@ impl<R: Reader> Operation for Reads<'_, R> {
         match serde_json::from_slice(&message.payload) {
             Ok(LeaderAnswer {
                 message: Some(raw), ..
-            }) => self.raw(item, raw, info),
+            }) => self.found_by_leader(item, raw, info),
             Ok(LeaderAnswer {
                 error: Some(error), ..
             }) => match error.error_code() {
@@ -249,6 +262,6 @@ impl<R: Reader> Operation for Reads<'_, R> {
 fn unreadable(why: &LogText) -> AnswerOutcome<Error> {
     AnswerOutcome::Failed(Error::Refused {
         what: "a read",
-        reason: why.after("its answer cannot be read: "),
+        reason: why.prefixed("its answer cannot be read: "),
     })
 }

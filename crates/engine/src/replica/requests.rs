@@ -233,7 +233,7 @@ async fn request<T: serde::de::DeserializeOwned>(
             answer.map_or(ApiResponse::Silent, ApiResponse::Answer)
         }
         // A request that is refused has no answer.
-        _ = connection.until_refused(begun, is_this) => ApiResponse::Denied,
+        _ = connection.until_permission_error(begun, is_this) => ApiResponse::Denied,
     }
 }
 

@@ -15,7 +15,7 @@ use super::run;
 use super::state::ReplicaState;
 use super::stats::ReplicaStats;
 use crate::connection::Connection;
-use crate::message::Stored;
+use crate::message::StoredMessage;
 use crate::stream_info::BucketSpec;
 
 /// What a reader asks of a replica.
@@ -205,7 +205,7 @@ impl ReplicaUser {
     }
 
     /// Takes note of what the leader has answered about a key.
-    pub(crate) fn read_at_leader(&self, key: &str, message: Option<&Stored>, position: u64) {
+    pub(crate) fn read_at_leader(&self, key: &str, message: Option<&StoredMessage>, position: u64) {
         let Some(message) = message else {
             return self.read_at_server();
         };

@@ -1,23 +1,23 @@
-//! Creating a bucket, and telling in what one that exists is different.
+//! Creating a bucket, and comparing the settings of a bucket that exists.
 
 use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
-use super::{BucketSpec, BucketTemplate, Failure, stream_of};
+use super::{BucketSpec, BucketTemplate, FetchError, stream_of};
 use crate::error::Error;
 use crate::message::is_transient;
 use crate::text::LogText;
 
 /// Creates the stream of a bucket, as ADR-8 has it.
 ///
-/// Not by way of the client's `create_key_value`, which also asks for the account's limits: a login
-/// that may create a stream need not be allowed to.
+/// It does not use `create_key_value` of the NATS client. That function also asks for the account's
+/// limits, for which the login may lack the permission.
 pub(super) async fn create(
     context: &Context,
     spec: &BucketSpec,
     template: &BucketTemplate,
-) -> Result<stream::Config, Failure> {
+) -> Result<stream::Config, FetchError> {
     let created = context.create_stream(stream::Config {
         name: stream_of(&spec.name),
         subjects: vec![format!("$KV.{}.>", spec.name)],
@@ -41,61 +41,56 @@ pub(super) async fn create(
         Err(error) => error,
     };
     let CreateStreamErrorKind::JetStream(error) = error.kind() else {
-        return Err(Failure::Transient);
+        return Err(FetchError::Transient);
     };
-    // Another instance may have been quicker: the next look finds its bucket.
+    // Another process may have just created the bucket. The next fetch finds it.
     if is_transient(&error) || error.error_code() == ErrorCode::STREAM_NAME_EXIST {
-        return Err(Failure::Transient);
+        return Err(FetchError::Transient);
     }
-    Err(Failure::Final(Error::Refused {
+    Err(FetchError::Final(Error::Refused {
         what: "to create the bucket",
         reason: LogText::of_jetstream(&error),
     }))
 }
 
-/// In what the bucket differs from the template; empty if in nothing.
+/// The settings of the bucket that are not as the template asks for. Empty: there are none.
 pub(super) fn differences(template: &BucketTemplate, found: &stream::Config) -> String {
     let mut differences = Vec::new();
-    let mut compare = |key: &str, wanted: Option<String>, found: String| {
+    let mut compare = |setting: &str, wanted: Option<String>, found: String| {
         if let Some(wanted) = wanted
             && wanted != found
         {
-            differences.push(format!("{key}: {found}, not {wanted}"));
+            differences.push(format!("{setting}: {found}, not {wanted}"));
         }
     };
-    // As one would write them in the configuration.
     let storage = |storage| match storage {
         StorageType::File => "file".to_owned(),
         StorageType::Memory => "memory".to_owned(),
     };
     let duration = |ttl| humantime::format_duration(ttl).to_string();
     compare(
-        "bucket_replicas",
+        "replicas",
         template.replicas.map(|n| n.to_string()),
         found.num_replicas.to_string(),
     );
     compare(
-        "bucket_storage",
+        "storage",
         template.storage.map(storage),
         storage(found.storage),
     );
     compare(
-        "bucket_history",
+        "history",
         template.history.map(|n| n.to_string()),
         found.max_messages_per_subject.to_string(),
     );
+    compare("ttl", template.ttl.map(duration), duration(found.max_age));
     compare(
-        "bucket_ttl",
-        template.ttl.map(duration),
-        duration(found.max_age),
-    );
-    compare(
-        "bucket_max_bytes",
+        "max_bytes",
         template.max_bytes.map(|n| n.to_string()),
         found.max_bytes.to_string(),
     );
     compare(
-        "bucket_max_value_size",
+        "max_value_size",
         template.max_value_size.map(|n| n.to_string()),
         found.max_message_size.to_string(),
     );

@@ -9,12 +9,12 @@ use crate::concurrency::yield_periodically;
 use crate::error::Error;
 use crate::keys::KeyEncoding;
 
-/// A key that is set or deleted.
+/// One key that is set or deleted.
 pub(super) struct Write {
     pub(super) key: String,
     /// The key as it stands in the bucket, if the encoding changes it.
     pub(super) encoded: Option<String>,
-    /// `None` deletes.
+    /// `None` deletes the key.
     pub(super) value: Option<Bytes>,
 }
 
@@ -40,29 +40,29 @@ impl Write {
     }
 }
 
-/// One write for each distinct key, the last one given.
+/// The last write of each distinct key, in the order given.
 pub(super) async fn dedupe(
     encoding: KeyEncoding,
     entries: impl ExactSizeIterator<Item = (String, Option<Bytes>)>,
 ) -> Result<Vec<Write>, Error> {
     let mut writes = Vec::with_capacity(entries.len());
-    for (place, (key, value)) in entries.enumerate() {
-        yield_periodically(place).await;
+    for (index, (key, value)) in entries.enumerate() {
+        yield_periodically(index).await;
         writes.push(Write::new(encoding, key, value)?);
     }
     let mut last = HashMap::with_capacity(writes.len());
-    for (place, write) in writes.iter().enumerate() {
-        yield_periodically(place).await;
-        last.insert(write.key.as_str(), place);
+    for (index, write) in writes.iter().enumerate() {
+        yield_periodically(index).await;
+        last.insert(write.key.as_str(), index);
     }
     if last.len() < writes.len() {
         let mut kept: Vec<usize> = last.into_values().collect();
         kept.sort_unstable();
         let mut kept = kept.into_iter().peekable();
-        let mut place = 0;
+        let mut index = 0;
         writes.retain(|_| {
-            place += 1;
-            kept.next_if_eq(&(place - 1)).is_some()
+            index += 1;
+            kept.next_if_eq(&(index - 1)).is_some()
         });
     }
     Ok(writes)

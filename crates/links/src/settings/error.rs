@@ -64,7 +64,8 @@ impl ConfigError {
         }
     }
 
-    /// A value of `key` that cannot be used, and that is not shown; `reason` continues the sentence.
+    /// A value of `key` that cannot be used, and that is not shown; `reason` continues the
+    /// sentence.
     #[must_use]
     pub fn unusable(key: &str, reason: String) -> Self {
         Self::Unusable {

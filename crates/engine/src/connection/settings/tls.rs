@@ -1,9 +1,9 @@
 //! The TLS configuration of a connection.
 //!
-//! A program may have several implementations of cryptography compiled in, each by way of another
-//! dependency. `ClientConfig::builder()` then panics unless the program has installed one of them. So
-//! the one to use is always named here, and nothing is installed: the program's own choice comes
-//! first, then what this crate's feature `ring` brings.
+//! Several implementations of cryptography may be compiled into a program, by different
+//! dependencies. Then `ClientConfig::builder()` panics unless the program has installed one of
+//! them. So this module always names the one to use, and installs nothing. It prefers the one that
+//! the program has installed. The next choice is the one of this crate's feature `ring`.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::{ConnectionSetting, SettingError, Tls};
 
 /// The configuration for these settings; `None` if they hold no certificates.
 pub(super) fn config(tls: &Tls) -> Result<Option<ClientConfig>, SettingError> {
-    let asked_by = match tls {
+    let setting = match tls {
         Tls { ca: Some(_), .. } => ConnectionSetting::TlsAuthorities,
         Tls {
             client: Some(_), ..
@@ -28,11 +28,11 @@ pub(super) fn config(tls: &Tls) -> Result<Option<ClientConfig>, SettingError> {
         None => system_roots(),
     };
     let crypto = installed_crypto().or_else(compiled_crypto).ok_or_else(|| {
-        asked_by.problem("needs TLS, and this program has no implementation of its cryptography")
+        setting.problem("needs TLS, and this program has no implementation of its cryptography")
     })?;
     let builder = ClientConfig::builder_with_provider(crypto)
         .with_safe_default_protocol_versions()
-        .map_err(|error| asked_by.problem(error.to_string()))?
+        .map_err(|error| setting.problem(error.to_string()))?
         .with_root_certificates(roots);
     let Some((certificate, key)) = &tls.client else {
         return Ok(Some(builder.with_no_client_auth()));
@@ -50,10 +50,11 @@ pub(super) fn config(tls: &Tls) -> Result<Option<ClientConfig>, SettingError> {
         })
 }
 
-/// The configuration for a server that asks for TLS by itself, with the system's roots.
+/// The configuration for a server that asks for TLS although the settings do not. It has the
+/// system's roots.
 ///
-/// `None` leaves it to the NATS client, which reads the system's roots anew for each connection. The
-/// client can do so if the program has installed its choice.
+/// `None` leaves it to the NATS client, which reads the system's roots again for each connection.
+/// The client can do so if the program has installed an implementation of cryptography.
 pub(super) fn default_config() -> Option<ClientConfig> {
     if installed_crypto().is_some() {
         return None;
@@ -68,12 +69,12 @@ pub(super) fn default_config() -> Option<ClientConfig> {
     )
 }
 
-/// What the program has chosen.
+/// The implementation that the program has installed.
 fn installed_crypto() -> Option<Arc<CryptoProvider>> {
     CryptoProvider::get_default().cloned()
 }
 
-/// What the feature `ring` of this crate brings.
+/// The implementation of this crate's feature `ring`.
 fn compiled_crypto() -> Option<Arc<CryptoProvider>> {
     #[cfg(feature = "ring")]
     let crypto = Some(async_nats::rustls::crypto::ring::default_provider().into());

@@ -10,16 +10,16 @@ pub(super) struct Attempts {
     pub(super) earlier: EarlierAttempts,
 }
 
-/// What became of the copies that were sent before this one, from the best case to the worst. (A read
-/// stores nothing. For a read, "stored" means that it was carried out.)
+/// What became of the copies that were sent before this one, from the best case to the worst. (A
+/// read stores nothing. For a read, "stored" means that it was carried out.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum EarlierAttempts {
     /// No copy was stored.
     NotStored,
     /// A copy was sent in a group. All answers to the group have come, and some were not good.
     MaybeStored,
-    /// A copy stayed unanswered, after the server had denied another item of the batch. Most likely it
-    /// was denied too. If not, it may be stored now, or later.
+    /// A copy stayed unanswered, after the server had denied another item of the batch. Most likely
+    /// it was denied too. If not, it may be stored now, or later.
     LikelyDenied,
     /// A copy stayed unanswered. It may be stored now, or later.
     MaybeStoredLater,
@@ -55,12 +55,12 @@ impl Attempts {
         Self { earlier, ..self }
     }
 
-    /// Notes that the server has refused a copy for its size. So it has also refused the earlier copies
-    /// that it has answered.
+    /// Notes that the server has refused a copy for its size. So it has also refused the earlier
+    /// copies that it has answered.
     ///
-    /// (On a replicated stream this is not certain if the limit was lowered between two copies: such a
-    /// stream looks at the size before the id. The item is written a second time then, right after the
-    /// first.)
+    /// (On a replicated stream this is not certain if the limit was lowered between two copies:
+    /// such a stream looks at the size before the id. The item is written a second time then, right
+    /// after the first.)
     pub(super) fn refused_for_size(self) -> Self {
         let earlier = match self.earlier {
             EarlierAttempts::MaybeStored => EarlierAttempts::NotStored,

@@ -48,8 +48,8 @@ pub(crate) enum AnswerOutcome<E> {
     Failed(E),
     /// The server refused the request before it looked at the request's id.
     FailedBeforeIdCheck(E),
-    /// The stream refused the request for its size. The item failed, unless the request was made from
-    /// a stale stream info.
+    /// The stream refused the request for its size. The item failed, unless the request was made
+    /// from a stale stream info.
     FailedUnlessStale(E),
     /// The answer to a request of a group does not say that the request was carried out.
     NotAcknowledged,

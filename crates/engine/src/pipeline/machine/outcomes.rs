@@ -102,8 +102,8 @@ impl<I, E: Clone> Machine<I, E> {
         Some(group)
     }
 
-    /// Sends the items of an unanswered group again, each by itself. `earlier` says what became of the
-    /// unanswered copies.
+    /// Sends the items of an unanswered group again, each by itself. `earlier` says what became of
+    /// the unanswered copies.
     pub(super) fn resend_group(
         &mut self,
         token: usize,

@@ -24,8 +24,8 @@ pub(super) enum RefreshReason {
     ItemAwaits,
 }
 
-/// An item that was refused for its size. It failed, unless the stream's limit has been changed since
-/// `info` was fetched.
+/// An item that was refused for its size. It failed, unless the stream's limit has been changed
+/// since `info` was fetched.
 #[derive(Debug)]
 pub(super) struct AwaitingRefresh<I, E> {
     pub(super) item: usize,

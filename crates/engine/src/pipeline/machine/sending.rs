@@ -245,8 +245,8 @@ impl<I, E: Clone> Machine<I, E> {
             }
             (SendFailure::QueueFull, _) => {
                 self.queue.put_back(&(item + 1..unsent.end));
-                // The item had to be sent before the earlier of two times: the send deadline, and the
-                // end of its resend window.
+                // The item had to be sent before the earlier of two times: the send deadline, and
+                // the end of its resend window.
                 let reason = if self.now < self.send_deadline {
                     FailReason::ResendUnsafe
                 } else {

@@ -1,5 +1,5 @@
-//! Single steps of the machine. The simulation checks that the promises hold. These tests say what the
-//! machine does where several things would be right.
+//! Single steps of the machine. The simulation checks that the promises hold. These tests say what
+//! the machine does where several things would be right.
 
 mod answers;
 mod denied;

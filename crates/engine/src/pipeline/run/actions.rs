@@ -17,8 +17,8 @@ use crate::text::LogText;
 use crate::tuning;
 
 impl<O: Operation> Run<'_, O> {
-    /// Does all that the machine asks for now. When the batch is over, returns whether every request
-    /// was answered.
+    /// Does all that the machine asks for now. When the batch is over, returns whether every
+    /// request was answered.
     ///
     /// # Errors
     ///
@@ -144,8 +144,8 @@ impl<O: Operation> Run<'_, O> {
         }
     }
 
-    /// Publishes these items, as many as there is time for. Returns how many were published, and why
-    /// the next one was not.
+    /// Publishes these items, as many as there is time for. Returns how many were published, and
+    /// why the next one was not.
     async fn send(
         &mut self,
         token: usize,

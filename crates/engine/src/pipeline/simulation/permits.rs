@@ -1,5 +1,5 @@
-//! A fair semaphore, like tokio's. The batch that waits longest collects permits first, maybe a few at
-//! a time.
+//! A fair semaphore, like tokio's. The batch that waits longest collects permits first, maybe a few
+//! at a time.
 
 use std::collections::VecDeque;
 

@@ -241,7 +241,8 @@ impl World {
         }
     }
 
-    /// Records that a driver's items failed, and that their errors do not say that they may be stored.
+    /// Records that a driver's items failed, and that their errors do not say that they may be
+    /// stored.
     pub(super) fn end_not_stored(&mut self, batch: usize, items: Range<usize>) {
         for item in items {
             let record = &mut self.records[batch];

@@ -5,8 +5,8 @@ use super::*;
 #[test]
 fn a_request_that_nobody_receives_waits_longer_each_time() {
     let mut test = TestMachine::new(1, 1);
-    // The pause gets longer with each fetch of the stream info. Every second pause is too short for a
-    // fetch.
+    // The pause gets longer with each fetch of the stream info. Every second pause is too short for
+    // a fetch.
     for (round, pause) in [20, 40, 40, 80, 80, 160, 160, 320, 320, 400, 400]
         .into_iter()
         .enumerate()

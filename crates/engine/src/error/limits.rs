@@ -1,0 +1,60 @@
+//! The limits that a batch or a value can be over.
+
+use std::fmt;
+
+/// A limit of the size of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueLimit {
+    /// The bucket's `max_value_size`.
+    BucketMaxValueSize,
+    /// The server's `max_payload`.
+    ServerMaxPayload,
+}
+
+impl fmt::Display for ValueLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BucketMaxValueSize => "the bucket's max_value_size",
+            Self::ServerMaxPayload => "the server's max_payload",
+        })
+    }
+}
+
+/// A limit of one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchLimit {
+    /// How many keys it may have.
+    Keys,
+    /// How many bytes its keys and values may have.
+    Bytes,
+}
+
+impl fmt::Display for BatchLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keys => "keys",
+            Self::Bytes => "bytes",
+        })
+    }
+}
+
+/// The size of a batch that is over a limit, as far as it was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// At least this many keys.
+    Keys(usize),
+    /// At least this many bytes of keys and values.
+    Bytes(usize),
+    /// More than twice as many bytes as allowed.
+    OverTwice,
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keys(keys) => write!(f, "it has {keys} keys or more"),
+            Self::Bytes(bytes) => write!(f, "its keys and values have {bytes} bytes or more"),
+            Self::OverTwice => f.write_str("its parameters are over twice as large"),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The answer to one `multi_last` request. It is one message for each key, and one at the end.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use async_nats::Message;
+use async_nats::header::NATS_SUBJECT;
+use bytes::Bytes;
+
+use crate::message::is_marker;
+
+/// How many messages of the answer come after this one. Only a server that knows `multi_last` says
+/// so.
+const NUM_PENDING: &str = "Nats-Num-Pending";
+
+/// The status of the last message of an answer.
+const END_OF_BATCH: u16 = 204;
+
+/// What one request brought.
+pub(super) struct Response {
+    /// The subjects without an answer, and the indexes of their keys.
+    unanswered: HashMap<String, usize>,
+    /// Each answered key, and its value if it has one.
+    pub(super) answered: Vec<(usize, Option<Bytes>)>,
+    /// The keys to ask for again, because the server ended the answer at `max_bytes`.
+    pub(super) cut_off: Vec<usize>,
+    pub(super) end: ResponseEnd,
+}
+
+/// How a response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ResponseEnd {
+    /// The request was not sent.
+    NotSent,
+    /// The server has answered to the end.
+    Complete,
+    /// The rest of the answer did not come in time, or the server denied the request.
+    Unanswered,
+    /// The connection was lost before the end of the answer.
+    ConnectionLost,
+}
+
+impl Response {
+    /// The response to a request that is not sent yet.
+    pub(super) fn new(subjects: HashMap<String, usize>) -> Self {
+        Self {
+            unanswered: subjects,
+            answered: Vec::new(),
+            cut_off: Vec::new(),
+            end: ResponseEnd::NotSent,
+        }
+    }
+
+    pub(super) fn unanswered_keys(&self) -> usize {
+        self.unanswered.len()
+    }
+
+    /// The subjects to ask for.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = &str> {
+        self.unanswered.keys().map(String::as_str)
+    }
+
+    pub(super) fn ended(self, end: ResponseEnd) -> Self {
+        Self { end, ..self }
+    }
+
+    /// Adds a message of the answer. `Break`: it was the last one.
+    pub(super) fn add(&mut self, part: AnswerPart) -> ControlFlow<()> {
+        match part {
+            AnswerPart::LastMessage { subject, value } => {
+                if let Some(index) = self.unanswered.remove(&subject) {
+                    self.answered.push((index, value));
+                }
+                return ControlFlow::Continue(());
+            }
+            // Without any key answered, to ask again would go on for ever.
+            AnswerPart::CutOff if self.answered.is_empty() => {}
+            AnswerPart::CutOff => {
+                self.cut_off = self.unanswered.drain().map(|(_, index)| index).collect();
+            }
+            AnswerPart::End => {}
+        }
+        self.end = ResponseEnd::Complete;
+        ControlFlow::Break(())
+    }
+}
+
+/// One message of an answer.
+pub(super) enum AnswerPart {
+    /// The last message of a subject, and its value unless it is a marker.
+    LastMessage {
+        subject: String,
+        value: Option<Bytes>,
+    },
+    /// The end at `max_bytes`: another request has to ask for the rest.
+    CutOff,
+    /// The end, or the answer of a server that does not know the request.
+    End,
+}
+
+impl From<Message> for AnswerPart {
+    fn from(message: Message) -> Self {
+        // The server's headers come last. The stored message may have headers of the same names.
+        let header = |name: &str| message.headers.as_ref()?.get_last(name);
+        let Some(pending) = header(NUM_PENDING) else {
+            return Self::End;
+        };
+        if let Some(subject) = header(NATS_SUBJECT.as_ref()) {
+            return Self::LastMessage {
+                subject: subject.as_str().to_owned(),
+                value: (!is_marker(message.headers.as_ref())).then_some(message.payload),
+            };
+        }
+        let is_end = message
+            .status
+            .is_some_and(|status| status.as_u16() == END_OF_BATCH);
+        if is_end && pending.as_str() != "0" {
+            Self::CutOff
+        } else {
+            Self::End
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response() -> Response {
+        let subjects = ["$KV.b.a", "$KV.b.b"].map(str::to_owned);
+        Response::new(subjects.into_iter().zip(0..).collect())
+    }
+
+    fn last_message(subject: &str) -> AnswerPart {
+        AnswerPart::LastMessage {
+            subject: subject.to_owned(),
+            value: Some(Bytes::from_static(b"1")),
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_is_at_its_end_and_the_rest_is_asked_for_again() {
+        let mut response = response();
+        assert!(response.add(last_message("$KV.b.a")).is_continue());
+        // The inbox is free for the next request.
+        assert!(response.add(AnswerPart::CutOff).is_break());
+        assert_eq!(response.end, ResponseEnd::Complete);
+        assert_eq!(response.cut_off, [1]);
+        assert_eq!(response.answered.len(), 1);
+    }
+
+    #[test]
+    fn an_answer_without_any_key_is_not_asked_for_again() {
+        let mut response = response();
+        assert!(response.add(AnswerPart::CutOff).is_break());
+        assert!(response.cut_off.is_empty());
+    }
+
+    #[test]
+    fn a_subject_that_was_not_asked_for_is_ignored() {
+        let mut response = response();
+        assert!(response.add(last_message("$KV.b.c")).is_continue());
+        assert!(response.add(AnswerPart::End).is_break());
+        assert!(response.answered.is_empty() && response.cut_off.is_empty());
+    }
+}

@@ -1,0 +1,167 @@
+//! The writes of one batch, and what is checked before and counted after they are sent.
+
+use crate::deadline::Deadline;
+use crate::error::{Error, ValueLimit};
+use crate::handle::BucketHandle;
+use crate::pipeline;
+use crate::replica::ReplicaUser;
+use crate::stream_info::StreamInfo;
+use crate::text::CallerText;
+
+use super::dedupe::Write;
+use super::written::WrittenSequences;
+
+/// The most bytes that the headers add to a value: the status line, one `Nats-Msg-Id`, and the
+/// operation of a delete.
+const HEADER_ROOM: usize = 96;
+
+/// The bytes that the header with the expected revision adds besides.
+const EXPECTED_REVISION_ROOM: usize = 64;
+
+/// The writes of one batch: one for each distinct key.
+pub(super) struct WriteBatch {
+    /// `set` or `deleted`, for errors.
+    verb: &'static str,
+    /// The `Nats-Msg-Id` of a write is this and the write's index. By the id the server recognizes
+    /// a second copy.
+    id_prefix: String,
+    max_payload: usize,
+    /// The revision that the last message of the key must have. Only for a batch of one write.
+    pub(super) expected_revision: Option<u64>,
+    /// The revision of the write that was acknowledged last.
+    pub(super) revision: Option<u64>,
+    /// The sequences of the acknowledged writes.
+    pub(super) written: WrittenSequences,
+    /// Whether the server may have taken a write more than once: as two copies, or as one copy that
+    /// a cluster handed to two nodes.
+    pub(super) may_be_duplicated: bool,
+    pub(super) writes: Vec<Write>,
+    pub(super) failures: Failures,
+}
+
+#[derive(Default)]
+pub(super) struct Failures {
+    pub(super) count: usize,
+    /// The first few keys that failed.
+    pub(super) named_keys: Vec<CallerText>,
+    pub(super) first_cause: Option<Error>,
+}
+
+impl WriteBatch {
+    /// The writes are of distinct keys.
+    pub(super) fn new(bucket: &BucketHandle, verb: &'static str, writes: Vec<Write>) -> Self {
+        Self {
+            verb,
+            id_prefix: bucket.connection().next_write_id_prefix(),
+            max_payload: usize::MAX,
+            expected_revision: None,
+            revision: None,
+            written: WrittenSequences::default(),
+            may_be_duplicated: false,
+            writes,
+            failures: Failures::default(),
+        }
+    }
+
+    /// Succeeds if the server and the bucket can take every value. Nothing is sent before that.
+    pub(super) async fn check_sizes(
+        &mut self,
+        bucket: &BucketHandle,
+        deadline: &Deadline,
+    ) -> Result<(), Error> {
+        let Some(largest) = self.writes.iter().max_by_key(|write| write.size()) else {
+            return Ok(());
+        };
+        let size = largest.size();
+        let too_large = |limit, max| {
+            Err(Error::ValueTooLarge {
+                key: CallerText::key(&largest.key),
+                size,
+                limit,
+                max,
+            })
+        };
+        let mut info = bucket.stream_info(deadline).await?;
+        if info.max_message.is_some_and(|max| size > max) {
+            // The bucket may have been changed since its stream info was fetched.
+            info = bucket.refresh_stream_info(Some(&info), deadline).await?;
+        }
+        if let Some(max) = info.max_message.filter(|&max| size > max) {
+            return too_large(ValueLimit::BucketMaxValueSize, max);
+        }
+        self.max_payload = bucket.connection().client().max_payload();
+        if size > self.max_payload {
+            return too_large(ValueLimit::ServerMaxPayload, self.max_payload);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn run(
+        mut self,
+        bucket: &BucketHandle,
+        deadline: &Deadline,
+    ) -> Result<(), Error> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
+        let info = bucket.stream_info(deadline).await?;
+        // The bucket may have been changed since its stream info was fetched.
+        if !info.takes_writes
+            && !bucket
+                .refresh_stream_info(Some(&info), deadline)
+                .await?
+                .takes_writes
+        {
+            let bucket = bucket.name().to_owned();
+            return Err(Error::ReadOnly { bucket });
+        }
+        self.send(bucket, deadline).await?;
+        match self.failures.first_cause {
+            None => Ok(()),
+            Some(cause) => Err(Error::Partial {
+                failed: self.failures.count,
+                total: self.writes.len(),
+                verb: self.verb,
+                keys: self.failures.named_keys,
+                cause: Box::new(cause),
+            }),
+        }
+    }
+
+    /// Sends the writes. Later reads from a copy of the bucket see the acknowledged ones.
+    pub(super) async fn send(
+        &mut self,
+        bucket: &BucketHandle,
+        deadline: &Deadline,
+    ) -> Result<(), Error> {
+        let position = bucket.replica().map(ReplicaUser::position);
+        let sent = pipeline::run(bucket, self, deadline).await;
+        if let (Some(replica), Some(position)) = (bucket.replica(), position) {
+            if let Some(sequences) = self.written.range() {
+                replica.wrote(sequences, position);
+            }
+            if sent.is_err() || self.failures.count > 0 {
+                replica.read_at_server();
+            }
+        }
+        sent
+    }
+
+    /// Whether the write is sent with an id, by which the server recognizes a second copy.
+    ///
+    /// The server counts headers as part of the message. So a value at the very limit of the server
+    /// or the bucket fits only without an id. The same holds for a delete in a bucket for tiny
+    /// values.
+    pub(super) fn has_id(&self, item: usize, info: &StreamInfo) -> bool {
+        let max = info
+            .max_message
+            .map_or(self.max_payload, |max| max.min(self.max_payload));
+        let expected = self.expected_revision.map_or(0, |_| EXPECTED_REVISION_ROOM);
+        self.writes[item].size() + HEADER_ROOM + expected <= max
+    }
+
+    /// The write's `Nats-Msg-Id`.
+    pub(super) fn id(&self, item: usize) -> String {
+        format!("{}{item}", self.id_prefix)
+    }
+}
