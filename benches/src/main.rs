@@ -12,6 +12,7 @@ mod measure;
 mod memory;
 mod pure;
 mod raw;
+mod replica;
 mod setup;
 mod single;
 mod start;
@@ -64,6 +65,8 @@ enum BenchCommand {
     Process,
     /// Only single keys, and pages of keys.
     Single,
+    /// Only reads from memory.
+    Replica,
     /// Only the memory over many calls.
     Calls {
         #[arg(default_value_t = CALLS)]
@@ -126,6 +129,9 @@ async fn main() -> Result<()> {
     if matches!(args.command, None | Some(BenchCommand::Callers)) {
         callers::print_throughput(&setup, time).await?;
         callers::print_fairness(&setup, time).await?;
+    }
+    if matches!(args.command, None | Some(BenchCommand::Replica)) {
+        replica::print(&setup, time).await?;
     }
     if matches!(args.command, None | Some(BenchCommand::Process)) {
         memory::print(&setup).await?;

@@ -100,7 +100,7 @@ impl BenchSetup {
         builder(&self.nats, &self.binary).link(link).start().await
     }
 
-    fn link_to(&self, bucket: &str) -> LinkDefinition {
+    pub(crate) fn link_to(&self, bucket: &str) -> LinkDefinition {
         LinkDefinition::new(COMPONENT)
             .wasi_batch()
             .config("cluster_uri", self.nats.url())

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod faults;
 mod load;
 mod rows;
 mod setup;
@@ -12,6 +13,7 @@ mod setup;
 use std::time::Duration;
 
 use self::setup::{Replicated, STALENESS, consumers, stream};
+use crate::support::raw;
 use crate::support::waiting::{eventually, logged};
 use anyhow::{Context as _, Result, ensure};
 use eventual_batch_engine::{Deadline, FallbackReason, ReplicaMode, ReplicaSettings};
@@ -25,6 +27,7 @@ on_all_versions! {
     a_bucket_that_does_not_fit_is_read_from_the_server,
     no_consumer_is_left_behind,
     what_this_process_writes_is_read_at_once,
+    a_message_that_breaks_the_client_ends_the_copy,
     a_link_with_a_copy_answers_and_leaves_no_consumer,
 }
 
@@ -117,6 +120,31 @@ async fn no_consumer_is_left_behind(version: &str) -> Result<()> {
         Ok((consumers(&server, "KV_b").await? == 0).then_some(()))
     })
     .await
+}
+
+async fn a_message_that_breaks_the_client_ends_the_copy(version: &str) -> Result<()> {
+    testkit::init_tracing();
+    let server = NatsServer::run(version).await?;
+    let (mode, bound) = MODES[0];
+    let replicated = Replicated::start(&server, stream("b"), mode, bound).await?;
+    replicated.put("a", "1").await?;
+    replicated.is_right(&[("a", "1")]).await?;
+    let headers = b"NATS/1.0\r\na b: c\r\n\r\n";
+    let stored = raw::publish(&server, b"$KV.b.c", headers, b"2").await?;
+    stored.context("the message is not stored")?;
+    eventually("the copy is given up", async || {
+        // The connection is lost meanwhile.
+        drop(
+            replicated
+                .bucket
+                .get_many(&["a".to_owned()], within())
+                .await,
+        );
+        let off = replicated.stats().off;
+        Ok(off.filter(|off| off.contains("the connection was lost")))
+    })
+    .await?;
+    replicated.is_answered(&[("a", "1"), ("c", "2")]).await
 }
 
 async fn what_this_process_writes_is_read_at_once(version: &str) -> Result<()> {

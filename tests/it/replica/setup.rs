@@ -83,11 +83,25 @@ impl Replicated {
         bound: Duration,
     ) -> Result<Self> {
         let js = server.jetstream().await?;
-        js.create_stream(config.clone()).await?;
+        Self::start_at(server.url(), js, config, settings, bound).await
+    }
+
+    /// On the servers of these addresses.
+    pub(super) async fn start_at(
+        servers: String,
+        js: Context,
+        config: Config,
+        settings: ReplicaSettings,
+        bound: Duration,
+    ) -> Result<Self> {
+        eventually("the stream to be created", async || {
+            Ok(js.create_stream(config.clone()).await.ok())
+        })
+        .await?;
         let connections = Connections::new("replica-test");
         let connection = connections
             .get(&ConnectionSettings {
-                servers: vec![server.url()],
+                servers: servers.split(',').map(str::to_owned).collect(),
                 auth: eventual_batch_engine::Auth::None,
                 tls: eventual_batch_engine::Tls::default(),
             })

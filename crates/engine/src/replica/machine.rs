@@ -14,6 +14,7 @@ mod consumer;
 mod feed;
 mod history;
 mod interface;
+mod leadership;
 mod lifecycle;
 mod questions;
 mod take;
@@ -29,6 +30,7 @@ pub(super) use self::interface::{
     Answered, ConsumerCheck, Creation, Delivery, Listed, MessageTtl, OffReason, Phase,
     ReplicaAction, ReplicaDemand, ReplicaEvent, StreamState,
 };
+use self::leadership::Leadership;
 use self::lifecycle::Pauses;
 use self::questions::{Answer, Question, Questions};
 use super::copy::ReplicaCopy;
@@ -71,6 +73,7 @@ pub(super) struct ReplicaMachine {
     copy: Option<Arc<ReplicaCopy>>,
     stream: Option<StreamIdentity>,
     feed: Option<Feed>,
+    leadership: Leadership,
     questions: Questions,
     history: History,
     audit: Audit,
@@ -98,6 +101,7 @@ impl ReplicaMachine {
             copy: None,
             stream: None,
             feed: None,
+            leadership: Leadership::default(),
             questions: Questions::default(),
             history: History::new(),
             audit: Audit::default(),
@@ -255,6 +259,9 @@ impl ReplicaMachine {
         }
         if self.is_of_another_stream(&state) {
             return self.resync(now);
+        }
+        if let Err(believed) = self.leadership.answered(state.leader.as_deref(), now) {
+            return self.questions.ask(believed);
         }
         if let Some(copy) = &self.copy
             && state.server_time > 0

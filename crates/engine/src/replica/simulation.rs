@@ -20,7 +20,7 @@ use std::time::Instant;
 use self::world::ReplicaWorld;
 
 /// How many histories the test plays unless it is told otherwise.
-const HISTORIES: u64 = 1_500;
+const HISTORIES: u64 = 5_000;
 
 fn setting(name: &str, default: u64) -> u64 {
     let value = std::env::var(name).ok();

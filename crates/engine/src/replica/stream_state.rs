@@ -1,7 +1,7 @@
 //! Reading what the leader says of a stream.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::{self, ErrorCode};
 use serde::Deserialize;
@@ -10,6 +10,10 @@ use serde::de::IgnoredAny;
 use super::copy::nanos;
 use super::machine::{Answered, StreamState};
 use crate::message::is_transient;
+
+/// For how long a leader that hears of no other node is still the only one. A node waits at least four
+/// seconds for its leader before it stands for election, and the leader gives a sign each second.
+const LEADS_WITHOUT_NEWS: Duration = Duration::from_millis(2500);
 
 /// The answer to `$JS.API.STREAM.INFO`.
 #[derive(Deserialize)]
@@ -23,10 +27,30 @@ pub(super) struct StreamInfoAnswer {
     #[serde(default)]
     state: StreamStateJson,
     #[serde(default)]
+    cluster: ClusterJson,
+    #[serde(default)]
     ts: String,
     /// How many subjects there are in all.
     #[serde(default)]
     pub(super) total: usize,
+}
+
+#[derive(Default, Deserialize)]
+struct ClusterJson {
+    #[serde(default)]
+    leader: String,
+    #[serde(default)]
+    replicas: Vec<PeerJson>,
+}
+
+/// A node that follows the leader.
+#[derive(Deserialize)]
+struct PeerJson {
+    /// How long ago the leader heard of it, in nanoseconds.
+    #[serde(default)]
+    active: u64,
+    #[serde(default)]
+    offline: bool,
 }
 
 #[derive(Deserialize)]
@@ -87,8 +111,12 @@ impl StreamInfoAnswer {
         let (Some(config), state) = (&self.config, &self.state) else {
             return Answered::Silent;
         };
+        if !self.cluster.follows() {
+            return Answered::Silent;
+        }
         Answered::State(StreamState {
             created: self.created.clone(),
+            leader: self.cluster.leader(),
             first_sequence: state.first_seq,
             last_sequence: state.last_seq,
             last_time: parse_time(&state.last_ts),
@@ -120,6 +148,21 @@ impl StreamInfoAnswer {
             (first_seq, last_seq, num_subjects, num_deleted, answer.total)
         };
         of(self) == of(other) && self.created == other.created
+    }
+}
+
+impl ClusterJson {
+    /// The leader, if others follow it.
+    fn leader(&self) -> Option<String> {
+        (!self.replicas.is_empty()).then(|| self.leader.clone())
+    }
+
+    /// Whether the one that answers still leads: with it, most nodes have been heard of since another one
+    /// can have been elected. One that was frozen or cut off goes on for a while as if it led.
+    fn follows(&self) -> bool {
+        let heard = |peer: &&PeerJson| !peer.offline && peer.active < nanos(LEADS_WITHOUT_NEWS);
+        let heard = self.replicas.iter().filter(heard).count();
+        (heard + 1) * 2 > self.replicas.len() + 1
     }
 }
 
@@ -181,6 +224,7 @@ mod tests {
     fn the_state_of_a_bucket_is_read() {
         let expected = StreamState {
             created: "2026-11-28T03:11:34.069124184Z".to_owned(),
+            leader: None,
             first_sequence: 1,
             last_sequence: 10,
             last_time: 1_500_000_000,
@@ -210,6 +254,36 @@ mod tests {
             };
             assert!(state.unfit.is_some(), "{odd}");
         }
+    }
+
+    #[test]
+    fn a_leader_that_hears_of_nobody_is_not_believed() {
+        let follows = |replicas: &[(u64, bool)]| {
+            let peer = |&(millis, offline): &(u64, bool)| PeerJson {
+                active: millis * 1_000_000,
+                offline,
+            };
+            let replicas = replicas.iter().map(peer).collect();
+            let leader = "a".to_owned();
+            ClusterJson { leader, replicas }.follows()
+        };
+        assert!(follows(&[]), "the only node");
+        assert!(follows(&[(900, false), (900, false)]));
+        assert!(follows(&[(900, false), (60_000, false)]));
+        assert!(!follows(&[(900, true), (3_000, false)]));
+        assert!(!follows(&[(3_000, false), (3_000, false)]));
+        assert!(follows(&[
+            (1, false),
+            (2, false),
+            (9_000, false),
+            (9_000, true)
+        ]));
+        assert!(!follows(&[
+            (1, false),
+            (9_000, false),
+            (9_000, false),
+            (9_000, false)
+        ]));
     }
 
     #[test]

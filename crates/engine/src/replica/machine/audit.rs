@@ -225,6 +225,14 @@ impl ReplicaMachine {
         self.audit.listing.earliest = now + took * (LISTING_SHARE - 1);
         match listed {
             Listed::Keys { state, .. } if self.is_of_another_stream(&state) => self.resync(now),
+            Listed::Keys { state, .. }
+                if self
+                    .leadership
+                    .answered(state.leader.as_deref(), now)
+                    .is_err() =>
+            {
+                self.questions.ask(now);
+            }
             Listed::Keys { state, keys } => {
                 self.audit.listing.waiting = Some(SubjectList {
                     question,

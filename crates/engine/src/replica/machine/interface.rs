@@ -8,6 +8,8 @@ use std::time::Duration;
 pub(in crate::replica) struct StreamState {
     /// When the stream was created, as the server writes it.
     pub(in crate::replica) created: String,
+    /// The node that answered, if the stream has several.
+    pub(in crate::replica) leader: Option<String>,
     pub(in crate::replica) first_sequence: u64,
     pub(in crate::replica) last_sequence: u64,
     /// When the message of the last sequence was stored, in nanoseconds since 1970. 0: unknown.

@@ -14,7 +14,10 @@ use crate::replica::copy::ReplicaCopy;
 const RESYNC: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 
 /// How long there is no copy of a bucket that cannot have one, at first and at most.
-const OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
+const OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// The same if connections were lost over it, which other calls need.
+const OFF_AFTER_LOSSES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
 /// A copy that has been live for so long has been read without trouble.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -24,6 +27,7 @@ const SETTLED: Duration = Duration::from_secs(10);
 pub(super) struct Pauses {
     resync: Duration,
     off: Duration,
+    off_after_losses: Duration,
 }
 
 impl Default for Pauses {
@@ -31,6 +35,7 @@ impl Default for Pauses {
         Self {
             resync: RESYNC.0,
             off: OFF.0,
+            off_after_losses: OFF_AFTER_LOSSES.0,
         }
     }
 }
@@ -76,10 +81,13 @@ impl ReplicaMachine {
         self.drop_copy(now);
         self.phase = Phase::Off(reason);
         self.begin_at = None;
-        if reason != OffReason::Unused {
-            self.begin_at = Some(now + self.pauses.off);
-            self.pauses.off = (self.pauses.off * 2).min(OFF.1);
-        }
+        let (pause, max) = match reason {
+            OffReason::Unused => return,
+            OffReason::LosesConnection => (&mut self.pauses.off_after_losses, OFF_AFTER_LOSSES.1),
+            _ => (&mut self.pauses.off, OFF.1),
+        };
+        self.begin_at = Some(now + *pause);
+        *pause = (*pause * 2).min(max);
     }
 
     pub(super) fn drop_copy(&mut self, now: Duration) {

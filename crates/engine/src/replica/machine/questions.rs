@@ -32,7 +32,7 @@ pub(super) struct Questions {
     open: Vec<Question>,
     /// In the order of the positions that they are about.
     waiting: Vec<Answer>,
-    /// Somebody wants to know how things are from then on.
+    /// When a question is to be sent, if somebody asks for one.
     asked: Option<Duration>,
     last_sent: Option<Duration>,
 }
@@ -46,9 +46,9 @@ impl Questions {
         };
     }
 
-    /// Takes note that a question is to be sent as soon as possible.
-    pub(super) fn ask(&mut self, now: Duration) {
-        self.asked = Some(now);
+    /// Takes note that a question is to be sent at this time.
+    pub(super) fn ask(&mut self, at: Duration) {
+        self.asked = Some(self.asked.map_or(at, |asked| asked.min(at)));
     }
 
     /// When the next question is due. `every`: how often, if nobody asks.
@@ -56,15 +56,15 @@ impl Questions {
         if self.open.len() >= MAX_OPEN {
             return None;
         }
-        if self.asked.is_some() {
+        if self.asked.is_some_and(|asked| asked <= now) {
             return Some(now);
         }
         // The answer would wait, as those before it do.
         if self.waiting.len() >= MAX_WAITING {
             return None;
         }
-        let every = every?;
-        Some(self.last_sent.map_or(now, |sent| sent + every))
+        let regular = every.map(|every| self.last_sent.map_or(now, |sent| sent + every));
+        regular.into_iter().chain(self.asked).min()
     }
 
     pub(super) fn sent(&mut self, question: Question) {

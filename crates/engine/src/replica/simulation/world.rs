@@ -13,7 +13,9 @@ use self::network::Packet;
 use super::chance::Chance;
 use super::reader::{KEYS, SimReader, key_name};
 use super::store::{SimStore, StoreChange};
-use crate::replica::machine::{Phase, ReplicaAction, ReplicaDemand, ReplicaEvent, ReplicaMachine};
+use crate::replica::machine::{
+    Phase, ReplicaAction, ReplicaDemand, ReplicaEvent, ReplicaMachine, StreamState,
+};
 use crate::replica::memory::ReplicaMemory;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,6 +39,12 @@ pub(super) struct ReplicaWorld {
     reader: SimReader,
     created: u64,
     leader: SimStore,
+    /// The node that leads. 0: the stream has only one.
+    node_leads: u64,
+    /// Nobody leads until then.
+    leaderless_until: Duration,
+    /// What the node before still believes, and from when to when it says so.
+    former: Option<(StreamState, Duration, Duration)>,
     /// The node that has the consumer lags behind by these changes.
     node: SimStore,
     lag: VecDeque<StoreChange>,
@@ -64,6 +72,7 @@ impl ReplicaWorld {
             staleness,
             max_bytes: 1 << 20,
         };
+        let node_leads = chance.below(2);
         let memory = Arc::new(ReplicaMemory::new(1 << 20));
         Self {
             max_age: [0, 0, 700_000][chance.place(3)],
@@ -75,6 +84,9 @@ impl ReplicaWorld {
             reader: SimReader::new(),
             created: 1,
             leader: SimStore::default(),
+            node_leads,
+            leaderless_until: Duration::ZERO,
+            former: None,
             node: SimStore::default(),
             lag: VecDeque::new(),
             backup: None,

@@ -119,6 +119,13 @@ impl ReplicaWorld {
         if !self.calm && self.chance.one_in(30) {
             return self.no_answer(action);
         }
+        let asks_leader = matches!(
+            action,
+            ReplicaAction::Ask { .. } | ReplicaAction::List { .. } | ReplicaAction::Create { .. }
+        );
+        if self.is_leaderless() && asks_leader {
+            return self.no_answer(action);
+        }
         let exists = self.created > 0;
         let here = |number: u64, consumer: &Option<SimConsumer>| {
             consumer
@@ -128,7 +135,7 @@ impl ReplicaWorld {
         let packet = match action {
             ReplicaAction::Ask { number } => {
                 let answered = if exists {
-                    Answered::State(self.state())
+                    Answered::State(self.answer())
                 } else {
                     Answered::Missing
                 };

@@ -6,9 +6,26 @@ use crate::replica::machine::StreamState;
 use crate::replica::simulation::store::{SimMessage, StoreChange};
 
 impl ReplicaWorld {
+    pub(super) fn is_leaderless(&self) -> bool {
+        self.now < self.leaderless_until
+    }
+
+    /// What is answered to a question: by the leader, or by a node that believes it still leads.
+    pub(super) fn answer(&mut self) -> StreamState {
+        match &self.former {
+            Some((state, from, until))
+                if (*from..*until).contains(&self.now) && self.chance.one_in(2) =>
+            {
+                state.clone()
+            }
+            _ => self.state(),
+        }
+    }
+
     pub(super) fn state(&self) -> StreamState {
         StreamState {
             created: self.created.to_string(),
+            leader: (self.node_leads > 0).then(|| self.node_leads.to_string()),
             first_sequence: self.leader.first_sequence(),
             last_sequence: self.leader.last_sequence,
             last_time: self.leader.last_time * 1000,
@@ -25,7 +42,7 @@ impl ReplicaWorld {
     /// The node catches up, the consumer delivers, and what is over expires.
     pub(super) fn server(&mut self) {
         let micros = self.micros();
-        let lingers = !self.calm && self.chance.one_in(2);
+        let lingers = self.is_leaderless() || (!self.calm && self.chance.one_in(2));
         if !lingers {
             let is_over = |(_, message): &(&u64, &SimMessage)| {
                 message.expires.is_some_and(|expires| expires <= micros)
@@ -70,7 +87,10 @@ impl ReplicaWorld {
             consumer.pull -= 1;
             consumer.idle_since = self.now;
             let (number, delivered) = (consumer.number, consumer.delivered);
-            self.send_in_order(Packet::Message(number, sequence, delivered, message));
+            // A client that is too slow drops messages.
+            if self.calm || !self.chance.one_in(300) {
+                self.send_in_order(Packet::Message(number, sequence, delivered, message));
+            }
             if consumer.pull == 0 {
                 self.send_in_order(Packet::PullEnded(number, false));
             }

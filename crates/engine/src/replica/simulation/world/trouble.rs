@@ -5,6 +5,7 @@ use super::network::Packet;
 use crate::replica::floors::{LeaderMessage, ReplicaFloors};
 use crate::replica::simulation::reader::{KEYS, key_name};
 use crate::replica::simulation::store::{SimMessage, SimStore, StoreChange};
+use std::time::Duration;
 
 impl ReplicaWorld {
     /// Makes a change at the leader, and takes note of what its keys are then.
@@ -57,6 +58,9 @@ impl ReplicaWorld {
 
     /// What other clients, operators and failures do.
     pub(super) fn trouble(&mut self) {
+        if self.is_leaderless() {
+            return;
+        }
         for _ in 0..self.chance.below(3) {
             if self.created > 0 {
                 let is_own = self.chance.one_in(4);
@@ -105,12 +109,25 @@ impl ReplicaWorld {
             self.note(|| "the consumer is lost".to_owned());
             self.consumer = None;
         }
+        if self.node_leads > 0 && self.chance.one_in(40) {
+            self.elect();
+        }
         if self.chance.one_in(50) {
             self.backup = Some(self.leader.clone());
         }
         if self.chance.one_in(60) {
             self.replace_stream();
         }
+    }
+
+    /// Another node leads. The one before it was frozen, and says what it knew when it goes on.
+    fn elect(&mut self) {
+        let former = self.state();
+        self.node_leads = 1 + self.node_leads % 3;
+        let election = Duration::from_secs(4) + self.chance.micros(2_000_000);
+        self.leaderless_until = self.now + election;
+        let from = self.leaderless_until + self.chance.micros(1_500_000);
+        self.former = Some((former, from, from + self.chance.micros(400_000)));
     }
 
     /// The stream is deleted, created again, restored, or loses its last messages.

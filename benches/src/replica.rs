@@ -1,0 +1,253 @@
+//! Reads from memory, beside the same reads from the server: of the engine, called from Rust, and over
+//! the lattice; and what a copy costs those who write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
+use eventual_batch_engine::{
+    Auth, Bucket, BucketSpec, ConcurrencyLimit, Connection, ConnectionSettings, Connections,
+    Deadline, KeyEncoding, Limits, ReplicaMode, ReplicaSettings, Replicas, Tls,
+};
+use testkit::async_nats::jetstream::kv;
+use tokio::time::{Instant, sleep};
+
+use crate::measure::{Side, take_turns};
+use crate::raw::{Ids, Raw};
+use crate::setup::{BenchSetup, TIMEOUT, caller};
+
+/// How many keys the bucket has, and the size of their values.
+const SIZES: [(usize, usize); 2] = [(100_000, 128), (10_000, 1024)];
+
+const BATCHES: [usize; 3] = [1, 100, 1000];
+
+/// Prints all tables.
+pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
+    let connections = Connections::new("bench");
+    let settings = ConnectionSettings {
+        servers: vec![setup.nats.url()],
+        auth: Auth::None,
+        tls: Tls::default(),
+    };
+    println!(
+        "\n| in process | off | bounded | off / bounded | fresh | question | fresh / question |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for (count, size) in SIZES {
+        let name = format!("replica-{size}");
+        setup.bucket(&name).await?;
+        let raw = Raw::new(setup.nats.client().await?, &name);
+        let keys: Vec<String> = (0..count).map(|number| format!("key.{number}")).collect();
+        for keys in keys.chunks(1000) {
+            raw.set(keys, &Bytes::from(vec![b'x'; size]), Ids::Without)
+                .await?;
+        }
+        let connection = connections.get(&settings).await?;
+        in_process(setup, &connection, &name, &keys, time).await?;
+    }
+    over_the_lattice(setup, time).await?;
+    writers(setup, &connections, &settings, time).await
+}
+
+async fn in_process(
+    setup: &BenchSetup,
+    connection: &Arc<Connection>,
+    name: &str,
+    keys: &[String],
+    time: Duration,
+) -> Result<()> {
+    let replicas = Replicas::new(1 << 30);
+    let before = rss_kib()?;
+    let off = bucket(connection, name);
+    let bounded = copied(bucket(connection, name), &replicas, ReplicaMode::Bounded).await?;
+    let fresh = copied(bucket(connection, name), &replicas, ReplicaMode::Fresh).await?;
+    let grown = rss_kib()?.saturating_sub(before);
+    let js = setup.nats.jetstream().await?;
+    let stream = js.get_stream_no_info(format!("KV_{name}")).await?;
+    let (off, bounded, fresh, stream) = (&off, &bounded, &fresh, &stream);
+    for batch in BATCHES {
+        let asked = &keys[..batch];
+        let mut sides = [
+            Side::new("off", move || get(off, asked)),
+            Side::new("bounded", move || get(bounded, asked)),
+            Side::new("fresh", move || get(fresh, asked)),
+            Side::new("question", move || async move {
+                stream.get_info().await?;
+                Ok(())
+            }),
+        ];
+        take_turns(&mut sides, time).await?;
+        let medians = sides.each_ref().map(Side::median);
+        row(&format!("get-many {batch} of {name}"), medians);
+    }
+    let mut sides = [
+        Side::new("off", move || list(off, keys.len())),
+        Side::new("bounded", move || list(bounded, keys.len())),
+        Side::new("fresh", move || list(fresh, keys.len())),
+        Side::new("question", move || async move {
+            stream.get_info().await?;
+            Ok(())
+        }),
+    ];
+    take_turns(&mut sides, time).await?;
+    let medians = sides.each_ref().map(Side::median);
+    row(&format!("keys of {} of {name}", keys.len()), medians);
+    let stats = bounded.replica_stats().context("it has a copy")?;
+    let plain: usize = keys.iter().map(String::len).sum::<usize>()
+        + keys.len() * name.rsplit('-').next().unwrap_or("0").parse::<usize>()?;
+    println!(
+        "\n{} keys: {} bytes of keys and values, {} counted, {} KiB more resident; {:?}\n",
+        stats.keys, plain, stats.bytes, grown, stats.fallbacks
+    );
+    Ok(())
+}
+
+fn row(name: &str, [off, bounded, fresh, question]: [f64; 4]) {
+    println!(
+        "| {name} | {off:.3} | {bounded:.4} | {:.1} | {fresh:.3} | {question:.3} | {:.2} |",
+        off / bounded,
+        fresh / question,
+    );
+}
+
+async fn get(bucket: &Bucket, keys: &[String]) -> Result<()> {
+    let values = bucket.get_many(keys, Deadline::after(TIMEOUT)).await?;
+    ensure!(values.iter().all(Option::is_some));
+    Ok(())
+}
+
+async fn list(bucket: &Bucket, count: usize) -> Result<()> {
+    let keys = bucket.keys(Deadline::after(TIMEOUT)).await?;
+    ensure!(keys.len() == count);
+    Ok(())
+}
+
+async fn over_the_lattice(setup: &BenchSetup, time: Duration) -> Result<()> {
+    println!("\n| over the lattice | off | bounded | off / bounded |");
+    println!("| --- | ---: | ---: | ---: |");
+    for (count, size) in SIZES {
+        let name = format!("replica-{size}");
+        let link = format!("bounded-{size}");
+        let put = setup.link_to(&name).name(&link);
+        let put = put.config("timeout", "60s").config("replica", "bounded");
+        setup.ours.put_link(&put).await?;
+        let keys: Vec<String> = (0..count).map(|number| format!("key.{number}")).collect();
+        let (off, bounded) = (caller(&setup.ours, &name), caller(&setup.ours, &link));
+        let (off, bounded) = (&off, &bounded);
+        // The copy is read meanwhile.
+        bounded.get_many("", &keys[..1]).await??;
+        sleep(Duration::from_secs(3)).await;
+        for batch in BATCHES {
+            let asked = &keys[..batch];
+            let mut sides = [
+                Side::new("off", move || async move {
+                    ensure!(off.get_many("", asked).await??.len() == batch);
+                    Ok(())
+                }),
+                Side::new("bounded", move || async move {
+                    ensure!(bounded.get_many("", asked).await??.len() == batch);
+                    Ok(())
+                }),
+            ];
+            take_turns(&mut sides, time).await?;
+            let [off, bounded] = sides.each_ref().map(Side::median);
+            let ratio = off / bounded;
+            println!("| get-many {batch} × {size} B | {off:.2} | {bounded:.2} | {ratio:.2} |");
+        }
+    }
+    Ok(())
+}
+
+/// Writes to a bucket of which there is a copy, and to one of which there is none.
+async fn writers(
+    setup: &BenchSetup,
+    connections: &Connections,
+    settings: &ConnectionSettings,
+    time: Duration,
+) -> Result<()> {
+    println!("\n| set-many 1000 × 128 B | without a copy | with one | with / without |");
+    println!("| --- | ---: | ---: | ---: |");
+    let connection = connections.get(settings).await?;
+    let replicas = Replicas::new(1 << 30);
+    let js = setup.nats.jetstream().await?;
+    for name in ["written-alone", "written-copied"] {
+        let bucket = kv::Config {
+            bucket: name.to_owned(),
+            ..kv::Config::default()
+        };
+        js.create_key_value(bucket).await?;
+    }
+    let alone = bucket(&connection, "written-alone");
+    let copied = copied(
+        bucket(&connection, "written-copied"),
+        &replicas,
+        ReplicaMode::Bounded,
+    );
+    let copied = copied.await?;
+    let (alone, copied) = (&alone, &copied);
+    let mut sides = [
+        Side::new("alone", move || set(alone)),
+        Side::new("copied", move || set(copied)),
+    ];
+    take_turns(&mut sides, time).await?;
+    let [alone, copied] = sides.each_ref().map(Side::median);
+    println!("| | {alone:.2} | {copied:.2} | {:.2} |", copied / alone);
+    Ok(())
+}
+
+async fn set(bucket: &Bucket) -> Result<()> {
+    let entry = |number| (format!("key.{number}"), Bytes::from_static(&[b'x'; 128]));
+    let entries = (0..1000).map(entry).collect();
+    bucket.set_many(entries, Deadline::after(TIMEOUT)).await?;
+    Ok(())
+}
+
+/// A bucket whose copy is complete.
+async fn copied(bucket: Bucket, replicas: &Replicas, mode: ReplicaMode) -> Result<Bucket> {
+    let settings = ReplicaSettings {
+        mode,
+        ..ReplicaSettings::default()
+    };
+    let bucket = bucket.with_replica(replicas, settings);
+    let begun = Instant::now();
+    loop {
+        bucket
+            .get_many(&["key.0".to_owned()], Deadline::after(TIMEOUT))
+            .await?;
+        if bucket.replica_stats().is_some_and(|stats| stats.hits > 0) {
+            return Ok(bucket);
+        }
+        ensure!(begun.elapsed() < TIMEOUT, "{:?}", bucket.replica_stats());
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn bucket(connection: &Arc<Connection>, name: &str) -> Bucket {
+    let limits = Limits {
+        max_concurrency: 256,
+        max_batch_keys: 1_000_000,
+        max_batch_bytes: 1 << 30,
+    };
+    let spec = BucketSpec {
+        name: name.to_owned(),
+        domain: None,
+        create: None,
+    };
+    let concurrency = Arc::new(ConcurrencyLimit::new(limits.max_concurrency));
+    Bucket::new(
+        Arc::clone(connection),
+        spec,
+        KeyEncoding::None,
+        limits,
+        concurrency,
+    )
+}
+
+/// The resident memory of this process.
+fn rss_kib() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.context("no VmRSS")?.parse()?)
+}
