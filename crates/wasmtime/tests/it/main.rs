@@ -5,5 +5,6 @@
 mod dropped;
 mod functions;
 mod limits;
+mod opening;
 mod shared_context;
 mod support;
