@@ -44,16 +44,21 @@ fn both(key: &str, value: &str) -> Result<Vec<String>, Error> {
         .flatten()
     {
         said.push(value.incoming_value_size()?.to_string());
-        let bytes = if said.len() == 1 {
-            value.incoming_value_consume_sync()?
+        said.push(shown(if said.len() == 1 {
+            value.incoming_value_consume_sync()
         } else {
-            value
-                .incoming_value_consume_async()?
-                .blocking_read(1000)
-                .unwrap()
-        };
-        said.push(String::from_utf8(bytes).unwrap());
-        said.push(value.incoming_value_consume_sync().unwrap_err().trace());
+            let stream = value.incoming_value_consume_async();
+            stream.map(|stream| stream.blocking_read(1000).unwrap())
+        }));
+        said.push(shown(value.incoming_value_consume_sync()));
     }
     Ok(said)
+}
+
+/// The value, or why there is none.
+fn shown(value: Result<Vec<u8>, Error>) -> String {
+    match value {
+        Ok(bytes) => String::from_utf8(bytes).unwrap(),
+        Err(error) => error.trace(),
+    }
 }
