@@ -38,15 +38,16 @@ pub(crate) fn composed(component: &str) -> Result<Option<Composed>> {
     }
     let plain = testkit::component("e2e/components", component)?;
     let directory = tempfile::tempdir()?;
-    let output = directory.path().join("composed.wasm");
-    let status = Command::new(env!("CARGO_BIN_EXE_eventual-batch"))
+    let path = directory.path().join("composed.wasm");
+    let output = Command::new(env!("CARGO_BIN_EXE_eventual-batch"))
         .arg("compose")
-        .args([&plain, &"-o".into(), &output])
-        .status()?;
-    ensure!(status.success(), "not composed");
+        .args([&plain, &"-o".into(), &path])
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "not composed: {said}");
 
     let engine = Engine::default();
-    let component = Component::from_file(&engine, &output)?;
+    let component = Component::from_file(&engine, &path)?;
     let mut linker = Linker::<State>::new(&engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
     Lattice::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| &mut state.lattice)?;
