@@ -44,8 +44,8 @@ impl Inbox {
         ticket: Option<PoolTicket>,
     ) -> Option<Self> {
         let prefix = format!("{}.", client.new_inbox());
-        // For a wildcard subscription the server searches all subjects that it has seen lately. For
-        // a single request that is much work, so it has no wildcard. The pooled inbox needs one,
+        // For a wildcard subscription the server searches all subjects that it has seen lately.
+        // That is too much work for a single request. But the pooled inbox needs a wildcard,
         // because it serves any batch.
         let subject = match (&ticket, tokens) {
             (None, 1) => format!("{prefix}0"),
@@ -114,8 +114,8 @@ impl Inbox {
 
     /// The next answer, if it is here already.
     pub(super) fn next_now(&mut self) -> Option<Message> {
-        // After some 128 answers, tokio's budget would make it look as if there were no more. Then
-        // a request could fail although its answer is here.
+        // After some 128 answers, tokio's budget would hide the others. Then a request could fail
+        // although its answer is here.
         unconstrained(self.next()).now_or_never().flatten()
     }
 }
@@ -133,8 +133,8 @@ struct Pooled {
 }
 
 impl InboxPool {
-    /// An inbox for a batch that uses the tokens from 0 to `tokens`, without that. `None` if the
-    /// client has ended. `epoch` is that of the connection.
+    /// An inbox for a batch that uses the tokens `0..tokens`. `None` if the client has ended.
+    /// `epoch` is that of the connection.
     pub(super) async fn open(&self, client: Client, epoch: u64, tokens: usize) -> Option<Inbox> {
         let mut inbox = match self.take_pooled(epoch) {
             Ok(mut inbox) => {

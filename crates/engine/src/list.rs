@@ -269,8 +269,8 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
-    /// Succeeds if all of the missed keys are UTF-8. In the name of another key, the server's
-    /// subject list has a replacement character. So that key cannot be read by its name.
+    /// Succeeds if all of the missed keys are UTF-8. If a key is not, the server's subject list has
+    /// a replacement character in its name. So the key cannot be read by that name.
     fn check_utf8(&self, encoded: &[String], info: &StreamInfo) -> Result<(), Error> {
         let is_not_utf8 = |key: &&String| key.contains('\u{fffd}') && !self.has(key);
         match encoded.iter().find(is_not_utf8) {

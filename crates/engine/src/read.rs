@@ -42,7 +42,8 @@ pub(super) async fn get_many(
     batch.into_answer().await
 }
 
-/// The same from the stream's leader, which has every acknowledged write.
+/// As [`get_many`], from the stream's leader, which has every acknowledged write. It does not check
+/// the limits of the keys.
 pub(super) async fn get_many_at_leader(
     bucket: &BucketHandle,
     keys: &[String],
@@ -78,6 +79,7 @@ pub(super) async fn keys_with_values<'a>(
         .collect())
 }
 
+/// Reads all keys of the batch.
 async fn read(
     bucket: &BucketHandle,
     info: &StreamInfo,

@@ -17,11 +17,11 @@
 //!          │    ▲   no answer in time, connection lost, not all of the group    │ │ │
 //!          │    ├── done: only within the resend window, else failed ───────────┘ │ │
 //!          │    │                                                                 │ │
-//!          │    │ changed      ┌──────────────────┐   error of a request made     │ │
-//!          │    └──────────────│ awaiting refresh │◀─ from a stale stream info? ──┘ │
+//!          │    │ info changed ┌──────────────────┐   refused for its size, maybe │ │
+//!          │    └──────────────│ awaiting refresh │◀─ for a stale stream info ────┘ │
 //!          │                   └──────────────────┘                                 │
 //!          │ send deadline over,    │                                               │
-//!          │ stream not found,      │ not changed                                   │
+//!          │ stream not found,      │ info not changed                              │
 //!          │ denied                 ▼                                               │
 //!          │                   ┌──────────────────┐   refused, denied,              │
 //!          └──────────────────▶│      failed      │◀─ answer deadline over ─────────┤
@@ -31,9 +31,9 @@
 //!                              └──────────────────┘
 //! ```
 //!
-//! A group is several requests that share a reply subject. Nothing tells which answer is to which
-//! of them, and nothing has to, as long as all answers are good. If an answer of a group is missing
-//! or not good, its items are sent again one by one.
+//! A group is several requests that share a reply subject. An answer does not tell which request of
+//! the group it is to. That does not matter as long as all answers are good. If an answer is
+//! missing or not good, the items of the group are sent again one by one.
 //!
 //! Each request in flight holds a permit of the bucket's concurrency limit. The machine acquires a
 //! burst of permits at a time. While it waits for them it does not change their number, because it
@@ -84,6 +84,7 @@ pub(crate) struct Machine<I, E> {
     now: Time,
     info: Arc<I>,
 
+    /// How often the connection was made.
     epoch: u64,
     is_connected: bool,
     inbox: InboxState,
@@ -101,7 +102,7 @@ pub(crate) struct Machine<I, E> {
     unused_permits: usize,
     /// How many of these are for the burst that is being sent.
     burst: usize,
-    /// When the burst was planned.
+    /// When the burst was planned. Items that became due later are not part of it.
     burst_planned: Time,
     /// How many permits the driver is waiting for.
     requested_permits: usize,
@@ -116,7 +117,7 @@ pub(crate) struct Machine<I, E> {
 
     /// The first permission error of one of the requests.
     denied: Option<E>,
-    /// Whether every request that is not in flight was answered.
+    /// Whether every request was answered, except those in flight.
     all_answered: bool,
     finished: bool,
     actions: VecDeque<Action<I, E>>,

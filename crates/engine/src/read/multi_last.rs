@@ -38,6 +38,7 @@ pub(super) async fn read(
     batch: &mut ReadBatch<'_>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
+    // Each key of a request holds a permit, so one request may have only its share of them.
     let most_keys = bucket.limits().max_concurrency / tuning::MULTI_LAST_REQUESTS;
     let client = bucket.connection().client();
     if most_keys < tuning::MULTI_LAST_MIN

@@ -72,8 +72,8 @@ impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
         Self { lost, ..self }
     }
 
-    /// How to read. If the connection is lost again and again, the cause may be a message that is
-    /// read. The leader's answer is safe to parse.
+    /// How to read. If the call has lost its connection again and again, a message that it reads
+    /// may be the cause. The leader's answer is safe, because its headers are base64 text.
     fn path(&self, info: &StreamInfo) -> ReadPath {
         match self.path {
             Some(path) => path,

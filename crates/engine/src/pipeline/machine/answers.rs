@@ -63,8 +63,8 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Ends a group if all of its requests are answered. If all answers are good, its items are
-    /// done. Otherwise each item is sent again by itself, because an answer does not tell whose it
-    /// is.
+    /// done. Otherwise each item is sent again by itself, because nothing tells which item a bad
+    /// answer is to.
     fn end_group_if_answered(&mut self, token: usize, items: &impl Items<Info = I>) {
         let is_answered = |group: &InFlightGroup<I>| group.outstanding() == 0;
         if !self.in_flight.get(token).is_some_and(is_answered) {
@@ -115,8 +115,9 @@ impl<I, E: Clone> Machine<I, E> {
 
     /// Takes the permission errors of some items of a group, which stay unanswered.
     ///
-    /// The server denies most likely the other items too, so nothing new is sent. The other items
-    /// of the group are sent again, each by itself: the group can no longer get all of its answers.
+    /// Most likely the server denies all items of the batch, so no other item is sent for the first
+    /// time. The other items of the group are sent again, each by itself, because the group can no
+    /// longer get all of its answers.
     pub(super) fn items_denied(
         &mut self,
         token: usize,
@@ -130,7 +131,10 @@ impl<I, E: Clone> Machine<I, E> {
         let Some(group) = self.stop_waiting(token) else {
             return;
         };
-        self.stop_sending_new(first);
+        if self.denied.is_none() {
+            self.fail_queued(&FailReason::Error(first.clone()));
+            self.denied = Some(first);
+        }
         let maybe_stored = group.attempts.may_be_stored_if_denied();
         let attempts = group.attempts.with(EarlierAttempts::LikelyDenied);
         let mut denied = denied.into_iter().peekable();
@@ -139,14 +143,6 @@ impl<I, E: Clone> Machine<I, E> {
                 Some((_, error)) => self.fail(item, maybe_stored, FailReason::Error(error)),
                 None => self.resend(item, attempts, Duration::ZERO, items),
             }
-        }
-    }
-
-    /// Fails all queued items with the first permission error.
-    fn stop_sending_new(&mut self, error: E) {
-        if self.denied.is_none() {
-            self.fail_queued(&FailReason::Error(error.clone()));
-            self.denied = Some(error);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the network and the server do with requests.
 
 use super::setup::{SimulatedFault, millis};
-use super::world::{Copy, Error, Happening, World};
+use super::world::{Copy, Error, World, WorldEvent};
 use crate::pipeline::machine::AnswerOutcome;
 
 impl World {
@@ -25,7 +25,7 @@ impl World {
             version,
             client: self.client,
         };
-        self.schedule(at, Happening::Arrives(copy));
+        self.schedule(at, WorldEvent::Arrives(copy));
     }
 
     /// The server takes a copy.
@@ -33,7 +33,7 @@ impl World {
         // Every third item may be denied.
         if self.suffers(SimulatedFault::ItemsDenied) && copy.item.is_multiple_of(3) {
             if !self.tape.one_in(6) {
-                self.schedule(self.now, Happening::PermissionError(copy.clone()));
+                self.schedule(self.now, WorldEvent::PermissionError(copy.clone()));
             }
             return;
         }
@@ -55,14 +55,14 @@ impl World {
                 1 => AnswerOutcome::NoResponders,
                 2 => AnswerOutcome::FailedBeforeIdCheck("no space"),
                 // A server that recognizes the copy acknowledges it.
-                _ if self.knows(copy) => self.apply(copy),
+                _ if self.knows(copy) => self.store(copy),
                 3 => AnswerOutcome::FailedUnlessStale("too large"),
                 _ => AnswerOutcome::Failed("refused"),
             }
         } else if copy.version % 2 == 1 && self.version > copy.version && !self.knows(copy) {
             AnswerOutcome::FailedUnlessStale("too large for an old version")
         } else {
-            self.apply(copy)
+            self.store(copy)
         };
         self.answer(copy, outcome);
     }
@@ -71,13 +71,13 @@ impl World {
     fn knows(&self, copy: &Copy) -> bool {
         let record = &self.records[copy.batch];
         let is_recent = |at| self.now.since(at) < self.setup.duplicate_window;
-        record.ids[copy.item] && record.applied[copy.item].is_some_and(|(at, ..)| is_recent(at))
+        record.ids[copy.item] && record.stored[copy.item].is_some_and(|(at, ..)| is_recent(at))
     }
 
-    fn apply(&mut self, copy: &Copy) -> AnswerOutcome<Error> {
+    fn store(&mut self, copy: &Copy) -> AnswerOutcome<Error> {
         let is_known = self.knows(copy);
         let record = &mut self.records[copy.batch];
-        let earlier = record.applied[copy.item];
+        let earlier = record.stored[copy.item];
         if let Some((_, sequence, _)) = earlier
             && is_known
         {
@@ -87,10 +87,10 @@ impl World {
         }
         let times = earlier.map_or(1, |(_, _, times)| times + 1);
         self.sequence += 1;
-        record.applied[copy.item] = Some((self.now, self.sequence, times));
+        record.stored[copy.item] = Some((self.now, self.sequence, times));
         let is_right = times == 1 || record.reads;
         let is_expected = !record.not_stored[copy.item];
-        self.check(is_right, "an item is never applied twice");
+        self.check(is_right, "an item is never stored twice");
         self.check(
             is_expected,
             "an item is not stored after an error that does not say so",
@@ -117,7 +117,7 @@ impl World {
         }
         for _ in 0..times {
             let at = self.now.after(millis(self.tape.below(longest)));
-            self.schedule(at, Happening::Answered(copy.clone(), answer));
+            self.schedule(at, WorldEvent::Answered(copy.clone(), answer));
         }
     }
 

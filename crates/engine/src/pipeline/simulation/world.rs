@@ -29,7 +29,7 @@ pub(super) struct Copy {
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Happening {
+pub(super) enum WorldEvent {
     Fault(usize),
     FaultEnds(usize),
     Arrives(Copy),
@@ -48,7 +48,7 @@ pub(super) struct BatchRecord {
     pub(super) denied_items: Vec<usize>,
     pub(super) inbox_denied: bool,
     /// When each item was stored last, with which sequence, and how often in all.
-    pub(super) applied: Vec<Option<(Time, u64, u32)>>,
+    pub(super) stored: Vec<Option<(Time, u64, u32)>>,
     /// Whether the driver has taken an acknowledgement of the item.
     pub(super) acknowledged: Vec<bool>,
     /// Whether the item was done (true) or failed (false).
@@ -75,9 +75,9 @@ pub(super) struct World {
     pub(super) records: Vec<BatchRecord>,
     pub(super) violation: Option<Violation>,
     pub(super) sequence: u64,
-    happenings: BinaryHeap<Reverse<(Time, u32, Happening)>>,
-    /// How many happenings there were. It orders those of the same time.
-    happening_count: u32,
+    events: BinaryHeap<Reverse<(Time, u32, WorldEvent)>>,
+    /// How many events were scheduled. It orders events of the same time.
+    event_count: u32,
     pub(super) answers: Vec<AnswerOutcome<Error>>,
     trace: Option<Vec<String>>,
 }
@@ -89,7 +89,7 @@ impl World {
             inbox: VecDeque::new(),
             denied_items: Vec::new(),
             inbox_denied: false,
-            applied: vec![None; batch.ids.len()],
+            stored: vec![None; batch.ids.len()],
             acknowledged: vec![false; batch.ids.len()],
             ended: vec![None; batch.ids.len()],
             not_stored: vec![false; batch.ids.len()],
@@ -109,15 +109,15 @@ impl World {
             version: 0,
             violation: None,
             sequence: 0,
-            happenings: BinaryHeap::new(),
-            happening_count: 0,
+            events: BinaryHeap::new(),
+            event_count: 0,
             answers: Vec::new(),
             trace: traced.then(Vec::new),
             setup,
         };
         for fault in 0..world.setup.faults.len() {
             let at = world.setup.faults[fault].0;
-            world.schedule(at, Happening::Fault(fault));
+            world.schedule(at, WorldEvent::Fault(fault));
         }
         let setup = format!("{:?}", traced.then_some(&world.setup));
         world.note(|| setup);
@@ -145,24 +145,23 @@ impl World {
 
     /// When something happens next that no batch does.
     pub(super) fn next_event_at(&self) -> Option<Time> {
-        self.happenings.peek().map(|Reverse((at, ..))| *at)
+        self.events.peek().map(|Reverse((at, ..))| *at)
     }
 
     /// Lets the time pass, and everything happen that is due.
     pub(super) fn advance(&mut self, to: Time) {
         while self.next_event_at().is_some_and(|at| at <= to)
-            && let Some(Reverse((at, _, happening))) = self.happenings.pop()
+            && let Some(Reverse((at, _, event))) = self.events.pop()
         {
             self.now = self.now.max(at);
-            self.happen(happening);
+            self.apply_event(event);
         }
         self.now = self.now.max(to);
     }
 
-    pub(super) fn schedule(&mut self, at: Time, happening: Happening) {
-        self.happening_count += 1;
-        self.happenings
-            .push(Reverse((at, self.happening_count, happening)));
+    pub(super) fn schedule(&mut self, at: Time, event: WorldEvent) {
+        self.event_count += 1;
+        self.events.push(Reverse((at, self.event_count, event)));
     }
 
     /// Whether something goes wrong now.
@@ -170,16 +169,16 @@ impl World {
         self.setup.trouble > 0 && self.tape.one_in(self.setup.trouble)
     }
 
-    fn happen(&mut self, happening: Happening) {
-        if !matches!(happening, Happening::Answered(..)) {
-            self.note(|| format!("world: {happening:?}"));
+    fn apply_event(&mut self, event: WorldEvent) {
+        if !matches!(event, WorldEvent::Answered(..)) {
+            self.note(|| format!("world: {event:?}"));
         }
-        match happening {
-            Happening::Fault(fault) => self.start_fault(fault),
-            Happening::FaultEnds(fault) => self.end_fault(self.setup.faults[fault].1),
-            Happening::Arrives(copy) => self.arrive(&copy),
-            Happening::Answered(copy, answer) => self.deliver(&copy, answer),
-            Happening::PermissionError(copy) => {
+        match event {
+            WorldEvent::Fault(fault) => self.start_fault(fault),
+            WorldEvent::FaultEnds(fault) => self.end_fault(self.setup.faults[fault].1),
+            WorldEvent::Arrives(copy) => self.arrive(&copy),
+            WorldEvent::Answered(copy, answer) => self.deliver(&copy, answer),
+            WorldEvent::PermissionError(copy) => {
                 if self.is_up && copy.client == self.client {
                     self.records[copy.batch].denied_items.push(copy.item);
                 }
@@ -209,7 +208,7 @@ impl World {
             }
         }
         self.active.push(kind);
-        self.schedule(self.now.after(lasts), Happening::FaultEnds(fault));
+        self.schedule(self.now.after(lasts), WorldEvent::FaultEnds(fault));
     }
 
     fn end_fault(&mut self, fault: SimulatedFault) {
@@ -247,7 +246,7 @@ impl World {
         for item in items {
             let record = &mut self.records[batch];
             record.not_stored[item] = !record.reads;
-            let is_right = record.reads || record.applied[item].is_none();
+            let is_right = record.reads || record.stored[item].is_none();
             self.check(
                 is_right,
                 "an item that may be stored fails with an error that says so",
