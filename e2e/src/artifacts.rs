@@ -14,6 +14,9 @@ const PROVIDER: &str = "E2E_PROVIDER";
 /// The variable that names the folder with the components.
 const COMPONENTS: &str = "E2E_COMPONENTS";
 
+/// The variable that names the program `eventual-batch`.
+const EVENTUAL_BATCH: &str = "E2E_EVENTUAL_BATCH";
+
 /// The provider's archive.
 ///
 /// # Errors
@@ -31,6 +34,25 @@ pub fn provider_archive() -> Result<PathBuf> {
 pub fn component(name: &str) -> Result<PathBuf> {
     let components = path(COMPONENTS, "components");
     existing(components.join(name).with_extension("wasm"))
+}
+
+/// The program `eventual-batch`.
+///
+/// # Errors
+///
+/// If it has not been built; the error names the command that builds it.
+pub fn eventual_batch() -> Result<PathBuf> {
+    existing(path(EVENTUAL_BATCH, "debug/eventual-batch"))
+}
+
+/// The Python example, not composed with anything.
+///
+/// # Errors
+///
+/// If it has not been built; the error names the command that builds it.
+pub fn plain_python_batch() -> Result<PathBuf> {
+    let components = path(COMPONENTS, "components");
+    existing(components.join("build/python_batch.wasm"))
 }
 
 /// What the variable says, else where `cargo xtask` puts it by itself.

@@ -8,6 +8,6 @@ mod artifacts;
 mod lattice;
 mod wasmcloud;
 
-pub use artifacts::{component, pack, provider_archive};
+pub use artifacts::{component, eventual_batch, pack, plain_python_batch, provider_archive};
 pub use lattice::{HostLink, LATTICE, PROVIDER_ID, TestLattice, eventually};
 pub use wasmcloud::WasmCloud;

@@ -84,6 +84,11 @@ impl Components {
         &self.dir
     }
 
+    /// The program that composed them.
+    pub(crate) fn cli(&self) -> &Path {
+        &self.cli
+    }
+
     /// The Rust example.
     pub(crate) fn http_batch(&self) -> Result<()> {
         let built = build_in("examples/http-batch")?;

@@ -107,6 +107,7 @@ fn environment(command: &mut Command, components: &Components, archive: &Path) {
         .env("TESTKIT_TOOLS", target_dir().join("tools"))
         .env("E2E_COMPONENTS", components.dir())
         .env("E2E_PROVIDER", archive)
+        .env("E2E_EVENTUAL_BATCH", components.cli())
         // A host prints its errors with their backtraces, and tests make many.
         .env("RUST_BACKTRACE", "0");
 }

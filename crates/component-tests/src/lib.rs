@@ -6,9 +6,11 @@
 
 pub mod cases;
 mod host;
+mod native;
 mod serve;
 mod service;
 
 pub use host::{BucketLink, ComponentHost};
+pub use native::{Native, NativePrograms};
 pub use serve::Serve;
 pub use service::{Found, Service};

@@ -3,3 +3,4 @@
 mod batches;
 mod drafts;
 mod manifests;
+mod native;
