@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
@@ -30,7 +31,17 @@ pub(crate) struct ComposeArgs {
     output: PathBuf,
 }
 
-pub(crate) fn run(args: &ComposeArgs) -> Result<()> {
+pub(crate) fn run(args: &ComposeArgs) -> ExitCode {
+    match compose_files(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compose_files(args: &ComposeArgs) -> Result<()> {
     let component = read(&args.component)?;
     let adapter = match &args.adapter {
         Some(path) => Cow::Owned(read(path)?),

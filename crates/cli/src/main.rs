@@ -1,10 +1,15 @@
 //! `eventual-batch`: the command line.
 
 mod compose_command;
+mod serve;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Batches of keys on NATS JetStream for WebAssembly components.
 #[derive(Parser)]
@@ -16,18 +21,13 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(serve::ServeArgs),
     Compose(compose_command::ComposeArgs),
 }
 
 fn main() -> ExitCode {
-    let result = match CommandLine::parse().command {
+    match CommandLine::parse().command {
+        Command::Serve(args) => serve::run(&args),
         Command::Compose(args) => compose_command::run(&args),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

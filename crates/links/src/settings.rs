@@ -5,6 +5,7 @@
 //! default password.
 
 mod error;
+mod names;
 mod raw;
 mod servers;
 
@@ -17,6 +18,7 @@ use async_nats::jetstream::stream::StorageType;
 use tracing::warn;
 
 pub use error::ConfigError;
+pub use names::{is_secret_setting, is_setting, nearest_setting};
 use raw::Lookup;
 pub use raw::RawSettings;
 

@@ -61,6 +61,11 @@ impl Link {
         self.timeout
     }
 
+    /// The buckets that the link grants: its own first, then the additional ones.
+    pub fn buckets(&self) -> impl Iterator<Item = &Arc<Bucket>> {
+        std::iter::once(&self.bucket).chain(self.additional.values())
+    }
+
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::{ConfigError, LOGIN, OTHERS, SECRETS, TLS, parse_in_range};
+use super::{ConfigError, SECRETS, is_setting, nearest_setting, parse_in_range};
 use eventual_batch_engine::Secret;
 
 /// The strings that a link was given, or that a front end has as defaults.
@@ -45,12 +45,11 @@ impl RawSettings {
     pub fn warn_of_unknown_keys(&self, whose: &str) {
         // For telemetry. A host hands them to a process beside its configuration.
         let is_of_sdk = |key: &str| key.to_ascii_uppercase().starts_with("OTEL_");
-        let known = [LOGIN, TLS, OTHERS].concat();
         for key in self.config.keys().chain(self.secrets.keys()) {
-            if known.contains(&key.as_str()) || is_of_sdk(key) {
+            if is_setting(key) || is_of_sdk(key) {
                 continue;
             }
-            if let Some(nearest) = nearest(key, &known) {
+            if let Some(nearest) = nearest_setting(key) {
                 warn!(
                     key,
                     whose, "unknown configuration key; did you mean `{nearest}`?"
@@ -176,26 +175,9 @@ impl<'a> Lookup<'a> {
     }
 }
 
-fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
-    let distance = |known: &&str| strsim::damerau_levenshtein(&key.to_ascii_lowercase(), known);
-    known
-        .iter()
-        .copied()
-        .min_by_key(distance)
-        .filter(|nearest| distance(nearest) <= nearest.len() / 2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_misspelt_key_finds_its_neighbour() {
-        let known = ["bucket", "buckets", "max_concurrency", "timeout"];
-        assert_eq!(nearest("max_concurency", &known), Some("max_concurrency"));
-        assert_eq!(nearest("Bucket", &known), Some("bucket"));
-        assert_eq!(nearest("entirely_else", &known), None);
-    }
 
     #[test]
     fn debug_shows_no_value() {

@@ -1,0 +1,221 @@
+//! Requests to the component: an instance for each, within limits.
+
+use std::sync::Arc;
+
+use eventual_batch_wasmtime::KeyValueHost;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument as _, debug, warn};
+use wasmtime::component::Resource;
+use wasmtime::{PoolConcurrencyLimitError, Store};
+use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+
+use super::answers::{CutOff, GuestBody, sentence};
+use super::component::LoadedComponent;
+use super::fair_share::Turns;
+use super::guest::GuestState;
+use super::limits::{BatchLimits, RequestLimits};
+
+/// Runs the component for requests.
+pub(super) struct Runner {
+    pre: ProxyPre<GuestState>,
+    key_value: KeyValueHost,
+    /// Whose links the component uses.
+    caller: String,
+    limits: RequestLimits,
+    batches: BatchLimits,
+    slots: Arc<Semaphore>,
+    turns: Turns,
+    instances: TaskTracker,
+}
+
+/// How an instance ended.
+enum Ended {
+    Returned,
+    /// It trapped, or could not begin.
+    Failed(wasmtime::Error),
+    TimeOver,
+    /// Nobody waits for its answer any more.
+    Abandoned,
+}
+
+type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
+
+impl Runner {
+    pub(super) fn new(
+        component: LoadedComponent,
+        key_value: KeyValueHost,
+        caller: String,
+        limits: RequestLimits,
+        batches: BatchLimits,
+    ) -> Self {
+        Self {
+            pre: component.pre,
+            key_value,
+            caller,
+            limits,
+            batches,
+            slots: Arc::new(Semaphore::new(limits.requests as usize)),
+            turns: Turns::new(Handle::current().metrics().num_workers()),
+            instances: TaskTracker::new(),
+        }
+    }
+
+    /// The instances that run, of which some may have answered already.
+    pub(super) fn instances(&self) -> &TaskTracker {
+        &self.instances
+    }
+
+    /// The answer to one request. The instance ends early if `gone` says that the client has gone
+    /// away, or if this future is dropped.
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        gone: CancellationToken,
+    ) -> Response<HyperOutgoingBody> {
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            return sentence(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "As many requests run as this server allows at once. Try again in a second.",
+            );
+        };
+        let mut store = self.store();
+        let mut http = store.data_mut().http();
+        let Ok(request) = http.new_incoming_request(Scheme::Http, request) else {
+            return sentence(
+                StatusCode::BAD_REQUEST,
+                "The request names no host: it has no Host header that can be read.",
+            );
+        };
+        let (sender, answer) = oneshot::channel();
+        let Ok(out) = http.new_response_outparam(sender) else {
+            // A new table always has room.
+            return failed();
+        };
+        let abandon = gone.clone().drop_guard();
+        let cut_off = CutOff::default();
+        let instance = self.spawn(store, request, out, slot, gone, cut_off.clone());
+        let answer = answer.await;
+        abandon.disarm();
+        self.respond(answer, instance, cut_off).await
+    }
+
+    fn store(&self) -> Store<GuestState> {
+        let context = self.key_value.context(self.caller.as_str());
+        let max_resources = self.batches.resources();
+        let state = GuestState::new(context, self.limits.memory, max_resources);
+        let mut store = Store::new(self.pre.engine(), state);
+        store.limiter(|state| &mut state.memory);
+        store.set_max_component_handles(max_resources);
+        store.set_hostcall_fuel(self.batches.call_bytes());
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        store
+    }
+
+    fn spawn(
+        &self,
+        mut store: Store<GuestState>,
+        request: Resource<HostIncomingRequest>,
+        out: Resource<HostResponseOutparam>,
+        slot: OwnedSemaphorePermit,
+        gone: CancellationToken,
+        cut_off: CutOff,
+    ) -> JoinHandle<Ended> {
+        let pre = self.pre.clone();
+        let turns = self.turns.clone();
+        let limit = self.limits.timeout;
+        let run = async move {
+            let handle = async {
+                let proxy = pre.instantiate_async(&mut store).await?;
+                let handler = proxy.wasi_http_incoming_handler();
+                handler.call_handle(&mut store, request, out).await
+            };
+            let ended = tokio::select! {
+                biased;
+                () = gone.cancelled() => Ended::Abandoned,
+                ended = timeout(limit, turns.share(handle)) => match ended {
+                    Ok(Ok(())) => Ended::Returned,
+                    Ok(Err(error)) => Ended::Failed(error),
+                    Err(_) => Ended::TimeOver,
+                },
+            };
+            let has_answered = store.data_mut().hooks().has_finished_body();
+            if !has_answered && !matches!(ended, Ended::Returned) {
+                cut_off.set();
+            }
+            log(&ended, &store);
+            drop(store);
+            drop(slot);
+            ended
+        };
+        self.instances.spawn(run.in_current_span())
+    }
+
+    async fn respond(
+        &self,
+        answer: Result<Answer, oneshot::error::RecvError>,
+        instance: JoinHandle<Ended>,
+        cut_off: CutOff,
+    ) -> Response<HyperOutgoingBody> {
+        match answer {
+            Ok(Ok(response)) => response.map(|body| GuestBody::new(body, cut_off).boxed_unsync()),
+            Ok(Err(code)) => {
+                warn!(?code, "the component answered with an error");
+                failed()
+            }
+            Err(_) => match instance.await {
+                Ok(Ended::TimeOver) => sentence(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "The component did not answer within the time that this server allows.",
+                ),
+                Ok(Ended::Failed(error)) if error.is::<PoolConcurrencyLimitError>() => sentence(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "There is no room for another instance of the component. Try again in a second.",
+                ),
+                Ok(Ended::Returned) => {
+                    warn!("the component returned without an answer");
+                    failed()
+                }
+                Ok(Ended::Failed(_) | Ended::Abandoned) | Err(_) => failed(),
+            },
+        }
+    }
+}
+
+fn failed() -> Response<HyperOutgoingBody> {
+    sentence(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "The component failed to answer. The server's log says why.",
+    )
+}
+
+fn log(ended: &Ended, store: &Store<GuestState>) {
+    match ended {
+        Ended::Returned => {}
+        Ended::Failed(error) => {
+            let reason = error.root_cause();
+            match store.data().memory.reached() {
+                Some(limit) => warn!(
+                    %reason,
+                    "the component failed; it had been refused memory over the limit of {limit} bytes (--memory)"
+                ),
+                None => warn!(%reason, "the component failed"),
+            }
+            debug!("{error:?}");
+        }
+        Ended::TimeOver => warn!("the component was ended: its time was over (--request-timeout)"),
+        Ended::Abandoned => debug!("the client has gone away"),
+    }
+}

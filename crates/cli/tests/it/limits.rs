@@ -1,0 +1,91 @@
+//! The bounds of requests, and what fits within them.
+
+use anyhow::Result;
+use futures::StreamExt as _;
+use http::{Method, StatusCode};
+
+use crate::support::{example, misbehaving, resident, serve, server};
+
+#[tokio::test]
+async fn requests_over_the_bound_are_answered_503() -> Result<()> {
+    let (nats, _) = server().await?;
+    let args = ["--max-requests", "3", "--request-timeout", "10m"];
+    let served = serve(&misbehaving()?, &nats, &args).await?;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let mut client = served.connect().await?;
+        waiting.push(tokio::spawn(async move {
+            client.request(Method::GET, "/wait", "").await
+        }));
+    }
+    served.logged_times(3, "begun").await?;
+    let mut client = served.connect().await?;
+    let refused = client.send(Method::GET, "/ok", "").await?;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert!(waiting.iter().all(|request| !request.is_finished()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_largest_batch_of_a_link_fits() -> Result<()> {
+    let (nats, _) = server().await?;
+    let served = serve(&misbehaving()?, &nats, &["--request-timeout", "5m"]).await?;
+    // The timeout of the link is 5 s, which is short for a machine that does much else.
+    for path in ["/set-many/20000", "/get-many/20000"] {
+        let text = served.ok(path).await?;
+        assert!(text.starts_with("20000 "), "{path}: {text}");
+    }
+    let text = served.ok("/get-many/100000").await?;
+    assert!(text.ends_with(" got"), "{text}");
+    let text = served.ok("/get-many/100001").await?;
+    assert!(text.contains("over the limit of 100000 keys"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_ends_though_its_client_has_gone() -> Result<()> {
+    const KEYS: u64 = 30_000;
+    let (nats, _) = server().await?;
+    let served = serve(&misbehaving()?, &nats, &[]).await?;
+    let mut client = served.connect().await?;
+    let mut writes = nats.client().await?.subscribe("$KV.>").await?;
+    tokio::select! {
+        biased;
+        first = writes.next() => assert!(first.is_some(), "the subscription has ended"),
+        answer = client.request(Method::GET, "/set-many/30000", "") => panic!("too early: {answer:?}"),
+    }
+    drop((client, writes));
+    served
+        .logged("a write ended after its store was dropped")
+        .await?;
+    let stream = nats.jetstream().await?.get_stream("KV_orders").await?;
+    assert_eq!(stream.cached_info().state.messages, KEYS);
+    Ok(())
+}
+
+#[tokio::test]
+async fn memory_stays_flat() -> Result<()> {
+    let (nats, _) = server().await?;
+    let served = serve(&example()?, &nats, &[]).await?;
+    served.request(Method::PUT, "/", r#"{"a": "text"}"#).await?;
+    let round = || async {
+        let clients = (0..8).map(|_| async {
+            let mut client = served.connect().await?;
+            for _ in 0..250 {
+                client.request(Method::GET, "/?key=a", "").await?;
+            }
+            anyhow::Ok(())
+        });
+        futures::future::try_join_all(clients).await
+    };
+    round().await?;
+    let before = resident(served.pid())?;
+    for _ in 0..3 {
+        round().await?;
+    }
+    let after = resident(served.pid())?;
+    // A kilobyte that each of 6000 requests left behind would show.
+    assert!(after < before + 6000 * 1024, "{before} to {after}");
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! The names of settings: which there are, and which one a misspelt name may mean.
+
+use super::{LOGIN, OTHERS, TLS};
+
+/// Whether a link has a setting of this name.
+#[must_use]
+pub fn is_setting(key: &str) -> bool {
+    known().any(|known| known == key)
+}
+
+/// Whether this setting is looked up in a link's secrets. Other settings are read from the
+/// configuration only.
+#[must_use]
+pub fn is_secret_setting(key: &str) -> bool {
+    LOGIN.contains(&key) || key == "tls_key"
+}
+
+/// The setting that a misspelt name most likely means. `None` if none is near.
+#[must_use]
+pub fn nearest_setting(key: &str) -> Option<&'static str> {
+    let key = key.to_ascii_lowercase();
+    let distance = |known: &&str| strsim::damerau_levenshtein(&key, known);
+    known()
+        .min_by_key(distance)
+        .filter(|nearest| distance(nearest) <= nearest.len() / 2)
+}
+
+fn known() -> impl Iterator<Item = &'static str> {
+    [LOGIN, TLS, OTHERS].into_iter().flatten().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_finds_its_neighbour() {
+        assert_eq!(nearest_setting("max_concurency"), Some("max_concurrency"));
+        assert_eq!(nearest_setting("Bucket"), Some("bucket"));
+        assert_eq!(nearest_setting("entirely_else"), None);
+        assert!(is_setting("bucket") && !is_setting("Bucket"));
+    }
+
+    #[test]
+    fn every_secret_may_be_among_the_secrets() {
+        for key in super::super::SECRETS {
+            assert!(is_setting(key) && is_secret_setting(key), "{key}");
+        }
+        assert!(!is_secret_setting("bucket") && !is_secret_setting("tls_cert"));
+    }
+}
