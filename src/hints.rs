@@ -1,45 +1,27 @@
 //! What a caller or an operator of a wasmCloud 1.x lattice can do about an error.
 //!
-//! The errors of the engine and of the links are plain sentences. This file adds what only this front end
-//! knows: headers, `wash` commands, and the keys of a link's configuration.
+//! The errors of the engine and of the links are plain sentences, and the links add which setting helps.
+//! This file adds what only this front end knows: headers and `wash` commands.
 
-use eventual_batch_links::{CallError, LinkError, LinkOutage, connection_hint, setting_hint};
+use eventual_batch_links::{CallError, LinkError, LinkOutage, connection_hint, with_hint};
 
 /// The whole text of an error, as its caller gets it.
 pub(crate) fn call_text(error: &CallError) -> String {
-    let hint = match error {
-        CallError::Link(error) => link_hint(error),
-        CallError::Engine(error) => setting_hint(error).map(str::to_owned),
-        CallError::Rejected { .. } => None,
-    };
-    with_hint(error, hint)
+    match error {
+        CallError::Link(LinkError::NoCaller) => {
+            with_hint(error, Some("a host names it in the header `source-id`"))
+        }
+        CallError::Link(LinkError::NotLinked { .. }) => {
+            with_hint(error, Some("add one to this provider with `wash link put`"))
+        }
+        _ => eventual_batch_links::call_text(error),
+    }
 }
 
 /// The whole text of a link that is down, as the health check and `wash` show it.
 pub(crate) fn outage_text(link: &LinkOutage) -> String {
     let hint = link.outage.error.as_ref().and_then(connection_hint);
     with_hint(link, hint)
-}
-
-fn link_hint(error: &LinkError) -> Option<String> {
-    Some(match error {
-        LinkError::NoCaller => "a host names it in the header `source-id`".to_owned(),
-        LinkError::NotLinked { .. } => "add one to this provider with `wash link put`".to_owned(),
-        LinkError::NotGranted { name, .. } => format!(
-            "use `default` for the link's bucket, or add the name to the link's `buckets`, or put a \
-             link named {name:?}"
-        ),
-        LinkError::Refused { .. } => return None,
-    })
-}
-
-fn with_hint(error: &impl ToString, hint: Option<impl AsRef<str>>) -> String {
-    let mut text = error.to_string();
-    if let Some(hint) = hint {
-        text.push_str("; ");
-        text.push_str(hint.as_ref());
-    }
-    text
 }
 
 /// What to tell of a link for an interface that a host cannot carry; `None` if the link is fine.

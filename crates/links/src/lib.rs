@@ -11,7 +11,7 @@ mod settings;
 
 pub use call::{Call, CallError, CallOrigin};
 pub use grants::{DEFAULT_LINK, Grant, Link, LinkError, LinkOutage, Links};
-pub use hints::{connection_hint, setting_hint};
+pub use hints::{call_text, connection_hint, setting_hint, with_hint};
 pub use settings::{
     ConfigError, LinkSettings, RawSettings, is_secret_setting, is_setting, nearest_setting,
 };

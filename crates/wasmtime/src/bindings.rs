@@ -3,7 +3,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 
 use eventual_batch_engine::Kind;
-use eventual_batch_links::CallError;
+use eventual_batch_links::{CallError, call_text};
 use wasmtime::component::ResourceTableError;
 
 use self::draft::wasi::keyvalue0_2_0_draft::store;
@@ -61,7 +61,7 @@ impl From<CallError> for StoreError {
             Kind::NoSuchBucket => store::Error::NoSuchStore,
             Kind::AccessDenied => store::Error::AccessDenied,
             Kind::InvalidArgument | Kind::TooLarge | Kind::Unavailable | Kind::Other => {
-                store::Error::Other(error.to_string())
+                store::Error::Other(call_text(&error))
             }
         })
     }
