@@ -15,6 +15,9 @@ use super::limits::RequestLimits;
 /// What the component has to export.
 const HANDLER: &str = "wasi:http/incoming-handler@0.2";
 
+/// The unit in which memories grow, in bytes.
+const PAGE: u64 = 64 * 1024;
+
 /// What a component imports after `eventual-batch compose`.
 const LATTICE: &str = "wrpc:keyvalue/";
 
@@ -109,7 +112,8 @@ fn compile(bytes: &[u8], limits: RequestLimits) -> Result<(Engine, Component), C
     }?;
     let needed = component
         .resources_required()
-        .and_then(|required| required.max_initial_memory_size);
+        .and_then(|required| required.max_initial_memory_size)
+        .map(|pages| pages.saturating_mul(PAGE));
     match needed {
         Some(needed) if needed > limits.memory as u64 => Err(ComponentError::TooLarge {
             needed,

@@ -1,5 +1,7 @@
 //! The program's log, on standard error.
 
+use std::io::{self, IsTerminal as _};
+
 use tracing_subscriber::EnvFilter;
 
 /// The NATS client would log subjects, and in them keys, at info.
@@ -16,6 +18,7 @@ pub(super) fn start() {
     let filter = EnvFilter::new(format!("{directives},{QUIET}"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
         .init();
 }

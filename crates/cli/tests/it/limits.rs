@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::StreamExt as _;
 use http::{Method, StatusCode};
 
-use crate::support::{example, misbehaving, resident, serve, server};
+use crate::support::{example, misbehaving, resident, serve, serve_patiently, server};
 
 #[tokio::test]
 async fn requests_over_the_bound_are_answered_503() -> Result<()> {
@@ -30,8 +30,7 @@ async fn requests_over_the_bound_are_answered_503() -> Result<()> {
 #[tokio::test]
 async fn the_largest_batch_of_a_link_fits() -> Result<()> {
     let (nats, _) = server().await?;
-    let served = serve(&misbehaving()?, &nats, &["--request-timeout", "5m"]).await?;
-    // The timeout of the link is 5 s, which is short for a machine that does much else.
+    let served = serve_patiently(&misbehaving()?, &nats, &[]).await?;
     for path in ["/set-many/20000", "/get-many/20000"] {
         let text = served.ok(path).await?;
         assert!(text.starts_with("20000 "), "{path}: {text}");
@@ -47,7 +46,7 @@ async fn the_largest_batch_of_a_link_fits() -> Result<()> {
 async fn a_batch_ends_though_its_client_has_gone() -> Result<()> {
     const KEYS: u64 = 30_000;
     let (nats, _) = server().await?;
-    let served = serve(&misbehaving()?, &nats, &[]).await?;
+    let served = serve_patiently(&misbehaving()?, &nats, &[]).await?;
     let mut client = served.connect().await?;
     let mut writes = nats.client().await?.subscribe("$KV.>").await?;
     tokio::select! {

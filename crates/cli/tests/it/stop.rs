@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::{LONG, example, is_closed, misbehaving, serve, server};
+use crate::support::{LONG, example, is_closed, misbehaving, serve, serve_patiently, server};
 
 #[tokio::test]
 async fn requests_under_way_are_answered() -> Result<()> {
@@ -50,7 +50,7 @@ async fn requests_under_way_are_answered() -> Result<()> {
 #[tokio::test]
 async fn a_batch_under_way_is_answered() -> Result<()> {
     let (nats, _) = server().await?;
-    let served = serve(&misbehaving()?, &nats, &[]).await?;
+    let served = serve_patiently(&misbehaving()?, &nats, &[]).await?;
     let mut client = served.connect().await?;
     let mut writes = nats.client().await?.subscribe("$KV.>").await?;
     let batch =

@@ -77,6 +77,24 @@ pub(crate) async fn serve(component: &Path, nats: &NatsServer, args: &[&str]) ->
         .await
 }
 
+/// The same with a link whose calls have the time that they need on a machine that does much else.
+pub(crate) async fn serve_patiently(
+    component: &Path,
+    nats: &NatsServer,
+    args: &[&str],
+) -> Result<Serve> {
+    let links = format!(
+        "[links.default]\nbucket = \"orders\"\ncluster_uri = \"{}\"\ntimeout = \"2m\"",
+        nats.url()
+    );
+    ServeBuilder::new(component)?
+        .args(&["--request-timeout", "4m"])
+        .args(args)
+        .links(&links)?
+        .start()
+        .await
+}
+
 impl ServeBuilder {
     pub(crate) fn new(component: &Path) -> Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_eventual-batch"));
@@ -294,7 +312,10 @@ pub(crate) fn resident(pid: u32) -> Result<usize> {
 pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<hyper::Error>().is_some_and(|error| {
-            error.is_incomplete_message() || error.is_body_write_aborted() || error.is_closed()
+            error.is_incomplete_message()
+                || error.is_canceled()
+                || error.is_body_write_aborted()
+                || error.is_closed()
         }) || cause
             .downcast_ref::<io::Error>()
             .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionReset)

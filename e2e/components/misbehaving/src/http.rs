@@ -91,6 +91,7 @@ pub fn headers() -> String {
 pub fn send() -> String {
     let request = OutgoingRequest::new(Fields::new());
     request.set_authority(Some("127.0.0.1:1")).unwrap();
+    request.set_path_with_query(Some("/")).unwrap();
     let response = match outgoing_handler::handle(request, None) {
         Ok(response) => response,
         Err(error) => return error.to_string(),

@@ -19,6 +19,8 @@
 mod http;
 mod store;
 
+use std::io::Write as _;
+
 use http::{Answer, Request};
 
 fn handle(request: Request, answer: Answer) {
@@ -76,5 +78,6 @@ fn print() -> String {
     println!("to the output\u{1b}[31m");
     eprintln!("to the error");
     print!("without a line end");
+    std::io::stdout().flush().unwrap();
     "printed".to_owned()
 }
