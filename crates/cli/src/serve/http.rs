@@ -28,7 +28,7 @@ use super::runner::Runner;
 const MAX_CONNECTIONS: usize = 4096;
 
 /// How long a connection stays open on which no request begins, nor one is carried out.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// The buffer of a connection, in which its request's headers have to fit.
 const MAX_HEADER_BYTES: usize = 128 * 1024;
