@@ -18,7 +18,7 @@ pub(super) enum EarlierAttempts {
     NotStored,
     /// A copy was sent in a group. All answers to the group have come, and some were not good.
     MaybeStored,
-    /// A copy stayed unanswered, after the server had denied another item of the batch. Most likely
+    /// A copy stayed unanswered, after the server had denied another item of the run. Most likely
     /// it was denied too. If not, it may be stored now, or later.
     LikelyDenied,
     /// A copy stayed unanswered. It may be stored now, or later.
@@ -39,19 +39,33 @@ impl Attempts {
     }
 
     /// Whether a copy may be stored although the server refuses this copy. A server recognizes this
-    /// copy by its id before it refuses it, so an earlier copy could only be stored later.
+    /// copy by its id before it refuses it. So no earlier copy is stored yet, and only an unanswered
+    /// copy may still arrive.
     pub(super) fn may_be_stored_if_refused(self) -> bool {
         self.earlier >= EarlierAttempts::LikelyDenied
     }
 
     /// Whether a copy may be stored although the server denies this copy.
+    ///
+    /// The server denies a copy before it looks for the id, so this says nothing of the copies that
+    /// it has answered: the login's permissions may have changed since. An unanswered copy counts
+    /// as denied if the server had just denied another item.
     pub(super) fn may_be_stored_if_denied(self) -> bool {
-        self.earlier == EarlierAttempts::MaybeStoredLater
+        match self.earlier {
+            EarlierAttempts::NotStored | EarlierAttempts::LikelyDenied => false,
+            EarlierAttempts::MaybeStored | EarlierAttempts::MaybeStoredLater => true,
+        }
     }
 
     /// Notes what became of one more copy. The worst case counts.
     pub(super) fn with(self, earlier: EarlierAttempts) -> Self {
-        let earlier = self.earlier.max(earlier);
+        let earlier = match (self.earlier, earlier) {
+            // One copy was answered, so it was not denied, and another one may be stored later.
+            (EarlierAttempts::MaybeStored, EarlierAttempts::LikelyDenied) => {
+                EarlierAttempts::MaybeStoredLater
+            }
+            (before, now) => before.max(now),
+        };
         Self { earlier, ..self }
     }
 

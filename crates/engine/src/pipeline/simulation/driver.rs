@@ -200,7 +200,8 @@ impl Driver {
                     maybe_stored,
                     reason,
                 } => {
-                    // A denied item may have been allowed before. Its error does not say that.
+                    // An unanswered copy may count as denied although it was allowed. The error of
+                    // the item does not say that.
                     let is_denied = matches!(reason, FailReason::Error(DENIED));
                     if !maybe_stored && !is_denied {
                         world.end_not_stored(batch, items.clone());
