@@ -4,14 +4,14 @@ use crate::atomics::increment;
 use crate::eventual_batch::Answer;
 use crate::wrpc::Request;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Error;
-use crate::wrpc::{Endpoint, Lattice, endpoint};
+use crate::wrpc::{Endpoint, EndpointContext, endpoint};
 
 const INSTANCE: &str = "wrpc:keyvalue/atomic@0.1.0";
 
-pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
+pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(lattice, INSTANCE, "increment", increment::<Error>).await?,
-        endpoint(lattice, INSTANCE, "compare-and-swap", compare_and_swap).await?,
+        endpoint(context, INSTANCE, "increment", increment::<Error>).await?,
+        endpoint(context, INSTANCE, "compare-and-swap", compare_and_swap).await?,
     ])
 }
 

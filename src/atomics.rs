@@ -4,13 +4,13 @@ use eventual_batch_links::CallError;
 
 use crate::store::Error;
 use crate::wrpc::Request;
-use crate::wrpc::{Endpoint, Lattice, endpoint};
+use crate::wrpc::{Endpoint, EndpointContext, endpoint};
 
 const INSTANCE: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
 
-pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
+pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(lattice, INSTANCE, "increment", increment::<Error>).await?,
+        endpoint(context, INSTANCE, "increment", increment::<Error>).await?,
     ])
 }
 

@@ -3,22 +3,22 @@
 use bytes::Bytes;
 
 use crate::store::{Answer, Error};
-use crate::wrpc::{Endpoint, Lattice, endpoint};
+use crate::wrpc::{Endpoint, EndpointContext, endpoint};
 use crate::wrpc::{Request, delete_many};
 
 const INSTANCE: &str = "wrpc:keyvalue/batch@0.2.0-draft";
 
-pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
+pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(lattice, INSTANCE, "get-many", get_many).await?,
-        endpoint(lattice, INSTANCE, "set-many", set_many).await?,
-        endpoint(lattice, INSTANCE, "delete-many", delete_many::<Error>).await?,
+        endpoint(context, INSTANCE, "get-many", get_many).await?,
+        endpoint(context, INSTANCE, "set-many", set_many).await?,
+        endpoint(context, INSTANCE, "delete-many", delete_many::<Error>).await?,
     ])
 }
 
 async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<(String, Bytes)>>> {
     request
-        .answer_within(|call, (name, keys), memory| async move {
+        .answer_budgeted(|call, (name, keys), memory| async move {
             call.run(&name, Some(keys.len()), |bucket, deadline| async move {
                 let values = memory.get_many(&bucket, &keys, deadline).await?;
                 let beside_its_key = |(key, value): (String, Option<Bytes>)| Some((key, value?));

@@ -4,7 +4,7 @@ use crate::hints::call_text;
 use crate::store::exists;
 use crate::translate;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::{Error, Value};
-use crate::wrpc::{Endpoint, Lattice, endpoint};
+use crate::wrpc::{Endpoint, EndpointContext, endpoint};
 use crate::wrpc::{Request, delete_many};
 use eventual_batch_engine::Kind;
 use eventual_batch_links::CallError;
@@ -13,15 +13,15 @@ const INSTANCE: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
 
 pub(crate) type Answer<T> = (Result<T, Error>,);
 
-pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
+pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(lattice, INSTANCE, "open-bucket", open_bucket).await?,
-        endpoint(lattice, INSTANCE, "get-many", get_many).await?,
-        endpoint(lattice, INSTANCE, "keys", keys).await?,
-        endpoint(lattice, INSTANCE, "set-many", set_many).await?,
-        endpoint(lattice, INSTANCE, "delete-many", delete_many::<Error>).await?,
-        endpoint(lattice, INSTANCE, "get", get).await?,
-        endpoint(lattice, INSTANCE, "exists", exists::<Error>).await?,
+        endpoint(context, INSTANCE, "open-bucket", open_bucket).await?,
+        endpoint(context, INSTANCE, "get-many", get_many).await?,
+        endpoint(context, INSTANCE, "keys", keys).await?,
+        endpoint(context, INSTANCE, "set-many", set_many).await?,
+        endpoint(context, INSTANCE, "delete-many", delete_many::<Error>).await?,
+        endpoint(context, INSTANCE, "get", get).await?,
+        endpoint(context, INSTANCE, "exists", exists::<Error>).await?,
     ])
 }
 
@@ -38,7 +38,7 @@ async fn open_bucket(request: Request<(String,)>) -> Answer<()> {
 
 async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<Value>>> {
     request
-        .answer_within(|call, (name, keys), memory| async move {
+        .answer_budgeted(|call, (name, keys), memory| async move {
             call.run(&name, Some(keys.len()), |bucket, deadline| async move {
                 let values = memory.get_many(&bucket, &keys, deadline).await?;
                 Ok(translate::encode(values).await)
@@ -50,7 +50,7 @@ async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<
 
 async fn keys(request: Request<(String,)>) -> Answer<Vec<String>> {
     request
-        .answer_within(|call, (name,), memory| async move {
+        .answer_budgeted(|call, (name,), memory| async move {
             call.run(&name, None, |bucket, deadline| async move {
                 memory.keys(&bucket, deadline).await
             })
@@ -73,7 +73,7 @@ async fn set_many(request: Request<(String, Vec<(String, Value)>)>) -> Answer<()
 
 async fn get(request: Request<(String, String)>) -> Answer<Option<Value>> {
     request
-        .answer_within(|call, (name, key), memory| async move {
+        .answer_budgeted(|call, (name, key), memory| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
                 let value = memory.get(&bucket, &key, deadline).await?;
                 Ok(value.map(translate::encode_one))

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::lattice::{self, LatticeLogin};
-use crate::wrpc::{Endpoint, Lattice, LoadLimits};
+use crate::wrpc::{Endpoint, EndpointContext, LoadLimits};
 use crate::{atomic, atomics, batch, eventual_batch, store};
 use eventual_batch_links::Links;
 
@@ -30,7 +30,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// time, the subscription just ends.
 const LAST_INVOCATIONS: (u64, Duration) = (32, Duration::from_secs(1));
 
-/// Serves calls, and stops that. Clones are handles of the same serving.
+/// Runs calls, and drains them on stop. Clones are handles of the same serving.
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
     stop: CancellationToken,
@@ -63,13 +63,13 @@ impl Serving {
         prefix: Arc<str>,
         links: Arc<Links>,
     ) -> anyhow::Result<()> {
-        let mut lattice = Lattice {
+        let mut context = EndpointContext {
             nats: login.connect().await?,
             prefix,
             links,
             limits: self.limits.clone(),
         };
-        let mut ended = self.serve(&lattice).await?.boxed();
+        let mut ended = self.serve(&context).await?.boxed();
         let serving = self.clone();
         tokio::spawn(async move {
             loop {
@@ -82,11 +82,11 @@ impl Serving {
                      the calls that came over it stay unanswered; another one takes its place"
                 );
                 ended = loop {
-                    lattice.nats = tokio::select! {
+                    context.nats = tokio::select! {
                         () = serving.stop.cancelled() => return,
                         client = login.connect_again() => client,
                     };
-                    match serving.serve(&lattice).await {
+                    match serving.serve(&context).await {
                         Ok(ended) => break ended.boxed(),
                         Err(error) => warn!(error = format!("{error:#}"), "cannot serve calls"),
                     }
@@ -99,16 +99,19 @@ impl Serving {
     /// Serves the calls that come over this client, and returns what waits for its end.
     async fn serve(
         &self,
-        lattice: &Lattice,
+        context: &EndpointContext,
     ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
-        let subscribed = timeout(lattice::REQUEST_TIMEOUT, subscribe(lattice)).await;
+        let subscribed = timeout(lattice::REQUEST_TIMEOUT, subscribe(context)).await;
         let endpoints = subscribed.context("the lattice did not answer in time")??;
-        let ended = lattice::watch_end(&lattice.nats).await?;
+        let ended = lattice::watch_end(&context.nats).await?;
         for endpoint in endpoints {
-            self.calls
-                .spawn(accept(endpoint, lattice.nats.clone(), self.clone()));
+            self.calls.spawn(take_invocations(
+                endpoint,
+                context.nats.clone(),
+                self.clone(),
+            ));
         }
-        self.client.send_replace(Some(lattice.nats.clone()));
+        self.client.send_replace(Some(context.nats.clone()));
         Ok(ended)
     }
 
@@ -136,13 +139,13 @@ impl Serving {
     }
 }
 
-async fn subscribe(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
-    let mut endpoints = eventual_batch::endpoints(lattice).await?;
-    endpoints.extend(batch::endpoints(lattice).await?);
-    endpoints.extend(store::endpoints(lattice).await?);
-    endpoints.extend(atomics::endpoints(lattice).await?);
-    endpoints.extend(atomic::endpoints(lattice).await?);
-    let flushed = lattice.nats.flush().await;
+async fn subscribe(context: &EndpointContext) -> anyhow::Result<Vec<Endpoint>> {
+    let mut endpoints = eventual_batch::endpoints(context).await?;
+    endpoints.extend(batch::endpoints(context).await?);
+    endpoints.extend(store::endpoints(context).await?);
+    endpoints.extend(atomics::endpoints(context).await?);
+    endpoints.extend(atomic::endpoints(context).await?);
+    let flushed = context.nats.flush().await;
     flushed.context("failed to reach the lattice")?;
     Ok(endpoints)
 }
@@ -160,34 +163,34 @@ fn is_up(client: &Client) -> bool {
 
 /// Takes a function's invocations until the provider stops, and then those that the server has sent
 /// to this process: they were taken from the other instances, so nobody else would answer them.
-async fn accept(mut endpoint: Endpoint, nats: Client, serving: Serving) {
-    let mut accepted = Accepted::new(&mut endpoint, &serving);
+async fn take_invocations(mut endpoint: Endpoint, nats: Client, serving: Serving) {
+    let mut intake = Intake::new(&mut endpoint, &serving);
     tokio::select! {
-        () = accepted.all() => return,
+        () = intake.all() => return,
         () = serving.stop.cancelled() => {}
     }
     if !is_up(&nats) {
         // Nothing comes any more.
-        accepted.queued().await;
+        intake.queued().await;
         return;
     }
     round_trip(&nats).await;
-    accepted.queued().await;
+    intake.queued().await;
     let (more, time) = LAST_INVOCATIONS;
-    if accepted.end_after(more).await.is_ok() && timeout(time, accepted.all()).await.is_err() {
+    if intake.end_after(more).await.is_ok() && timeout(time, intake.all()).await.is_err() {
         round_trip(&nats).await;
-        accepted.queued().await;
+        intake.queued().await;
     }
 }
 
-/// The invocations of one endpoint, which are answered in the background.
-struct Accepted<'a> {
+/// Takes the invocations of one endpoint. They are answered in the background.
+struct Intake<'a> {
     endpoint: &'a mut Endpoint,
     serving: &'a Serving,
     count: u64,
 }
 
-impl<'a> Accepted<'a> {
+impl<'a> Intake<'a> {
     fn new(endpoint: &'a mut Endpoint, serving: &'a Serving) -> Self {
         Self {
             endpoint,
@@ -239,7 +242,8 @@ impl<'a> Accepted<'a> {
     }
 }
 
-/// When this message of its own is back, the process has received all that was sent to it before.
+/// Sends itself a message and awaits it. Everything that was sent to the process earlier has then
+/// arrived.
 async fn round_trip(nats: &Client) {
     let trip = async {
         let inbox = nats.new_inbox();

@@ -6,7 +6,7 @@ use crate::hints::call_text;
 use crate::wrpc::Request;
 pub(crate) use crate::wrpc::bindings::exports::wrpc::keyvalue0_2_0_draft::store::Error;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_2_0_draft::store::KeyResponse;
-use crate::wrpc::{Endpoint, Lattice, endpoint};
+use crate::wrpc::{Endpoint, EndpointContext, endpoint};
 use eventual_batch_engine::Kind;
 use eventual_batch_links::CallError;
 
@@ -14,19 +14,19 @@ const INSTANCE: &str = "wrpc:keyvalue/store@0.2.0-draft";
 
 pub(crate) type Answer<T> = (Result<T, Error>,);
 
-pub(crate) async fn endpoints(lattice: &Lattice) -> anyhow::Result<Vec<Endpoint>> {
+pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(lattice, INSTANCE, "get", get).await?,
-        endpoint(lattice, INSTANCE, "set", set).await?,
-        endpoint(lattice, INSTANCE, "delete", delete).await?,
-        endpoint(lattice, INSTANCE, "exists", exists::<Error>).await?,
-        endpoint(lattice, INSTANCE, "list-keys", list_keys).await?,
+        endpoint(context, INSTANCE, "get", get).await?,
+        endpoint(context, INSTANCE, "set", set).await?,
+        endpoint(context, INSTANCE, "delete", delete).await?,
+        endpoint(context, INSTANCE, "exists", exists::<Error>).await?,
+        endpoint(context, INSTANCE, "list-keys", list_keys).await?,
     ])
 }
 
 async fn get(request: Request<(String, String)>) -> Answer<Option<Bytes>> {
     request
-        .answer_within(|call, (name, key), memory| async move {
+        .answer_budgeted(|call, (name, key), memory| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
                 memory.get(&bucket, &key, deadline).await
             })
@@ -73,7 +73,7 @@ pub(crate) async fn exists<E: From<CallError>>(
 
 async fn list_keys(request: Request<(String, Option<u64>)>) -> Answer<KeyResponse> {
     request
-        .answer_within(|call, (name, cursor), memory| async move {
+        .answer_budgeted(|call, (name, cursor), memory| async move {
             call.run(&name, None, |bucket, deadline| async move {
                 let after = cursor.unwrap_or(0);
                 let page = memory.list_keys(&bucket, after, deadline).await?;

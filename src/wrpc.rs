@@ -19,7 +19,7 @@ mod size;
 
 pub use bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
 pub(crate) use call::delete_many;
-pub(crate) use endpoint::{Endpoint, Lattice, endpoint};
+pub(crate) use endpoint::{Endpoint, EndpointContext, endpoint};
 pub(crate) use load_limits::{DEFAULT_MAX_RESPONSE_BYTES, LoadLimits};
 pub use parameters::{BatchDecoder, NameDecoder, ParameterError, Parameters};
 pub(crate) use request::Request;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eventual_batch_engine::{Excess, Kind};
+use eventual_batch_engine::{CountedSize, Kind};
 use eventual_batch_links::{Call, CallError, CallOrigin, Links};
 use lattice_nats::HeaderMap;
 use wasmcloud_provider_sdk::provider::invocation_context;
@@ -42,7 +42,7 @@ pub(super) fn max_parameter_bytes(call: &Call) -> u64 {
 /// The error for parameters of more than [`max_parameter_bytes`].
 pub(super) fn too_many_bytes(call: &Call) -> CallError {
     match call.limits() {
-        Ok(limits) => limits.too_many_bytes(Excess::OverTwice).into(),
+        Ok(limits) => limits.too_many_bytes(CountedSize::OverTwice).into(),
         Err(error) => error.into(),
     }
 }

@@ -36,9 +36,9 @@ const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const SEND_TIMEOUT_PER_MIB: Duration = Duration::from_secs(1);
 
-/// The connection to the lattice, and what else all endpoints share.
+/// What all endpoints share: the connection to the lattice, the links, and the limits.
 #[derive(Clone)]
-pub(crate) struct Lattice {
+pub(crate) struct EndpointContext {
     pub(crate) nats: Client,
     /// The prefix of the subjects of this provider's invocations. It is also the name of the queue
     /// group: each invocation goes to one of the provider's instances.
@@ -55,12 +55,12 @@ pub(crate) struct Endpoint {
         Box<dyn Fn(Message) -> BoxFuture<'static, Result<(), InvocationError>> + Send + Sync>,
 }
 
-/// Subscribes to a function's invocations.
+/// Subscribes to a function's invocations, which `handler` answers.
 pub(crate) async fn endpoint<P, R, F>(
-    lattice: &Lattice,
+    context: &EndpointContext,
     instance: &'static str,
     name: &'static str,
-    answer: fn(Request<P>) -> F,
+    handler: fn(Request<P>) -> F,
 ) -> anyhow::Result<Endpoint>
 where
     P: Parameters + Send + 'static,
@@ -68,21 +68,21 @@ where
     R::Item: Send,
     F: Future<Output = R> + Send + 'static,
 {
-    let subject = invocation_subject(&lattice.prefix, instance, name);
-    let invocations = lattice
+    let subject = invocation_subject(&context.prefix, instance, name);
+    let invocations = context
         .nats
-        .queue_subscribe(subject, lattice.prefix.to_string())
+        .queue_subscribe(subject, context.prefix.to_string())
         .await
         .with_context(|| format!("failed to serve `{instance}.{name}`"))?;
-    let lattice = lattice.clone();
+    let context = context.clone();
     let unresponsive = Arc::<UnresponsiveClients>::default();
     let answer = move |message| {
-        let limits = lattice.limits.clone();
+        let limits = context.limits.clone();
         let memory = ResponseMemory::new(limits.responses.reservation());
-        let invocation = Invocation::new(lattice.nats.clone(), message, limits);
-        let call = call::call(&lattice.links, name, invocation.headers());
+        let invocation = Invocation::new(context.nats.clone(), message, limits);
+        let call = call::call(&context.links, name, invocation.headers());
         let unresponsive = Arc::clone(&unresponsive);
-        let limits = lattice.limits.clone();
+        let limits = context.limits.clone();
         async move {
             let (accepted, params) = receive(&call, invocation, &limits).await?;
             let request = Request {
@@ -90,7 +90,7 @@ where
                 params,
                 memory: memory.clone(),
             };
-            let results = answer(request).await;
+            let results = handler(request).await;
             let size = results.encoded_size();
             memory.set_size(size);
             let mebibytes = u32::try_from(size >> 20).unwrap_or(u32::MAX);

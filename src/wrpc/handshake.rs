@@ -127,7 +127,7 @@ impl Handshake {
                 Err(_) => self.accept(Confirmation::Repeated).await?,
                 Ok(next) => {
                     let (index, part) = next?;
-                    if part.is_empty() && self.is_end_of_other_address(index) {
+                    if part.is_empty() && self.drop_unused_address(index) {
                         continue;
                     }
                     self.use_address(index);
@@ -138,10 +138,12 @@ impl Handshake {
         }
     }
 
+    /// Drops the address at which an end has come, if the caller may send its parameters to the
+    /// other one. Returns whether it was dropped.
+    ///
     /// A caller may answer each acceptance, and send its parameters to one address only. What comes
-    /// at the other address is then an end with nothing before it. It is no end of the parameters,
-    /// so that address is dropped.
-    fn is_end_of_other_address(&mut self, index: usize) -> bool {
+    /// at the other address is then an end with nothing before it, and no end of the parameters.
+    fn drop_unused_address(&mut self, index: usize) -> bool {
         let other = self.params[1 - index].is_some();
         if self.accepting.is_some() && other {
             self.params[index] = None;
@@ -180,8 +182,8 @@ impl Handshake {
         .await
     }
 
-    /// Has the lattice keep what the caller sends after its parameters, but for the one message that
-    /// confirms the acceptance. It would pile up here until the call is answered.
+    /// Unsubscribes from the addresses, after one more message if none has confirmed the acceptance
+    /// yet. What the caller sends after that would pile up here until the call is answered.
     ///
     /// # Errors
     ///
@@ -208,7 +210,7 @@ impl Handshake {
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn confirm(
+    pub(super) async fn await_confirmation(
         &mut self,
         unresponsive: &UnresponsiveClients,
     ) -> Result<Confirmation, InvocationError> {
@@ -233,9 +235,10 @@ impl Handshake {
     }
 }
 
-/// Clients that did not end the parameters of a call. A client that never does, as one that is not
-/// the transport crate's may, is waited for at length once. A client that gave up one call confirms
-/// the next one in time.
+/// Clients that did not end the parameters of a call.
+///
+/// Clients other than the transport crate's may never end parameters. Each such client gets one full
+/// wait, and then short ones. A client that gave up one call confirms the next one in time.
 #[derive(Debug, Default)]
 pub(super) struct UnresponsiveClients(Mutex<HashSet<Box<str>>>);
 

@@ -96,7 +96,7 @@ impl Invocation {
             buffer.decode(&memory)
         };
         let permit = match received {
-            None => Some(unfinished(&limits)?),
+            None => Some(permit_to_await_params(&limits)?),
             Some(_) => None,
         };
         let accepting = permit.is_some().then(|| Arc::clone(&limits.accepting));
@@ -123,7 +123,8 @@ impl Invocation {
     }
 }
 
-fn unfinished(limits: &LoadLimits) -> Result<OwnedSemaphorePermit, InvocationError> {
+/// The permit to wait for parameters that did not come whole.
+fn permit_to_await_params(limits: &LoadLimits) -> Result<OwnedSemaphorePermit, InvocationError> {
     let permit = Arc::clone(&limits.unfinished).try_acquire_owned();
     permit.map_err(|_| InvocationError::TooManyUnfinished)
 }
@@ -150,15 +151,15 @@ impl AcceptedInvocation {
         if parts.is_empty() {
             let confirmed_before = handshake.confirmed_so_far();
             publish(&handshake, first.clone()).await?;
-            // The end of the results is not needed to read them, so no caller waits for this.
-            let confirmation = handshake.confirm(unresponsive).await?;
+            // The results are readable without their end marker, so waiting here delays no caller.
+            let confirmation = handshake.await_confirmation(unresponsive).await?;
             if confirmed_before.is_none() && confirmation == Confirmation::Repeated {
                 // Twice does no harm: the caller reads no further than the results go.
                 publish(&handshake, first).await?;
             }
         } else {
             // A caller that misses the first part would take the second for it.
-            handshake.confirm(unresponsive).await?;
+            handshake.await_confirmation(unresponsive).await?;
             publish(&handshake, first).await?;
             while !parts.is_empty() {
                 flush(&handshake).await?;

@@ -137,7 +137,8 @@ impl<T: Decode<Reader>> Decoder for BatchDecoder<T> {
                 return Ok(None);
             };
             list.elements.push(element);
-            // As wRPC's list does after each. Without streams in the types there is nothing in it.
+            // wRPC's decoder of a list takes this too. Without streams in the types it is always
+            // empty.
             drop(self.element.take_deferred());
         }
         Ok(self

@@ -21,12 +21,12 @@ impl<P> Request<P> {
         E: From<CallError>,
         F: Future<Output = Result<T, CallError>>,
     {
-        self.answer_within(|call, params, _| work(call, params))
+        self.answer_budgeted(|call, params, _| work(call, params))
             .await
     }
 
-    /// The same for an answer that may be large.
-    pub(crate) async fn answer_within<T, E, F>(
+    /// The same for an answer that may be large: `work` reads it within a budget of memory.
+    pub(crate) async fn answer_budgeted<T, E, F>(
         self,
         work: impl FnOnce(Call, P, ResponseMemory) -> F,
     ) -> (Result<T, E>,)

@@ -40,7 +40,7 @@ impl ResponseMemory {
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, CallError> {
         loop {
-            let values = bucket.get_many_within(keys, self, deadline).await;
+            let values = bucket.get_many_budgeted(keys, self, deadline).await;
             if !self.0.refused() {
                 return Ok(values?);
             }
@@ -57,7 +57,7 @@ impl ResponseMemory {
         deadline: Deadline,
     ) -> Result<Vec<String>, CallError> {
         loop {
-            let keys = bucket.keys_within(self, deadline).await;
+            let keys = bucket.keys_budgeted(self, deadline).await;
             if !self.0.refused() {
                 return Ok(keys?);
             }
@@ -127,8 +127,8 @@ impl ResponseBudget for ResponseMemory {
 }
 
 /// What is taken for an answer that has this many bytes so far. A large answer takes more than it
-/// needs now. So many large answers that are read at once come to the bound before they fill
-/// memory, and what is on its way from the server has room too.
+/// needs now. Therefore, many large answers that are read at once come to the bound before they
+/// fill memory, and what is on its way from the server has room too.
 fn ahead(bytes: usize) -> usize {
     const LARGE: usize = 1024 * 1024;
     if bytes < LARGE {

@@ -15,10 +15,10 @@ use super::size::EncodedSize;
 
 /// What a function returns, as wRPC encodes it.
 pub(crate) trait Results {
-    /// What there may be much of.
+    /// The element that is encoded part by part.
     type Item: Encoded;
 
-    /// At most so many bytes; of an error, which is small, only about as many.
+    /// An upper bound in bytes. For an error, which is small, an estimate.
     fn encoded_size(&self) -> usize;
 
     /// Encodes what comes before the items, and hands these over.
@@ -117,7 +117,8 @@ pub(super) struct Parts<I> {
 }
 
 impl<I: Encoded> Parts<I> {
-    /// Of results of this encoded size, which to find out takes a look at all of them.
+    /// The parts of these results. The caller passes their encoded `size`, because computing it
+    /// walks all results.
     pub(super) fn new<R: Results<Item = I>>(
         results: R,
         size: usize,

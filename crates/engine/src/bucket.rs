@@ -5,12 +5,12 @@ mod writes;
 
 use std::sync::Arc;
 
+use super::bucket_state::BucketState;
 use super::concurrency::ConcurrencyLimit;
 use super::connection::Connection;
 use super::counter::Counters;
 use super::deadline::Deadline;
 use super::error::Error;
-use super::handle::BucketHandle;
 use super::keys::KeyEncoding;
 use super::limits::Limits;
 use super::replica::{ReplicaSettings, ReplicaStats, Replicas};
@@ -23,7 +23,7 @@ use super::stream_info::BucketSpec;
 /// deleted and created again is found again.
 #[derive(Debug)]
 pub struct Bucket {
-    handle: Arc<BucketHandle>,
+    state: Arc<BucketState>,
     counters: Counters,
 }
 
@@ -38,7 +38,7 @@ impl Bucket {
         concurrency: Arc<ConcurrencyLimit>,
     ) -> Self {
         Self {
-            handle: Arc::new(BucketHandle::new(
+            state: Arc::new(BucketState::new(
                 connection,
                 spec,
                 encoding,
@@ -59,7 +59,7 @@ impl Bucket {
     /// The copy is read at the first read, by a task of the current `tokio` runtime.
     #[must_use]
     pub fn with_replica(self, replicas: &Replicas, settings: ReplicaSettings) -> Self {
-        self.handle.join_replica(replicas, settings);
+        self.state.join_replica(replicas, settings);
         self
     }
 
@@ -67,19 +67,19 @@ impl Bucket {
     /// [`Bucket::with_replica`].
     #[must_use]
     pub fn replica_stats(&self) -> Option<ReplicaStats> {
-        Some(self.handle.replica()?.stats())
+        Some(self.state.replica()?.stats())
     }
 
     /// The bucket's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.handle.name()
+        self.state.name()
     }
 
     /// The limits of one batch.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        self.handle.limits()
+        self.state.limits()
     }
 
     /// Succeeds if the bucket exists, or was created now.
@@ -104,13 +104,17 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn open(&self, deadline: Deadline) -> Result<(), Error> {
-        self.handle.open(&deadline).await
+        self.state.open(&deadline).await
     }
 
-    /// Notes that the bucket exists, if an operation has succeeded for which the server was asked.
-    fn note<T>(&self, asks: bool, outcome: Result<T, Error>) -> Result<T, Error> {
-        if asks && outcome.is_ok() {
-            self.handle.note_answer();
+    /// Notes that the bucket exists, if an operation has succeeded and the server was asked for it.
+    fn note_if_answered<T>(
+        &self,
+        server_asked: bool,
+        outcome: Result<T, Error>,
+    ) -> Result<T, Error> {
+        if server_asked && outcome.is_ok() {
+            self.state.note_answer();
         }
         outcome
     }

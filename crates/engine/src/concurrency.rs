@@ -43,12 +43,12 @@ impl ConcurrencyLimit {
         self.batch_started_at(total_items, self.created.elapsed());
     }
 
-    /// How many requests a batch may have in flight, if it has to yield to small batches. The batch
-    /// has sent `sent` of its `total` items.
+    /// How many requests a batch may have in flight, if it has to yield to small batches. `None`: it
+    /// need not yield. The batch has sent `sent` of its `total` items.
     ///
     /// A large batch yields while small batches are expected. A server answers in the order in
     /// which requests come, so a small batch would wait behind all of the large batch's requests.
-    pub(super) fn fair_share(
+    pub(super) fn window_if_yielding(
         &self,
         sent: usize,
         total: usize,
@@ -115,7 +115,7 @@ mod tests {
         limit.batch_started_at(5, Duration::from_secs(3600));
         let hour = Duration::from_secs(3600);
         let deadline = Deadline::new(Instant::now(), hour);
-        let window = |sent, total| limit.fair_share(sent, total, &deadline);
+        let window = |sent, total| limit.window_if_yielding(sent, total, &deadline);
         assert_eq!(window(10_000, 20_000), Some(tuning::WINDOW_BESIDE_SMALL));
         assert_eq!(window(0, 20_000), Some(tuning::WINDOW_WHEN_LATE));
         assert_eq!(window(10, 100), None, "it is not large");

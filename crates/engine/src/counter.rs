@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 use tokio::time::sleep_until;
 
+use super::bucket_state::BucketState;
 use super::deadline::Deadline;
 use super::error::Error;
-use super::handle::BucketHandle;
 use super::text::CallerText;
 use queue::Withdrawal;
 use round::Round;
@@ -32,7 +32,7 @@ use turn::RunningRound;
 
 /// Adds `delta` to the key's number, and returns the sum.
 pub(super) async fn increment(
-    bucket: &Arc<BucketHandle>,
+    bucket: &Arc<BucketState>,
     counters: &Counters,
     key: &str,
     delta: u64,

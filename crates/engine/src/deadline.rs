@@ -38,8 +38,8 @@ impl Deadline {
         self.start
     }
 
-    /// The same times, as durations from the call's start.
-    pub(super) fn limits(&self) -> TimeLimits {
+    /// How long after the call's start it may send, and may answer.
+    pub(super) fn durations(&self) -> TimeLimits {
         self.limits
     }
 

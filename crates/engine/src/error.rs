@@ -9,7 +9,7 @@ use super::outage::ConnectionError;
 use super::text::{CallerText, LogText};
 
 pub use kind::Kind;
-pub use limits::{BatchLimit, Excess, ValueLimit};
+pub use limits::{BatchLimit, CountedSize, ValueLimit};
 pub use no_answer::NoAnswerReason;
 
 /// Why a batch failed.
@@ -76,14 +76,14 @@ pub enum Error {
         max: usize,
     },
     /// The batch is over a limit.
-    #[error("the batch is over the limit of {max} {limit}: {excess}")]
+    #[error("the batch is over the limit of {max} {limit}: {counted}")]
     TooLarge {
         /// Which limit.
         limit: BatchLimit,
         /// The limit's value.
         max: usize,
         /// What was counted.
-        excess: Excess,
+        counted: CountedSize,
     },
     /// No answer, or no connection, within the time of the call.
     #[error("NATS at {server} did not answer in time: {reason}; trying again may help")]
@@ -144,6 +144,22 @@ pub enum Error {
         /// What was refused.
         what: &'static str,
         /// What the server said.
+        reason: LogText,
+    },
+    /// The server's answer is not what the engine expects.
+    #[error("the NATS server's answer to {what} is not usable: {reason}")]
+    BadAnswer {
+        /// What was answered.
+        what: &'static str,
+        /// What is wrong with the answer.
+        reason: LogText,
+    },
+    /// The NATS client does not send such a request.
+    #[error("the NATS client did not send {what}: {reason}")]
+    NotSent {
+        /// What was to be sent.
+        what: &'static str,
+        /// What the client said.
         reason: LogText,
     },
     /// The value of a counter's key is not a number.
@@ -218,6 +234,8 @@ impl Error {
             | Self::PageLost { .. } => Kind::Unavailable,
             Self::ReadOnly { .. }
             | Self::Refused { .. }
+            | Self::BadAnswer { .. }
+            | Self::NotSent { .. }
             | Self::UndecodableKey(_)
             | Self::NotUtf8 { .. }
             | Self::LeftUnread => Kind::Other,
@@ -245,6 +263,8 @@ impl Error {
                 LogText::fixed("the connection was lost each time that a page of keys was read")
             }
             Self::Refused { reason, .. } => reason.prefixed("the server refused: "),
+            Self::BadAnswer { reason, .. } => reason.prefixed("an answer is not usable: "),
+            Self::NotSent { reason, .. } => reason.prefixed("the NATS client did not send: "),
             Self::Partial { cause, .. } => cause.log_text()?,
             _ => return None,
         })

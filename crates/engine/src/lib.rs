@@ -74,12 +74,12 @@
 //! ```
 
 mod bucket;
+mod bucket_state;
 mod concurrency;
 mod connection;
 mod counter;
 mod deadline;
 mod error;
-mod handle;
 mod inbox;
 mod keys;
 mod limits;
@@ -104,7 +104,7 @@ pub use connection::{
     Auth, Connection, ConnectionSetting, ConnectionSettings, Connections, Secret, SettingError, Tls,
 };
 pub use deadline::Deadline;
-pub use error::{BatchLimit, Error, Excess, Kind, NoAnswerReason, ValueLimit};
+pub use error::{BatchLimit, CountedSize, Error, Kind, NoAnswerReason, ValueLimit};
 pub use keys::{InvalidKey, KeyEncoding, KeyProblem, MAX_KEY_BYTES, UndecodableKey};
 pub use limits::Limits;
 pub use list::Page;

@@ -1,6 +1,6 @@
 //! The limits of one batch.
 
-use super::error::{BatchLimit, Error, Excess};
+use super::error::{BatchLimit, CountedSize, Error};
 
 /// The limits of one batch, and of the key operations in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Limits {
     /// [`Error::TooLarge`] if the batch is over the limit.
     pub fn check_bytes(&self, bytes: usize) -> Result<(), Error> {
         if bytes > self.max_batch_bytes {
-            return Err(self.too_many_bytes(Excess::Bytes(bytes)));
+            return Err(self.too_many_bytes(CountedSize::Bytes(bytes)));
         }
         Ok(())
     }
@@ -51,17 +51,17 @@ impl Limits {
         Error::TooLarge {
             limit: BatchLimit::Keys,
             max: self.max_batch_keys,
-            excess: Excess::Keys(keys),
+            counted: CountedSize::Keys(keys),
         }
     }
 
     /// The error for a batch with too many bytes.
     #[must_use]
-    pub fn too_many_bytes(&self, excess: Excess) -> Error {
+    pub fn too_many_bytes(&self, counted: CountedSize) -> Error {
         Error::TooLarge {
             limit: BatchLimit::Bytes,
             max: self.max_batch_bytes,
-            excess,
+            counted,
         }
     }
 }

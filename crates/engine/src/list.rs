@@ -15,9 +15,9 @@ use async_nats::Message;
 use futures::TryStreamExt as _;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::bucket_state::BucketState;
 use super::deadline::Deadline;
 use super::error::Error;
-use super::handle::BucketHandle;
 use super::message::is_marker;
 use super::quarantine::LostConnections;
 use super::response_budget::{self, ResponseBudget};
@@ -28,7 +28,7 @@ use super::{read, tuning};
 pub use page::Page;
 
 pub(super) async fn keys(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<String>, Error> {
@@ -40,7 +40,7 @@ pub(super) async fn keys(
 
 /// One page of the keys. Their last messages come after the sequence `after` of the stream.
 pub(super) async fn page(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     after: u64,
     deadline: &Deadline,
 ) -> Result<Page, Error> {
@@ -55,7 +55,7 @@ pub(super) async fn page(
 
 /// The error for a bucket under quarantine. For a page the server has to deliver messages with
 /// their headers, which the NATS client may be unable to parse.
-fn page_error(bucket: &BucketHandle) -> Error {
+fn page_error(bucket: &BucketState) -> Error {
     Error::PageLost {
         bucket: bucket.name().to_owned(),
     }
@@ -76,13 +76,13 @@ impl ListAttempts {
     /// Whether a message of the bucket breaks the NATS client's parser, or is likely to. A consumer
     /// would deliver the message again, and the connection would be lost again.
     fn needs_quarantine(self) -> bool {
-        self.lost.are_suspicious() || self.quarantined
+        self.lost.suggest_unparsable_message() || self.quarantined
     }
 }
 
 /// Runs a listing, again if it is interrupted, until it is complete or the call's time is over.
 async fn retry_until_complete<T, F>(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     deadline: &Deadline,
     list: impl Fn(Arc<StreamInfo>, ListAttempts) -> F,
 ) -> Result<T, Error>
@@ -146,7 +146,7 @@ impl<E: Into<Error>> From<E> for ListError {
 }
 
 async fn list(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     info: &StreamInfo,
     attempts: ListAttempts,
     budget: &dyn ResponseBudget,
@@ -211,7 +211,7 @@ async fn add_missed_keys(
 /// replica that lags behind the leader. Messages come in the stream's order, so the last message of
 /// a key counts.
 struct Listing<'a> {
-    bucket: &'a BucketHandle,
+    bucket: &'a BucketState,
     budget: &'a dyn ResponseBudget,
     prefix: &'a str,
     keys: HashSet<String>,
@@ -219,7 +219,7 @@ struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    fn new(bucket: &'a BucketHandle, info: &'a StreamInfo, budget: &'a dyn ResponseBudget) -> Self {
+    fn new(bucket: &'a BucketState, info: &'a StreamInfo, budget: &'a dyn ResponseBudget) -> Self {
         Self {
             bucket,
             budget,

@@ -124,7 +124,7 @@ fn known_headers(raw: &[u8]) -> HeaderMap {
 /// Whether the answer to a direct get is a stored message. A stored message has a header with its
 /// stream's name, and the server's other answers do not. A status line proves nothing, because
 /// another client may have stored a message with one.
-pub(super) fn is_stored(message: &Message) -> bool {
+pub(super) fn is_stored_message(message: &Message) -> bool {
     let headers = message.headers.as_ref();
     headers.is_some_and(|headers| headers.get(NATS_STREAM).is_some())
 }
@@ -132,7 +132,7 @@ pub(super) fn is_stored(message: &Message) -> bool {
 /// Whether nobody received the request. Then the stream does not exist, or has no leader or replica
 /// now.
 pub(super) fn is_no_responders(message: &Message) -> bool {
-    message.status == Some(StatusCode::NO_RESPONDERS) && !is_stored(message)
+    message.status == Some(StatusCode::NO_RESPONDERS) && !is_stored_message(message)
 }
 
 /// The server's answer to a write. It has the sequence of the stored message, or an error.
@@ -148,7 +148,7 @@ pub(super) struct Acknowledgement<'a> {
 
 impl Acknowledgement<'_> {
     /// Whether the write is stored in this stream.
-    pub(super) fn is_of(&self, stream: &str) -> bool {
+    pub(super) fn is_stored_in(&self, stream: &str) -> bool {
         self.error.is_none() && self.seq > 0 && self.stream == stream
     }
 }

@@ -1,8 +1,9 @@
 //! The pipeline: how single-key reads and all writes go to the server, many requests on one inbox.
 //!
-//! One subscription serves a whole batch. The last token of a reply subject tells which request an
+//! One run of the pipeline carries out an [`Operation`]: the items of a batch, or the rest of them.
+//! One subscription serves the whole run. The last token of a reply subject tells which request an
 //! answer is to. [`machine`] decides what to send, to send again, and to fail. [`run`] does what
-//! the machine decides, in one future for the whole batch. When the future is dropped, its
+//! the machine decides, in one future for the whole run. When the future is dropped, its
 //! subscription ends.
 //!
 //! Requests share a reply subject in groups, because a reply subject is costly for the server. If
@@ -33,16 +34,16 @@ pub(super) struct RequestMessage {
     pub(super) payload: Bytes,
 }
 
-/// A batch of items. Each item is one request and one answer.
+/// The items of one run. Each item is one request and one answer.
 pub(super) trait Operation: Items<Info = StreamInfo> {
     fn request(&self, item: usize, info: &StreamInfo) -> RequestMessage;
 
     /// The subject of the item's request.
     fn subject(&self, item: usize, info: &StreamInfo) -> String;
 
-    /// The sequence of the stored message, if this answer to a request of a group says that the
-    /// request was carried out.
-    fn sequence(&self, message: &Message, info: &StreamInfo) -> Option<u64>;
+    /// Takes an answer to one of the requests of a group. Returns the sequence of the stored message
+    /// if the answer says that the request was carried out.
+    fn group_answer(&self, message: &Message, info: &StreamInfo) -> Option<u64>;
 
     /// Takes the answer to a request that was sent by itself, and made from this stream info.
     fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> AnswerOutcome<Error>;
@@ -53,9 +54,9 @@ pub(super) trait Operation: Items<Info = StreamInfo> {
     /// Notes that an item is sent again of which an earlier copy may be stored.
     fn may_duplicate(&mut self) {}
 
-    /// The error of an item that failed with `error`, and of which a copy may be stored.
-    fn maybe_stored(&self, error: Error) -> Error;
+    /// Turns the error of an item into one that says that a copy of the item may be stored.
+    fn to_unclear_error(&self, error: Error) -> Error;
 
-    /// Notes that an item failed. `Break` ends the whole batch with that error.
+    /// Notes that an item failed. `Break` ends the whole run with that error.
     fn failed(&mut self, item: usize, error: Error) -> ControlFlow<Error>;
 }

@@ -52,8 +52,9 @@ impl LostConnections {
         self.0 += 1;
     }
 
-    /// Whether a message that the call reads is likely to be the cause.
-    pub(crate) fn are_suspicious(self) -> bool {
+    /// Whether the likely cause is a message that the call reads, and that the NATS client cannot
+    /// parse.
+    pub(crate) fn suggest_unparsable_message(self) -> bool {
         self.0 >= SUSPICIOUS_LOSSES
     }
 }
@@ -89,8 +90,8 @@ mod tests {
     fn the_second_lost_connection_is_suspicious() {
         let mut lost = LostConnections::default();
         lost.record();
-        assert!(!lost.are_suspicious());
+        assert!(!lost.suggest_unparsable_message());
         lost.record();
-        assert!(lost.are_suspicious());
+        assert!(lost.suggest_unparsable_message());
     }
 }

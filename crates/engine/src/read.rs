@@ -9,10 +9,10 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::bucket_state::BucketState;
 use super::concurrency::yield_periodically;
 use super::deadline::Deadline;
 use super::error::Error;
-use super::handle::BucketHandle;
 use super::limits::Limits;
 use super::message::StoredMessage;
 use super::pipeline;
@@ -26,7 +26,7 @@ use one_by_one::{ReadTarget, SingleKeyReads};
 pub(crate) use leader::{exists, read_last_message, read_leader, revisions};
 
 pub(super) async fn get_many(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     keys: &[String],
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
@@ -45,7 +45,7 @@ pub(super) async fn get_many(
 /// As [`get_many`], from the stream's leader, which has every acknowledged write. It does not check
 /// the limits of the keys.
 pub(super) async fn get_many_at_leader(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     keys: &[String],
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
@@ -60,7 +60,7 @@ pub(super) async fn get_many_at_leader(
 /// The keys out of `encoded` that have a value. They are encoded as in the bucket. `lost` are the
 /// connections that the call has lost so far.
 pub(super) async fn keys_with_values<'a>(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     info: &StreamInfo,
     encoded: &'a [String],
     lost: LostConnections,
@@ -81,12 +81,12 @@ pub(super) async fn keys_with_values<'a>(
 
 /// Reads all keys of the batch.
 async fn read(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     info: &StreamInfo,
     batch: &mut ReadBatch<'_>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let direct = info.path() == ReadPath::Direct && !batch.lost.are_suspicious();
+    let direct = info.path() == ReadPath::Direct && !batch.lost.suggest_unparsable_message();
     if batch.keys.len() > 1 && direct {
         multi_last::read(bucket, info, batch, deadline).await?;
     }
@@ -95,7 +95,7 @@ async fn read(
     let (unknown, lost) = (batch.unknown(), batch.lost);
     let total_items = batch.total_items;
     let mut reads = SingleKeyReads::new(batch, unknown, None)
-        .of_call(total_items)
+        .with_total_items(total_items)
         .after_losing(lost);
     pipeline::run(bucket, &mut reads, deadline).await
 }
@@ -135,7 +135,7 @@ struct ReadBatch<'a> {
 
 impl<'a> ReadBatch<'a> {
     async fn new(
-        bucket: &BucketHandle,
+        bucket: &BucketState,
         given: &'a [String],
         budget: &'a dyn ResponseBudget,
     ) -> Result<Self, Error> {

@@ -4,17 +4,17 @@ use bytes::Bytes;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use super::bucket_state::BucketState;
 use super::concurrency::yield_periodically;
 use super::deadline::Deadline;
 use super::error::Error;
-use super::handle::BucketHandle;
 use super::replica::{CopyReader, ReplicaUser};
 use super::response_budget::{self, ResponseBudget};
 use super::{list, read};
 
 /// The value of each key, as [`read::get_many`] answers.
 pub(super) async fn get_many(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     user: &ReplicaUser,
     keys: &[String],
     budget: &dyn ResponseBudget,
@@ -41,7 +41,7 @@ pub(super) async fn get_many(
     } else {
         read::get_many(bucket, keys, budget, deadline).await
     };
-    user.read_at_server();
+    user.note_server_answered();
     if answer.is_ok() {
         bucket.note_answer();
     }
@@ -50,7 +50,7 @@ pub(super) async fn get_many(
 
 /// Every key that has a value, as [`list::keys`] answers.
 pub(super) async fn keys(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     user: &ReplicaUser,
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
@@ -65,7 +65,7 @@ pub(super) async fn keys(
         }
     }
     let answer = list::keys(bucket, budget, deadline).await;
-    user.read_at_server();
+    user.note_server_answered();
     if answer.is_ok() {
         bucket.note_answer();
     }
@@ -79,7 +79,7 @@ fn latest(deadline: &Deadline) -> Instant {
 }
 
 async fn values(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     reader: &CopyReader<'_>,
     keys: &[String],
     budget: &dyn ResponseBudget,
@@ -100,7 +100,7 @@ async fn values(
 }
 
 async fn names(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     reader: &CopyReader<'_>,
     budget: &dyn ResponseBudget,
 ) -> Result<Vec<String>, Error> {

@@ -56,7 +56,7 @@ pub(super) enum ReadPath {
     Leader,
     /// From the leader of the stream that stores the writes. For a mirror, that is the mirrored
     /// stream.
-    WriteLeader,
+    OriginLeader,
 }
 
 /// The part of a bucket's stream info that the engine needs.

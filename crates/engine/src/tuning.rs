@@ -34,11 +34,11 @@ pub(super) const SMALL_EXPECTED_FOR: Duration = Duration::from_millis(20);
 /// After how many items a loop over a batch lets other calls run: after some 0.1 ms.
 pub(super) const ITEMS_BETWEEN_YIELDS: usize = 512;
 
-/// A burst takes at most this fraction of the permits of the concurrency limit: one in four.
-pub(super) const BURSTS: usize = 4;
+/// A burst takes at most the permits of the concurrency limit divided by this.
+pub(super) const BURST_PERMITS_DIVISOR: usize = 4;
 
 /// The most requests of a batch in flight after the server has denied one of them. The NATS client
-/// keeps twice as many errors of the server, and drops more than that.
+/// queues 128 errors of the server and drops further ones.
 pub(super) const WINDOW_ONCE_DENIED: usize = 64;
 
 /// How long the batch waits for an answer then, before it sends the request again. It is long

@@ -7,14 +7,14 @@ mod written;
 
 use bytes::Bytes;
 
+use super::bucket_state::BucketState;
 use super::deadline::Deadline;
 use super::error::Error;
-use super::handle::BucketHandle;
 use batch::WriteBatch;
 use dedupe::{Write, dedupe};
 
 pub(super) async fn set_many(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     entries: Vec<(String, Bytes)>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
@@ -34,7 +34,7 @@ pub(super) async fn set_many(
 }
 
 pub(super) async fn delete_many(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     keys: Vec<String>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
@@ -50,7 +50,7 @@ pub(super) async fn delete_many(
 
 /// Sets one key. The error is the cause itself, without a count of keys.
 pub(super) async fn set(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     key: String,
     value: Bytes,
     deadline: &Deadline,
@@ -61,7 +61,7 @@ pub(super) async fn set(
 
 /// Deletes one key. The error is the cause itself, without a count of keys.
 pub(super) async fn delete(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     key: String,
     deadline: &Deadline,
 ) -> Result<(), Error> {
@@ -92,7 +92,7 @@ pub(super) enum ReplaceOutcome {
 /// Sets a key if its last message still has the revision `expected`. 0 means that there is no
 /// message.
 pub(super) async fn replace(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     key: &str,
     value: Bytes,
     expected: u64,

@@ -9,6 +9,9 @@ use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 
 use crate::grants::{Grant, LinkError, Links, SHOWN_NAME_CHARS};
 
+/// The name that stands for the link's own bucket.
+const OWN_BUCKET: &str = "";
+
 /// Why a call failed. The text is for the caller, and may name keys.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -102,7 +105,7 @@ impl Call {
     ///
     /// The link does not exist, or it was refused.
     pub fn limits(&self) -> Result<Limits, LinkError> {
-        Ok(*self.resolve("")?.bucket.limits())
+        Ok(*self.resolve(OWN_BUCKET)?.bucket.limits())
     }
 
     fn resolve(&self, name: &str) -> Result<Grant, LinkError> {

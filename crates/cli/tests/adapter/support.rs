@@ -10,13 +10,13 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::lattice::{Lattice, MemoryLattice};
 
-pub(crate) struct State {
+pub(crate) struct AdapterHostState {
     table: ResourceTable,
     wasi: WasiCtx,
     lattice: MemoryLattice,
 }
 
-impl WasiView for State {
+impl WasiView for AdapterHostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
             ctx: &mut self.wasi,
@@ -26,13 +26,13 @@ impl WasiView for State {
 }
 
 /// A composed component with a lattice of its own.
-pub(crate) struct Composed {
-    store: RefCell<Store<State>>,
+pub(crate) struct ComposedComponent {
+    store: RefCell<Store<AdapterHostState>>,
     instance: Instance,
 }
 
 /// Composes a component of `e2e/components` and instantiates it; `None` if the command has no adapter.
-pub(crate) fn composed(component: &str) -> Result<Option<Composed>> {
+pub(crate) fn composed(component: &str) -> Result<Option<ComposedComponent>> {
     if option_env!("EVENTUAL_BATCH_ADAPTERS").is_none() {
         return Ok(None);
     }
@@ -48,25 +48,25 @@ pub(crate) fn composed(component: &str) -> Result<Option<Composed>> {
 
     let engine = Engine::default();
     let component = Component::from_file(&engine, &path)?;
-    let mut linker = Linker::<State>::new(&engine);
+    let mut linker = Linker::<AdapterHostState>::new(&engine);
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
     Lattice::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| &mut state.lattice)?;
     // The draft, which no adapter answers.
     linker.define_unknown_imports_as_traps(&component)?;
-    let state = State {
+    let state = AdapterHostState {
         table: ResourceTable::new(),
         wasi: WasiCtx::builder().inherit_stderr().build(),
         lattice: MemoryLattice::default(),
     };
     let mut store = Store::new(&engine, state);
     let instance = linker.instantiate(&mut store, &component)?;
-    Ok(Some(Composed {
+    Ok(Some(ComposedComponent {
         store: RefCell::new(store),
         instance,
     }))
 }
 
-impl Composed {
+impl ComposedComponent {
     /// One action, which must answer this and make these calls.
     pub(crate) fn expect(
         &self,

@@ -43,7 +43,7 @@ impl Bucket {
         keys: &[String],
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
-        self.get_many_within(keys, &Unbounded, deadline).await
+        self.get_many_budgeted(keys, &Unbounded, deadline).await
     }
 
     /// As [`Bucket::get_many`], if `budget` has room for the answer.
@@ -51,20 +51,20 @@ impl Bucket {
     /// # Errors
     ///
     /// As [`Bucket::get_many`], and [`Error::NoMemory`] as soon as `budget` refuses to grow.
-    pub async fn get_many_within(
+    pub async fn get_many_budgeted(
         &self,
         keys: &[String],
         budget: &dyn ResponseBudget,
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
-        match self.handle.replica().filter(|replica| replica.reads()) {
+        match self.state.replica().filter(|replica| replica.reads()) {
             Some(user) => {
-                replicated_reads::get_many(&self.handle, user, keys, budget, &deadline).await
+                replicated_reads::get_many(&self.state, user, keys, budget, &deadline).await
             }
             None => {
-                let asks = !keys.is_empty();
-                let values = read::get_many(&self.handle, keys, budget, &deadline).await;
-                self.note(asks, values)
+                let server_asked = !keys.is_empty();
+                let values = read::get_many(&self.state, keys, budget, &deadline).await;
+                self.note_if_answered(server_asked, values)
             }
         }
     }
@@ -91,7 +91,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn get(&self, key: &str, deadline: Deadline) -> Result<Option<Bytes>, Error> {
-        self.note(true, read::read_leader(&self.handle, key, &deadline).await)
+        self.note_if_answered(true, read::read_leader(&self.state, key, &deadline).await)
     }
 
     /// Whether the key has a value. The stream's leader answers, as for [`Bucket::get`].
@@ -114,7 +114,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn exists(&self, key: &str, deadline: Deadline) -> Result<bool, Error> {
-        self.note(true, read::exists(&self.handle, key, &deadline).await)
+        self.note_if_answered(true, read::exists(&self.state, key, &deadline).await)
     }
 
     /// One page of the keys that have a value. It has keys whose last message comes after the
@@ -149,11 +149,11 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn list_keys(&self, after: u64, deadline: Deadline) -> Result<Page, Error> {
-        let page = list::page(&self.handle, after, &deadline).await;
-        if let Some(replica) = self.handle.replica() {
-            replica.read_at_server();
+        let page = list::page(&self.state, after, &deadline).await;
+        if let Some(replica) = self.state.replica() {
+            replica.note_server_answered();
         }
-        self.note(true, page)
+        self.note_if_answered(true, page)
     }
 
     /// Every key that has a value, each once, in any order.
@@ -177,7 +177,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn keys(&self, deadline: Deadline) -> Result<Vec<String>, Error> {
-        self.keys_within(&Unbounded, deadline).await
+        self.keys_budgeted(&Unbounded, deadline).await
     }
 
     /// As [`Bucket::keys`], if `budget` has room for the answer.
@@ -185,14 +185,14 @@ impl Bucket {
     /// # Errors
     ///
     /// As [`Bucket::keys`], and [`Error::NoMemory`] as soon as `budget` refuses to grow.
-    pub async fn keys_within(
+    pub async fn keys_budgeted(
         &self,
         budget: &dyn ResponseBudget,
         deadline: Deadline,
     ) -> Result<Vec<String>, Error> {
-        match self.handle.replica().filter(|replica| replica.reads()) {
-            Some(user) => replicated_reads::keys(&self.handle, user, budget, &deadline).await,
-            None => self.note(true, list::keys(&self.handle, budget, &deadline).await),
+        match self.state.replica().filter(|replica| replica.reads()) {
+            Some(user) => replicated_reads::keys(&self.state, user, budget, &deadline).await,
+            None => self.note_if_answered(true, list::keys(&self.state, budget, &deadline).await),
         }
     }
 }

@@ -39,9 +39,9 @@ impl Bucket {
         entries: Vec<(String, Bytes)>,
         deadline: Deadline,
     ) -> Result<(), Error> {
-        let asks = !entries.is_empty();
-        let set = write::set_many(&self.handle, entries, &deadline).await;
-        self.note(asks, set)
+        let server_asked = !entries.is_empty();
+        let set = write::set_many(&self.state, entries, &deadline).await;
+        self.note_if_answered(server_asked, set)
     }
 
     /// Sets one key.
@@ -63,7 +63,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn set(&self, key: String, value: Bytes, deadline: Deadline) -> Result<(), Error> {
-        self.note(true, write::set(&self.handle, key, value, &deadline).await)
+        self.note_if_answered(true, write::set(&self.state, key, value, &deadline).await)
     }
 
     /// Deletes one key, by a delete marker (ADR-8). A key that does not exist is no error.
@@ -85,7 +85,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn delete(&self, key: String, deadline: Deadline) -> Result<(), Error> {
-        self.note(true, write::delete(&self.handle, key, &deadline).await)
+        self.note_if_answered(true, write::delete(&self.state, key, &deadline).await)
     }
 
     /// Deletes each key, by a delete marker (ADR-8). A key that does not exist is no error.
@@ -107,9 +107,9 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn delete_many(&self, keys: Vec<String>, deadline: Deadline) -> Result<(), Error> {
-        let asks = !keys.is_empty();
-        let deleted = write::delete_many(&self.handle, keys, &deadline).await;
-        self.note(asks, deleted)
+        let server_asked = !keys.is_empty();
+        let deleted = write::delete_many(&self.state, keys, &deadline).await;
+        self.note_if_answered(server_asked, deleted)
     }
 
     /// Adds `delta` to the number that is the key's value, and returns the sum. The value is
@@ -136,8 +136,8 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn increment(&self, key: &str, delta: u64, deadline: Deadline) -> Result<u64, Error> {
-        let sum = counter::increment(&self.handle, &self.counters, key, delta, &deadline).await;
-        self.note(true, sum)
+        let sum = counter::increment(&self.state, &self.counters, key, delta, &deadline).await;
+        self.note_if_answered(true, sum)
     }
 
     /// Sets the number that is the key's value to `new` if it is `old`, and returns whether it was.
@@ -155,7 +155,7 @@ impl Bucket {
     ) -> Result<bool, Error> {
         let counters = &self.counters;
         let swapped =
-            counter::compare_and_swap(&self.handle, counters, key, old, new, &deadline).await;
-        self.note(true, swapped)
+            counter::compare_and_swap(&self.state, counters, key, old, new, &deadline).await;
+        self.note_if_answered(true, swapped)
     }
 }

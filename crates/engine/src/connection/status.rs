@@ -25,8 +25,8 @@ pub(crate) struct Status {
     /// How many connections in a row were short-lived.
     pub(super) short_lived: usize,
     pub(super) last_error: Option<LogText>,
-    /// Why the last attempt of this outage failed. It is `None` while there is a connection.
-    last_failure: Option<String>,
+    /// The reason that was logged last in this outage. It is `None` while there is a connection.
+    last_warned_reason: Option<String>,
     /// The last error that the server sent, other than permission errors, and when. The server may
     /// have closed the connection after it.
     pub(super) last_server_error: Option<(Instant, LogText)>,
@@ -45,7 +45,7 @@ impl Status {
                 self.connected = true;
                 self.connected_at = Some(Instant::now());
                 self.last_error = None;
-                self.last_failure = None;
+                self.last_warned_reason = None;
                 self.inbox_denied = None;
             }
             Event::Disconnected | Event::Closed => self.disconnect(),
@@ -104,8 +104,8 @@ impl Status {
             .or_else(|| errors().next());
         let reason = reason?;
         self.last_error = Some(LogText::of_connection(reason));
-        let is_new = self.last_failure.as_ref() != Some(reason);
-        self.last_failure = Some(reason.clone());
+        let is_new = self.last_warned_reason.as_ref() != Some(reason);
+        self.last_warned_reason = Some(reason.clone());
         if is_new {
             self.last_error.clone()
         } else {

@@ -8,9 +8,9 @@ use tokio::time::sleep;
 
 use super::turn::KnownNumber;
 use super::unclear;
+use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::handle::BucketHandle;
 use crate::message::StoredMessage;
 use crate::read;
 use crate::stream_info::ReadPath;
@@ -20,7 +20,7 @@ use crate::write::{self, ReplaceOutcome};
 
 /// One key's number, for one call or round.
 pub(super) struct Number<'a> {
-    pub(super) bucket: &'a BucketHandle,
+    pub(super) bucket: &'a BucketState,
     pub(super) key: &'a str,
     pub(super) encoded: &'a str,
     pub(super) deadline: &'a Deadline,
@@ -49,7 +49,7 @@ impl Number<'_> {
         read::read_last_message(
             self.bucket,
             self.encoded,
-            ReadPath::WriteLeader,
+            ReadPath::OriginLeader,
             self.deadline,
         )
         .await

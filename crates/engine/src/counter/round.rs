@@ -9,14 +9,14 @@ use super::contended;
 use super::number::{Number, pause};
 use super::queue::Queue;
 use super::turn::KnownNumber;
+use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::handle::BucketHandle;
 use crate::text::CallerText;
 
 /// A round under way.
 pub(super) struct Round {
-    pub(super) bucket: Arc<BucketHandle>,
+    pub(super) bucket: Arc<BucketState>,
     pub(super) key: String,
     pub(super) encoded: String,
     pub(super) queue: Arc<Queue>,

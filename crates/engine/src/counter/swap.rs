@@ -5,15 +5,15 @@ use tokio::time::{Instant, timeout_at};
 use super::contended;
 use super::number::{Number, pause};
 use super::turn::{Counters, KnownNumber};
+use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::handle::BucketHandle;
 
 /// Sets the key's number to `new` if it is `old`, and returns whether it was.
 ///
 /// The write succeeds only over the revision that was compared, so no other write can come between.
 pub(crate) async fn compare_and_swap(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     counters: &Counters,
     key: &str,
     old: u64,

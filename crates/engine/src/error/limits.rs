@@ -40,7 +40,7 @@ impl fmt::Display for BatchLimit {
 
 /// The size of a batch that is over a limit, as far as it was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Excess {
+pub enum CountedSize {
     /// At least this many keys.
     Keys(usize),
     /// At least this many bytes of keys and values.
@@ -49,7 +49,7 @@ pub enum Excess {
     OverTwice,
 }
 
-impl fmt::Display for Excess {
+impl fmt::Display for CountedSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Keys(keys) => write!(f, "it has {keys} keys or more"),

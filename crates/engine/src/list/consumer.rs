@@ -14,9 +14,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::pull_consumer::{NextMessage, PullRequest};
 use super::{ListError, Listing};
+use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::handle::BucketHandle;
 use crate::message::is_transient;
 use crate::stream_info::StreamInfo;
 use crate::text::LogText;
@@ -62,7 +62,7 @@ pub(super) async fn read(
 /// Deletes the consumer, without waiting for the answer. If the request is lost, the server deletes
 /// the consumer a few seconds later.
 pub(super) async fn delete(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     info: &StreamInfo,
     name: &str,
     deadline: &Deadline,

@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::pull_consumer::{NextMessage, PullRequest};
 use super::{ListError, consumer};
+use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
-use crate::handle::BucketHandle;
 use crate::message::is_marker;
 use crate::read::revisions;
 use crate::stream_info::StreamInfo;
@@ -31,7 +31,7 @@ pub struct Page {
 }
 
 pub(super) async fn read(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     info: &StreamInfo,
     after: u64,
     interrupted: usize,
@@ -104,7 +104,7 @@ async fn first_after(
 
 /// The keys of a page, so far.
 struct Scan<'a> {
-    bucket: &'a BucketHandle,
+    bucket: &'a BucketState,
     prefix: &'a str,
     /// The sequence of the last message that was read.
     reached: u64,

@@ -11,12 +11,12 @@ use async_nats::{Message, StatusCode, Subject};
 use tokio::time::{Instant, timeout_at};
 
 use super::ListError;
-use crate::handle::BucketHandle;
+use crate::bucket_state::BucketState;
 use crate::inbox::Inbox;
 
 /// A request for the messages that a consumer has now, and its answer.
 pub(super) struct PullRequest<'a> {
-    bucket: &'a BucketHandle,
+    bucket: &'a BucketState,
     inbox: Inbox,
     /// How many messages may still come.
     left: usize,
@@ -35,7 +35,7 @@ pub(super) enum NextMessage<'a> {
 
 impl<'a> PullRequest<'a> {
     pub(super) async fn request(
-        bucket: &'a BucketHandle,
+        bucket: &'a BucketState,
         consumer: &PullConsumer,
         max: usize,
     ) -> Result<Self, ListError> {

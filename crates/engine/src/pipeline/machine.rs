@@ -1,9 +1,9 @@
-//! The state machine of one batch. It decides which items to send, to send again, to fail, or to
-//! count as done.
+//! The state machine of one run of the pipeline. It decides which items to send, to send again, to
+//! fail, or to count as done.
 //!
 //! The machine is plain data, without I/O and without a clock. Its driver tells it what has
 //! happened ([`Event`]) and the time. The machine answers with what the driver has to do
-//! ([`Action`]). [`super::run`] drives real batches; the simulation drives the machine through
+//! ([`Action`]). [`super::run`] drives real runs; the simulation drives the machine through
 //! random histories.
 //!
 //! The life of an item:
@@ -52,6 +52,7 @@ mod sending;
 mod tests;
 mod time;
 mod timing;
+mod tokens;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -60,7 +61,7 @@ use std::time::Duration;
 
 use self::in_flight::InFlight;
 use self::queue::SendQueue;
-use self::refresh::{AwaitingRefresh, Refresh};
+use self::refresh::{Refresh, RefusedForSize};
 use self::sending::Sending;
 use crate::deadline::TimeLimits;
 
@@ -69,8 +70,9 @@ pub(crate) use self::interface::{
     Action, AnswerOutcome, Event, FailReason, Items, RefreshOutcome, SendFailure,
 };
 pub(crate) use self::time::Time;
+pub(crate) use self::tokens::token_count;
 
-/// The state of one batch. `I` is the stream info, `E` an error.
+/// The state of one run. `I` is the stream info, `E` an error.
 #[derive(Debug)]
 pub(crate) struct Machine<I, E> {
     config: PipelineConfig,
@@ -100,8 +102,8 @@ pub(crate) struct Machine<I, E> {
 
     /// The permits that no request holds.
     unused_permits: usize,
-    /// How many of these are for the burst that is being sent.
-    burst: usize,
+    /// How many of these are for the burst that is being sent. Each sends one of its items.
+    burst_permits: usize,
     /// When the burst was planned. Items that became due later are not part of it.
     burst_planned: Time,
     /// How many permits the driver is waiting for.
@@ -113,7 +115,7 @@ pub(crate) struct Machine<I, E> {
     /// When the stream info was last fetched because nobody answered.
     last_refresh: Option<Time>,
     refresh: Refresh,
-    awaiting_refresh: VecDeque<AwaitingRefresh<I, E>>,
+    awaiting_refresh: VecDeque<RefusedForSize<I, E>>,
 
     /// The first permission error of one of the requests.
     denied: Option<E>,
@@ -134,7 +136,7 @@ enum InboxState {
 }
 
 impl<I, E: Clone> Machine<I, E> {
-    /// The machine of a batch of `len` items. `elapsed` of the call's time is over already.
+    /// The machine of a run of `len` items. `elapsed` of the call's time is over already.
     pub(crate) fn new(
         len: usize,
         info: Arc<I>,
@@ -160,7 +162,7 @@ impl<I, E: Clone> Machine<I, E> {
             last_token: 0,
             sending: None,
             unused_permits: 0,
-            burst: 0,
+            burst_permits: 0,
             burst_planned: Time::START,
             requested_permits: 0,
             permits_to_release: 0,
@@ -289,6 +291,6 @@ impl<I, E: Clone> Machine<I, E> {
             self.inbox = InboxState::Ended;
         }
         self.all_answered = false;
-        self.burst = 0;
+        self.cancel_burst();
     }
 }

@@ -1,4 +1,4 @@
-//! The loop that carries a batch out. It does for the machine what needs a connection or a clock.
+//! The loop of one run of the pipeline. It does for the machine what needs a connection or a clock.
 
 mod actions;
 
@@ -11,22 +11,22 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::PollSemaphore;
 
 use super::Operation;
-use super::machine::{AnswerOutcome, Event, Machine, PipelineConfig, Time};
+use super::machine::{AnswerOutcome, Event, Machine, PipelineConfig, Time, token_count};
+use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::handle::BucketHandle;
 use crate::inbox::Inbox;
 use crate::message::is_no_responders;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
 
-/// Carries the batch out. The operation is told each item that fails.
+/// Carries the operation out. It is told each item that fails.
 ///
 /// # Errors
 ///
-/// The error that the operation ends the batch with, or why the bucket could not be opened.
+/// The error that the operation ends the run with, or why the bucket could not be opened.
 pub(crate) async fn run(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     operation: &mut impl Operation,
     deadline: &Deadline,
 ) -> Result<(), Error> {
@@ -45,7 +45,7 @@ pub(crate) async fn run(
             operation.len(),
             info,
             config(bucket),
-            deadline.limits(),
+            deadline.durations(),
             started.saturating_duration_since(deadline.start()),
         ),
         permission_errors: bucket.connection().permission_errors(),
@@ -59,9 +59,9 @@ pub(crate) async fn run(
     run.until_finished().await
 }
 
-fn config(bucket: &BucketHandle) -> PipelineConfig {
+fn config(bucket: &BucketState) -> PipelineConfig {
     // A burst is a small share of the permits, so that other batches come in between.
-    let burst = bucket.limits().max_concurrency / tuning::BURSTS;
+    let burst = bucket.limits().max_concurrency / tuning::BURST_PERMITS_DIVISOR;
     PipelineConfig {
         window: tuning::WINDOW,
         window_bytes: tuning::WINDOW_BYTES,
@@ -76,11 +76,7 @@ fn config(bucket: &BucketHandle) -> PipelineConfig {
     }
 }
 
-async fn open_inbox(
-    bucket: &BucketHandle,
-    len: usize,
-    deadline: &Deadline,
-) -> Result<Inbox, Error> {
+async fn open_inbox(bucket: &BucketState, len: usize, deadline: &Deadline) -> Result<Inbox, Error> {
     while Instant::now() < deadline.send_deadline() {
         if let Some(inbox) = try_open_inbox(bucket, len, deadline).await {
             return Ok(inbox);
@@ -93,19 +89,16 @@ async fn open_inbox(
 
 /// Opens an inbox. `None` if the NATS client has ended, or if its queue is full because the server
 /// reads nothing.
-async fn try_open_inbox(bucket: &BucketHandle, len: usize, deadline: &Deadline) -> Option<Inbox> {
-    // Each item has a token of its own, and one for the group that begins with the item. A single
-    // item is never a group.
-    let tokens = if len == 1 { 1 } else { 2 * len };
-    let inbox = timeout_at(
-        deadline.send_deadline(),
-        bucket.connection().open_inbox(tokens),
-    );
-    inbox.await.ok().flatten()
+async fn try_open_inbox(bucket: &BucketState, len: usize, deadline: &Deadline) -> Option<Inbox> {
+    let inbox = bucket.connection().open_inbox(token_count(len));
+    timeout_at(deadline.send_deadline(), inbox)
+        .await
+        .ok()
+        .flatten()
 }
 
 struct Run<'a, O> {
-    bucket: &'a BucketHandle,
+    bucket: &'a BucketState,
     deadline: &'a Deadline,
     operation: &'a mut O,
     machine: Machine<StreamInfo, Error>,
@@ -119,7 +112,7 @@ struct Run<'a, O> {
     inbox: Inbox,
     /// How many items are done or have failed.
     ended_items: usize,
-    /// How many permission errors the connection had when this batch last looked.
+    /// How many permission errors the connection had when this run last looked.
     permission_errors: u64,
 }
 
@@ -197,7 +190,7 @@ impl<O: Operation> Run<'_, O> {
         let outcome = if is_no_responders(&message) {
             AnswerOutcome::NoResponders
         } else if items.len() > 1 {
-            match self.operation.sequence(&message, info) {
+            match self.operation.group_answer(&message, info) {
                 Some(sequence) => AnswerOutcome::Done {
                     sequence: Some(sequence),
                 },
@@ -209,10 +202,10 @@ impl<O: Operation> Run<'_, O> {
         self.tell(Event::Answer { token, outcome });
     }
 
-    /// Tells the machine the permission errors of this batch's requests.
+    /// Tells the machine the permission errors of this run's requests.
     ///
     /// The server sends a permission error to the connection, and never answers the request. Other
-    /// calls use the connection too, so the subject decides whether an error is this batch's.
+    /// calls use the connection too, so the subject decides whether an error is this run's.
     fn handle_permission_errors(&mut self) {
         let connection = self.bucket.connection();
         let Some(new) = connection.permission_errors_after(self.permission_errors) else {

@@ -7,9 +7,9 @@
 use bytes::Bytes;
 
 use super::one_by_one::{ReadTarget, SingleKeyReads};
+use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::handle::BucketHandle;
 use crate::message::StoredMessage;
 use crate::pipeline;
 use crate::replica::ReplicaUser;
@@ -17,7 +17,7 @@ use crate::stream_info::ReadPath;
 
 /// The key's value, as the leader has it.
 pub(crate) async fn read_leader(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     key: &str,
     deadline: &Deadline,
 ) -> Result<Option<Bytes>, Error> {
@@ -32,7 +32,7 @@ pub(crate) async fn read_leader(
 /// Whether the key has a value. The server has no request that answers with less than the whole
 /// value.
 pub(crate) async fn exists(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     key: &str,
     deadline: &Deadline,
 ) -> Result<bool, Error> {
@@ -43,7 +43,7 @@ pub(crate) async fn exists(
 
 /// The last message of a key. The key is encoded as in the bucket.
 pub(crate) async fn read_last_message(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     encoded: &str,
     path: ReadPath,
     deadline: &Deadline,
@@ -85,7 +85,7 @@ impl ReadTarget for LastMessage<'_> {
 /// without a message has 0. The keys are encoded as in the bucket. The whole call has `total_items`
 /// keys.
 pub(crate) async fn revisions(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     encoded: &[&str],
     total_items: usize,
     deadline: &Deadline,
@@ -96,7 +96,7 @@ pub(crate) async fn revisions(
         bytes: 0,
     };
     let all = (0..encoded.len()).collect();
-    let mut reads = SingleKeyReads::new(&mut target, all, None).of_call(total_items);
+    let mut reads = SingleKeyReads::new(&mut target, all, None).with_total_items(total_items);
     pipeline::run(bucket, &mut reads, deadline).await?;
     Ok((target.by_index, target.bytes))
 }

@@ -1,8 +1,8 @@
 //! One request for many keys: `multi_last`, "the last message of each of these subjects" (ADR-31,
 //! server ≥ 2.11).
 //!
-//! The request answers most keys fast, but it never proves that a key is missing. There are three
-//! reasons. The server may leave out a key that is overwritten while it looks. It ends the answer
+//! The request answers most keys fast. A marker in the answer proves that its key is missing. But a
+//! key's absence from the answer proves nothing, for three reasons. The server may leave out a key that is overwritten while it looks. It ends the answer
 //! early if a message is removed meanwhile ("404 Message Not Found"). And an older server in a
 //! mixed cluster does not know the request at all. So a key without an answer stays unknown, and is
 //! read one by one afterwards.
@@ -19,9 +19,9 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::ReadBatch;
+use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
-use crate::handle::BucketHandle;
 use crate::inbox::Inbox;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
@@ -33,7 +33,7 @@ use response::{AnswerPart, Response, ResponseEnd};
 ///
 /// Only that the answer to the call is over a limit. Any other trouble leaves keys unknown.
 pub(super) async fn read(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     info: &StreamInfo,
     batch: &mut ReadBatch<'_>,
     deadline: &Deadline,
@@ -55,8 +55,10 @@ pub(super) async fn read(
     loop {
         while !queue.is_empty() {
             let sent = total - queue.len();
-            let fair_share = bucket.concurrency().fair_share(sent, total, deadline);
-            let (max_requests, keys) = match fair_share {
+            let yielding_window = bucket
+                .concurrency()
+                .window_if_yielding(sent, total, deadline);
+            let (max_requests, keys) = match yielding_window {
                 Some(window) => (1, window),
                 None => (tuning::MULTI_LAST_REQUESTS, tuning::MULTI_LAST_SUBJECTS),
             };
@@ -91,7 +93,7 @@ pub(super) async fn read(
         }
         // Other requests would wait for the same time. The rest of the keys is read one by one.
         queue.clear();
-        let to = endpoint(info);
+        let to = request_subject(info);
         if bucket.connection().is_denied(&to, deadline.start()) {
             info.multi_last_denied.store(true, Ordering::Relaxed);
         }
@@ -99,7 +101,7 @@ pub(super) async fn read(
 }
 
 /// The subject that the request is sent to.
-fn endpoint(info: &StreamInfo) -> String {
+fn request_subject(info: &StreamInfo) -> String {
     format!("{}.DIRECT.GET.{}", info.api_prefix, info.stream)
 }
 
@@ -117,7 +119,7 @@ struct MultiLast<'a> {
 
 /// Asks for the last messages of these subjects, and takes the answer.
 async fn request(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     info: &StreamInfo,
     subjects: HashMap<String, usize>,
     deadline: &Deadline,
@@ -133,7 +135,7 @@ async fn request(
         return response;
     }
     let epoch = connection.epoch();
-    let to = endpoint(info);
+    let to = request_subject(info);
     let Some(mut inbox) = send(bucket, &to, &response, deadline).await else {
         return response;
     };
@@ -177,7 +179,7 @@ async fn request(
 
 /// Sends the request. Returns the inbox for the answer; `None` if the request could not be sent.
 async fn send(
-    bucket: &BucketHandle,
+    bucket: &BucketState,
     to: &str,
     response: &Response,
     deadline: &Deadline,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::message::{StoredMessage, is_stored, is_transient};
+use crate::message::{StoredMessage, is_stored_message, is_transient};
 use crate::pipeline::{AnswerOutcome, Items, Operation, RequestMessage};
 use crate::quarantine::{LostConnections, parser_breaker};
 use crate::stream_info::{ReadPath, StreamInfo};
@@ -60,7 +60,7 @@ impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
     }
 
     /// The same reads as part of a call of `total_items` keys.
-    pub(super) fn of_call(self, total_items: usize) -> Self {
+    pub(super) fn with_total_items(self, total_items: usize) -> Self {
         Self {
             total_items,
             ..self
@@ -77,7 +77,7 @@ impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
     fn path(&self, info: &StreamInfo) -> ReadPath {
         match self.path {
             Some(path) => path,
-            None if self.lost.are_suspicious() => ReadPath::Leader,
+            None if self.lost.suggest_unparsable_message() => ReadPath::Leader,
             None => info.path(),
         }
     }
@@ -89,7 +89,7 @@ impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
         raw: RawMessage,
         info: &StreamInfo,
     ) -> AnswerOutcome<Error> {
-        if self.lost.are_suspicious()
+        if self.lost.suggest_unparsable_message()
             && let Some(why) = parser_breaker(&raw)
         {
             info.quarantine.activate(&info.stream, &why);
@@ -184,7 +184,7 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
                 Bytes::new(),
             ),
             ReadPath::Leader => by_leader(api_prefix, stream),
-            ReadPath::WriteLeader => by_leader(&info.write_api_prefix, &info.write_stream),
+            ReadPath::OriginLeader => by_leader(&info.write_api_prefix, &info.write_stream),
         };
         RequestMessage {
             subject,
@@ -197,7 +197,7 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
         self.request(item, info).subject
     }
 
-    fn sequence(&self, _message: &Message, _info: &StreamInfo) -> Option<u64> {
+    fn group_answer(&self, _message: &Message, _info: &StreamInfo) -> Option<u64> {
         None
     }
 
@@ -207,7 +207,7 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
         mut message: Message,
         info: &StreamInfo,
     ) -> AnswerOutcome<Error> {
-        if is_stored(&message)
+        if is_stored_message(&message)
             && let Some(headers) = message.headers.take()
         {
             return self.found(
@@ -249,7 +249,7 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
         self.lost.record();
     }
 
-    fn maybe_stored(&self, error: Error) -> Error {
+    fn to_unclear_error(&self, error: Error) -> Error {
         error
     }
 
@@ -260,8 +260,8 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
 }
 
 fn unreadable(why: &LogText) -> AnswerOutcome<Error> {
-    AnswerOutcome::Failed(Error::Refused {
+    AnswerOutcome::Failed(Error::BadAnswer {
         what: "a read",
-        reason: why.prefixed("its answer cannot be read: "),
+        reason: why.clone(),
     })
 }

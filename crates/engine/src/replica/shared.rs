@@ -207,7 +207,7 @@ impl ReplicaUser {
     /// Takes note of what the leader has answered about a key.
     pub(crate) fn read_at_leader(&self, key: &str, message: Option<&StoredMessage>, position: u64) {
         let Some(message) = message else {
-            return self.read_at_server();
+            return self.note_server_answered();
         };
         let state = &self.replica.state;
         let message = LeaderMessage {
@@ -221,8 +221,9 @@ impl ReplicaUser {
             .read(message, position, copy.as_ref(), state.now());
     }
 
-    /// Takes note that the server has answered a read, or that it is unknown what became of a write.
-    pub(crate) fn read_at_server(&self) {
+    /// Takes note that the server has answered a read, or may have carried out a write whose outcome
+    /// is unknown.
+    pub(crate) fn note_server_answered(&self) {
         let state = &self.replica.state;
         state.floors.raise_time(state.now());
     }

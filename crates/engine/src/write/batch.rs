@@ -1,8 +1,8 @@
 //! The writes of one batch, and what is checked before and counted after they are sent.
 
+use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::{Error, ValueLimit};
-use crate::handle::BucketHandle;
 use crate::pipeline;
 use crate::replica::ReplicaUser;
 use crate::stream_info::StreamInfo;
@@ -49,7 +49,7 @@ pub(super) struct Failures {
 
 impl WriteBatch {
     /// The writes are of distinct keys.
-    pub(super) fn new(bucket: &BucketHandle, verb: &'static str, writes: Vec<Write>) -> Self {
+    pub(super) fn new(bucket: &BucketState, verb: &'static str, writes: Vec<Write>) -> Self {
         Self {
             verb,
             id_prefix: bucket.connection().next_write_id_prefix(),
@@ -66,7 +66,7 @@ impl WriteBatch {
     /// Succeeds if the server and the bucket can take every value. Nothing is sent before that.
     pub(super) async fn check_sizes(
         &mut self,
-        bucket: &BucketHandle,
+        bucket: &BucketState,
         deadline: &Deadline,
     ) -> Result<(), Error> {
         let Some(largest) = self.writes.iter().max_by_key(|write| write.size()) else {
@@ -98,7 +98,7 @@ impl WriteBatch {
 
     pub(super) async fn run(
         mut self,
-        bucket: &BucketHandle,
+        bucket: &BucketState,
         deadline: &Deadline,
     ) -> Result<(), Error> {
         if self.writes.is_empty() {
@@ -131,7 +131,7 @@ impl WriteBatch {
     /// Sends the writes. Later reads from a copy of the bucket see the acknowledged ones.
     pub(super) async fn send(
         &mut self,
-        bucket: &BucketHandle,
+        bucket: &BucketState,
         deadline: &Deadline,
     ) -> Result<(), Error> {
         let position = bucket.replica().map(ReplicaUser::position);
@@ -141,7 +141,7 @@ impl WriteBatch {
                 replica.wrote(sequences, position);
             }
             if sent.is_err() || self.failures.count > 0 {
-                replica.read_at_server();
+                replica.note_server_answered();
             }
         }
         sent

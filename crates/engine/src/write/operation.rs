@@ -71,18 +71,20 @@ impl Operation for WriteBatch {
         format!("{}{}", info.write_prefix, encoded.as_ref().unwrap_or(key))
     }
 
-    fn sequence(&self, message: &Message, info: &StreamInfo) -> Option<u64> {
+    fn group_answer(&self, message: &Message, info: &StreamInfo) -> Option<u64> {
         let answer: Acknowledgement<'_> = serde_json::from_slice(&message.payload).ok()?;
-        let sequence = answer.is_of(&info.write_stream).then_some(answer.seq);
+        let sequence = answer
+            .is_stored_in(&info.write_stream)
+            .then_some(answer.seq);
         sequence.inspect(|&sequence| self.written.add(sequence))
     }
 
     fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> AnswerOutcome<Error> {
         let answer: Acknowledgement<'_> = match serde_json::from_slice(&message.payload) {
             Ok(answer) => answer,
-            Err(error) => return not_acknowledged(&LogText::of_json(&error)),
+            Err(error) => return bad_answer(&LogText::of_json(&error)),
         };
-        if answer.is_of(&info.write_stream) {
+        if answer.is_stored_in(&info.write_stream) {
             self.revision = Some(answer.seq);
             self.written.add(answer.seq);
             return AnswerOutcome::Done {
@@ -90,7 +92,7 @@ impl Operation for WriteBatch {
             };
         }
         let Some(error) = answer.error else {
-            return not_acknowledged(&LogText::fixed("it is of another stream"));
+            return bad_answer(&LogText::fixed("it is of another stream"));
         };
         if is_transient(&error) {
             // While a node has not noticed that it no longer leads, a cluster hands a write to it
@@ -122,8 +124,8 @@ impl Operation for WriteBatch {
         self.may_be_duplicated = true;
     }
 
-    fn maybe_stored(&self, error: Error) -> Error {
-        maybe_stored(error)
+    fn to_unclear_error(&self, error: Error) -> Error {
+        to_unclear_error(error)
     }
 
     fn failed(&mut self, item: usize, error: Error) -> ControlFlow<Error> {
@@ -152,7 +154,7 @@ impl WriteBatch {
         }
         // The value fits into a message of the size in the stream info. So the headers made it too
         // large, or the stream info is stale.
-        AnswerOutcome::FailedUnlessStale(Error::Refused {
+        AnswerOutcome::RefusedForSize(Error::Refused {
             what: "a write",
             reason: LogText::joined(&[
                 reason,
@@ -164,7 +166,7 @@ impl WriteBatch {
 }
 
 /// The error of a write that failed with `error`, and of which a copy may be stored.
-fn maybe_stored(error: Error) -> Error {
+fn to_unclear_error(error: Error) -> Error {
     match error {
         Error::Refused { reason, .. } => Error::UnclearWrite(Box::new(Error::Refused {
             what: "a second copy of the write",
@@ -176,10 +178,10 @@ fn maybe_stored(error: Error) -> Error {
     }
 }
 
-fn not_acknowledged(why: &LogText) -> AnswerOutcome<Error> {
-    AnswerOutcome::Failed(Error::Refused {
+fn bad_answer(why: &LogText) -> AnswerOutcome<Error> {
+    AnswerOutcome::Failed(Error::BadAnswer {
         what: "a write",
-        reason: why.prefixed("the answer is no acknowledgement: "),
+        reason: why.clone(),
     })
 }
 
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_refused_second_copy_says_that_the_first_may_be_stored() {
-        let error = maybe_stored(refused());
+        let error = to_unclear_error(refused());
         let text = error.to_string();
         assert!(text.contains("may or may not be in the bucket"), "{text}");
         assert!(text.contains("a second copy"), "{text}");
@@ -206,7 +208,7 @@ mod tests {
     #[test]
     fn nothing_is_stored_in_a_bucket_that_does_not_exist() {
         let bucket = "orders".to_owned();
-        let error = maybe_stored(Error::NoSuchBucket { bucket });
+        let error = to_unclear_error(Error::NoSuchBucket { bucket });
         assert!(matches!(error, Error::NoSuchBucket { .. }), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use super::Machine;
 use super::attempts::{Attempts, EarlierAttempts};
 use super::in_flight::{GroupOutcome, InFlightGroup};
 use super::interface::{Action, AnswerOutcome, FailReason, Items};
-use super::refresh::AwaitingRefresh;
+use super::refresh::RefusedForSize;
 
 impl<I, E: Clone> Machine<I, E> {
     /// Takes an answer. An answer that comes after its group was removed is ignored.
@@ -51,8 +51,8 @@ impl<I, E: Clone> Machine<I, E> {
                 self.resend_unless_denied(item, group.attempts, self.backoff, items);
                 self.refresh_info_soon();
             }
-            AnswerOutcome::FailedUnlessStale(error) => {
-                self.awaiting_refresh.push_back(AwaitingRefresh {
+            AnswerOutcome::RefusedForSize(error) => {
+                self.awaiting_refresh.push_back(RefusedForSize {
                     item,
                     attempts: group.attempts.refused_for_size(),
                     info: group.info,
@@ -115,7 +115,7 @@ impl<I, E: Clone> Machine<I, E> {
 
     /// Takes the permission errors of some items of a group, which stay unanswered.
     ///
-    /// Most likely the server denies all items of the batch, so no other item is sent for the first
+    /// Most likely the server denies all items of the run, so no other item is sent for the first
     /// time. The other items of the group are sent again, each by itself, because the group can no
     /// longer get all of its answers.
     pub(super) fn items_denied(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The sizes and pauses of one batch. "Window" means the requests in flight, as in flow control.
+/// The sizes and pauses of one run. "Window" means the requests in flight, as in flow control.
 #[derive(Clone, Debug)]
 pub(crate) struct PipelineConfig {
     /// The most requests in flight.

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use super::time::Time;
 
-/// What the machine asks about the items of a batch.
+/// What the machine asks about the items of a run.
 pub(crate) trait Items {
     /// What is known of the stream that holds the items.
     type Info;
 
-    /// How many items the batch has.
+    /// How many items the run has.
     fn len(&self) -> usize;
 
-    /// How many items the whole call has. The batch may be only the rest of a call. This number
-    /// decides whether the batch counts as large.
+    /// How many items the whole call has. The run may be for only the rest of them. This number
+    /// decides whether the run counts as large.
     fn total_items(&self) -> usize {
         self.len()
     }
@@ -24,11 +24,11 @@ pub(crate) trait Items {
     fn value_bytes(&self, item: usize) -> usize;
 
     /// Whether the item may be sent in a group. A second copy of it must do no harm for some time,
-    /// and an answer must show by itself that a request was carried out.
+    /// and a good answer must be recognizable without knowing whose it is.
     fn may_group(&self, item: usize, info: &Self::Info) -> bool;
 
-    /// How long after the first copy was sent a second copy of the item does no harm, even if the
-    /// first one is stored.
+    /// How long, from the first send, the item may safely be resent, even if its first copy is
+    /// stored.
     fn resend_window(&self, item: usize, info: &Self::Info) -> Duration;
 }
 
@@ -43,14 +43,14 @@ pub(crate) enum AnswerOutcome<E> {
     StreamNotFound,
     /// The server cannot carry the request out now. Send it again after a pause.
     TryAgain,
-    /// The server refused the request. If it had recognized the request's id, it would have
-    /// acknowledged the request instead.
+    /// The server refused the request after the id check: no earlier copy is stored yet. Otherwise
+    /// the server would have recognized the id, and acknowledged the request.
     Failed(E),
-    /// The server refused the request before it looked at the request's id.
+    /// The server refused the request before the id check, so an earlier copy may be stored.
     FailedBeforeIdCheck(E),
-    /// The stream refused the request for its size. The item failed, unless the request was made
+    /// The stream refused the request for its size. The item fails, unless the request was made
     /// from a stale stream info.
-    FailedUnlessStale(E),
+    RefusedForSize(E),
     /// The answer to a request of a group does not say that the request was carried out.
     NotAcknowledged,
 }
@@ -163,7 +163,7 @@ pub(crate) enum Action<I, E> {
         maybe_stored: bool,
         reason: FailReason<E>,
     },
-    /// End the batch: nothing is in flight, and the machine holds no permit.
+    /// End the run: nothing is in flight, and the machine holds no permit.
     Finish {
         /// Whether every request was answered, so that no answer can come late.
         all_answered: bool,

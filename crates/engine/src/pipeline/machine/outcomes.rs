@@ -24,8 +24,8 @@ impl<I, E: Clone> Machine<I, E> {
             self.fail(item, true, FailReason::ResendUnsafe);
             return;
         }
-        // The planned burst is of no use any more, because the queue's order has changed.
-        self.burst = 0;
+        // The queue's order changes.
+        self.cancel_burst();
         self.queue.push_resend(Resend {
             due: self.now.after(pause),
             item,
@@ -55,7 +55,7 @@ impl<I, E: Clone> Machine<I, E> {
 
     /// Fails all items that are queued.
     pub(super) fn fail_queued(&mut self, reason: &FailReason<E>) {
-        self.burst = 0;
+        self.cancel_burst();
         let (resends, never_sent) = self.queue.drain();
         for Resend { item, attempts, .. } in resends {
             self.fail(item, attempts.may_be_stored(), reason.clone());

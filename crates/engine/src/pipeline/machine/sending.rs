@@ -8,6 +8,7 @@ use super::attempts::Attempts;
 use super::in_flight::{GroupAnswers, InFlightGroup};
 use super::interface::{Action, FailReason, Items, SendFailure};
 use super::time::Time;
+use super::tokens::token_of;
 use super::{InboxState, Machine};
 
 /// What the driver is sending now.
@@ -25,28 +26,34 @@ pub(super) struct Sending {
 impl<I, E: Clone> Machine<I, E> {
     /// Plans the next burst, and which permits to acquire and to release for it.
     pub(super) fn plan_burst(&mut self, items: &impl Items<Info = I>) {
-        if self.burst > 0 && self.may_send_now() {
+        if self.burst_permits > 0 && self.may_send_now() {
             return;
         }
-        self.burst = 0;
+        self.cancel_burst();
         let wanted = if self.may_send_now() {
             self.next_burst(items)
         } else {
             0
         };
         if wanted > 0 {
-            self.burst = wanted.min(self.unused_permits);
+            self.burst_permits = wanted.min(self.unused_permits);
             self.burst_planned = self.now;
         }
-        self.permits_to_release += self.unused_permits - self.burst;
-        self.unused_permits = self.burst;
+        self.permits_to_release += self.unused_permits - self.burst_permits;
+        self.unused_permits = self.burst_permits;
         if wanted == 0 && self.requested_permits > 0 {
             self.requested_permits = 0;
             self.actions.push_back(Action::CancelAcquire);
-        } else if wanted > 0 && self.burst == 0 && self.requested_permits == 0 {
+        } else if wanted > 0 && self.burst_permits == 0 && self.requested_permits == 0 {
             self.requested_permits = wanted;
             self.actions.push_back(Action::AcquirePermits(wanted));
         }
+    }
+
+    /// Ends the planned burst, because it no longer fits the queue or the stream info. The next one
+    /// is planned before anything else is sent.
+    pub(super) fn cancel_burst(&mut self) {
+        self.burst_permits = 0;
     }
 
     /// Without a connection nothing is sent. The NATS client would keep the request, and a write
@@ -101,7 +108,7 @@ impl<I, E: Clone> Machine<I, E> {
 
     /// Sends the next items of the burst: one that is sent again, or several that go together.
     pub(super) fn next_send(&mut self, items: &impl Items<Info = I>) -> Option<Action<I, E>> {
-        if self.burst == 0 {
+        if self.burst_permits == 0 {
             return None;
         }
         let (range, attempts) = match self.queue.pop_resend(self.burst_planned) {
@@ -115,10 +122,10 @@ impl<I, E: Clone> Machine<I, E> {
         };
         if range.is_empty() {
             // The queue has changed since the burst was planned, so plan again.
-            self.burst = 0;
+            self.cancel_burst();
             return self.next_action(self.now, items);
         }
-        self.burst -= range.len();
+        self.burst_permits -= range.len();
         self.unused_permits -= range.len();
         let may_duplicate = attempts.is_some_and(Attempts::may_be_stored);
         let mut send_before = self.send_deadline;
@@ -126,10 +133,7 @@ impl<I, E: Clone> Machine<I, E> {
             send_before = send_before.min(self.resend_deadline(range.start, attempts, items));
         }
         let group = self.group_to_join(&range, attempts, items);
-        let token = group.unwrap_or(match range.len() {
-            1 => range.start,
-            _ => items.len() + range.start,
-        });
+        let token = group.unwrap_or_else(|| token_of(&range, items.len()));
         self.sending = Some(Sending {
             token,
             items: range.clone(),
@@ -147,7 +151,7 @@ impl<I, E: Clone> Machine<I, E> {
 
     /// Takes the next items from the queue that go together. It may be a single item.
     fn pop_group(&mut self, items: &impl Items<Info = I>) -> Range<usize> {
-        let next = self.queue.never_sent().take(self.burst);
+        let next = self.queue.never_sent().take(self.burst_permits);
         let group = next.take_while(|&item| items.may_group(item, &self.info));
         let group = group.count().clamp(1, self.config.group);
         self.queue.pop_never_sent(group)

@@ -17,12 +17,12 @@ use crate::text::LogText;
 use crate::tuning;
 
 impl<O: Operation> Run<'_, O> {
-    /// Does all that the machine asks for now. When the batch is over, returns whether every
+    /// Does all that the machine asks for now. When the run is over, returns whether every
     /// request was answered.
     ///
     /// # Errors
     ///
-    /// The error that the operation ends the batch with.
+    /// The error that the operation ends the run with.
     pub(super) async fn act(&mut self) -> Result<Option<bool>, Error> {
         let mut no_answer = None;
         while let Some(action) = self
@@ -108,7 +108,7 @@ impl<O: Operation> Run<'_, O> {
         self.ended_items += items.len();
         for item in items {
             let error = if maybe_stored {
-                self.operation.maybe_stored(why.clone())
+                self.operation.to_unclear_error(why.clone())
             } else {
                 why.clone()
             };
@@ -126,7 +126,7 @@ impl<O: Operation> Run<'_, O> {
     ) -> RefreshOutcome<StreamInfo, Error> {
         let refresh = self.bucket.refresh_stream_info(Some(stale), self.deadline);
         let refreshed = if with_timeout {
-            // The servers of a stream without a leader may not answer at all. Meanwhile the batch
+            // The servers of a stream without a leader may not answer at all. Meanwhile the run
             // takes no answers.
             match timeout(tuning::STREAM_INFO_TIMEOUT, refresh).await {
                 Ok(refreshed) => refreshed,
@@ -191,7 +191,7 @@ impl<O: Operation> Run<'_, O> {
             Ok(Err(error)) if error.kind() == PublishErrorKind::Send => {
                 Err(SendFailure::ClientEnded)
             }
-            Ok(Err(error)) => Err(SendFailure::Rejected(Error::Refused {
+            Ok(Err(error)) => Err(SendFailure::Rejected(Error::NotSent {
                 what: "a request",
                 reason: LogText::of_publish(&error),
             })),

@@ -1,4 +1,5 @@
-//! What the operations work on: one bucket's connection, key rules, limits and cached stream info.
+//! The state of one bucket, which its operations share: the connection, key rules, limits and the
+//! cached stream info.
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -22,7 +23,7 @@ const KNOWN_TO_EXIST: Duration = Duration::from_secs(10);
 /// One bucket. Its stream info is fetched when it is first needed, and again when the stream no
 /// longer answers. So the bucket may be missing at first, and may be deleted and created again.
 #[derive(Debug)]
-pub(crate) struct BucketHandle {
+pub(crate) struct BucketState {
     connection: Arc<Connection>,
     spec: BucketSpec,
     encoding: KeyEncoding,
@@ -43,7 +44,7 @@ struct Fetch {
     outcome: Result<Arc<StreamInfo>, Error>,
 }
 
-impl BucketHandle {
+impl BucketState {
     pub(crate) fn new(
         connection: Arc<Connection>,
         spec: BucketSpec,
