@@ -9,6 +9,7 @@ mod guest;
 mod http;
 mod http_hooks;
 mod limits;
+mod linker;
 mod links;
 mod links_file;
 mod log;

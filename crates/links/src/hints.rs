@@ -5,24 +5,6 @@ use eventual_batch_engine::{
     NoAnswerReason,
 };
 
-use crate::call::CallError;
-use crate::grants::LinkError;
-
-/// The whole text of an error, as its caller gets it where nothing but links is known: the error, and
-/// what to do about it.
-#[must_use]
-pub fn call_text(error: &CallError) -> String {
-    let hint = match error {
-        CallError::Engine(error) => setting_hint(error).map(str::to_owned),
-        CallError::Link(LinkError::NotGranted { name, .. }) => Some(format!(
-            "use `default` for the link's bucket, or add the name to the link's `buckets`, or put a \
-             link named {name:?}"
-        )),
-        CallError::Link(_) | CallError::Rejected { .. } => None,
-    };
-    with_hint(error, hint)
-}
-
 /// The text of an error, and after a semicolon what to do about it.
 pub fn with_hint(error: &impl ToString, hint: Option<impl AsRef<str>>) -> String {
     let mut text = error.to_string();

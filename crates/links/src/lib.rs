@@ -5,13 +5,15 @@
 //! bucket. What every call has in common (its link, deadline, span and log lines) is a [`Call`].
 
 mod call;
+mod call_text;
 mod grants;
 mod hints;
 mod settings;
 
 pub use call::{Call, CallError, CallOrigin};
+pub use call_text::call_text;
 pub use grants::{DEFAULT_LINK, Grant, Link, LinkError, LinkOutage, Links};
-pub use hints::{call_text, connection_hint, setting_hint, with_hint};
+pub use hints::{connection_hint, setting_hint, with_hint};
 pub use settings::{
     ConfigError, LinkSettings, RawSettings, is_secret_setting, is_setting, nearest_setting,
 };

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Component;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::engine::{self, PoolShare};
 use super::guest::GuestState;
-use super::http_hooks;
 use super::limits::RequestLimits;
+use super::linker;
 
 /// What the component has to export.
 const HANDLER: &str = "wasi:http/incoming-handler@0.2";
@@ -88,7 +88,7 @@ pub(super) fn load(path: &Path, limits: RequestLimits) -> Result<LoadedComponent
     if !exports.iter().any(|export| export.starts_with(HANDLER)) {
         return Err(ComponentError::NoHandler(exports));
     }
-    let pre = linker(&engine)
+    let pre = linker::new(&engine)
         .and_then(|linker| ProxyPre::new(linker.instantiate_pre(&component)?))
         .map_err(|error| ComponentError::Mismatch(format!("{error:#}")))?;
     Ok(LoadedComponent { engine, pre })
@@ -133,15 +133,6 @@ fn compile_for(
     let component = Component::new(&engine, bytes)
         .map_err(|error| ComponentError::NotCompiled(format!("{error:#}")))?;
     Ok((engine, component))
-}
-
-fn linker(engine: &Engine) -> wasmtime::Result<Linker<GuestState>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    http_hooks::shadow_functions(&mut linker)?;
-    eventual_batch_wasmtime::add_to_linker(&mut linker)?;
-    Ok(linker)
 }
 
 /// Whether the linker has such an interface.

@@ -14,9 +14,9 @@ const LONG: Duration = Duration::from_millis(1);
 
 /// How many instances that compute for long have their turn at once.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(Arc<Semaphore>);
+pub(super) struct ComputeTurns(Arc<Semaphore>);
 
-impl Turns {
+impl ComputeTurns {
     /// One for each thread of the runtime. However many instances compute, whoever else has work for a
     /// thread waits for one slice of one of them.
     pub(super) fn new(threads: usize) -> Self {

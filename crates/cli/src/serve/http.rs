@@ -61,7 +61,7 @@ pub(super) async fn serve(
                 continue;
             }
         };
-        let connection = ClientConnection {
+        let connection = HttpConnection {
             runner: Arc::clone(&runner),
             gone: CancellationToken::new(),
             idle_at: Arc::new(Mutex::new(Instant::now() + IDLE)),
@@ -77,7 +77,7 @@ pub(super) async fn serve(
 
 /// One connection of a client.
 #[derive(Clone)]
-struct ClientConnection {
+struct HttpConnection {
     runner: Arc<Runner>,
     /// That the client has gone away before it got all of an answer.
     gone: CancellationToken,
@@ -86,7 +86,7 @@ struct ClientConnection {
     request_timeout: Duration,
 }
 
-impl ClientConnection {
+impl HttpConnection {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, stop: &CancellationToken) {
         // Answers are written in few pieces, and somebody waits for each.
         let _ = stream.set_nodelay(true);
@@ -159,7 +159,7 @@ impl ClientConnection {
 /// The body of an answer. When the connection has taken it all, the connection is idle.
 struct WatchedBody {
     inner: HyperOutgoingBody,
-    connection: ClientConnection,
+    connection: HttpConnection,
 }
 
 impl Drop for WatchedBody {

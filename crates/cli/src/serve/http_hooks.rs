@@ -1,24 +1,14 @@
 //! What a component may make of HTTP objects in the host, and that it sends no requests.
 //!
-//! wasmtime bounds each object and their number, but not the bytes of all of them. Nor does it tell
-//! an answer that was finished from one that was cut off.
+//! wasmtime bounds each object and their number, but not the bytes of all of them.
 
 use std::future;
 
 use http::HeaderName;
-use wasmtime::component::{Linker, Resource};
-use wasmtime::{Result, StoreContextMut, bail};
-use wasmtime_wasi_http::p2::bindings::http::types::{
-    self, Host as _, HostOutgoingBody as _, HostOutgoingRequest as _, Method,
-};
-use wasmtime_wasi_http::p2::body::HostOutgoingBody;
-use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
+use wasmtime::ensure;
 use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error, FieldMap, RequestOptions, WasiBody, WasiHttpHooks,
-    WasiHttpView as _,
+    DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks,
 };
-
-use super::guest::GuestState;
 
 /// The largest set of headers, in bytes.
 pub(super) const MAX_FIELD_BYTES: usize = 64 * 1024;
@@ -34,9 +24,6 @@ const MAX_BODIES: usize = 16;
 
 /// How many outgoing requests a component may make, which are all denied.
 const MAX_OUTGOING_REQUESTS: usize = 64;
-
-/// The longest method of such a request, in bytes.
-const MAX_METHOD: usize = 64;
 
 type SendOutcome = Result<
     (
@@ -59,6 +46,20 @@ impl HttpHooks {
     /// Whether the component said of a body that it is whole.
     pub(super) fn has_finished_body(&self) -> bool {
         self.has_finished_body
+    }
+
+    pub(super) fn finish_body(&mut self) {
+        self.has_finished_body = true;
+    }
+
+    /// Counts one more outgoing request. An error ends the component.
+    pub(super) fn count_outgoing_request(&mut self) -> wasmtime::Result<()> {
+        self.outgoing_requests += 1;
+        ensure!(
+            self.outgoing_requests <= MAX_OUTGOING_REQUESTS,
+            "the component made more than {MAX_OUTGOING_REQUESTS} outgoing requests"
+        );
+        Ok(())
     }
 }
 
@@ -85,50 +86,4 @@ impl WasiHttpHooks for HttpHooks {
             BODY_CHUNK
         }
     }
-}
-
-/// Puts functions that bound and look on in the place of wasmtime's.
-pub(super) fn shadow_functions(linker: &mut Linker<GuestState>) -> Result<()> {
-    linker.allow_shadowing(true);
-    // The version that wasmtime-wasi-http adds.
-    let mut types = linker.instance("wasi:http/types@0.2.12")?;
-    types.func_wrap(
-        "[constructor]outgoing-request",
-        |mut store: StoreContextMut<'_, GuestState>, (headers,): (Resource<FieldMap>,)| {
-            let made = &mut store.data_mut().hooks().outgoing_requests;
-            *made += 1;
-            if *made > MAX_OUTGOING_REQUESTS {
-                bail!("the component made more than {MAX_OUTGOING_REQUESTS} outgoing requests");
-            }
-            Ok((types::HostOutgoingRequest::new(
-                &mut store.data_mut().http(),
-                headers,
-            )?,))
-        },
-    )?;
-    types.func_wrap(
-        "[method]outgoing-request.set-method",
-        |mut store: StoreContextMut<'_, GuestState>,
-         (request, method): (Resource<HostOutgoingRequest>, Method)| {
-            if matches!(&method, Method::Other(name) if name.len() > MAX_METHOD) {
-                return Ok((Err(()),));
-            }
-            Ok((store.data_mut().http().set_method(request, method)?,))
-        },
-    )?;
-    types.func_wrap(
-        "[static]outgoing-body.finish",
-        |mut store: StoreContextMut<'_, GuestState>,
-         (body, trailers): (Resource<HostOutgoingBody>, Option<Resource<FieldMap>>)| {
-            match store.data_mut().http().finish(body, trailers) {
-                Ok(()) => {
-                    store.data_mut().hooks().has_finished_body = true;
-                    Ok((Ok(()),))
-                }
-                Err(error) => Ok((Err(store.data_mut().http().convert_error_code(error)?),)),
-            }
-        },
-    )?;
-    linker.allow_shadowing(false);
-    Ok(())
 }

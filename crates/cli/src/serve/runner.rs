@@ -23,7 +23,7 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use super::answers::{CutOff, GuestBody, sentence};
 use super::component::LoadedComponent;
-use super::fair_share::Turns;
+use super::fair_share::ComputeTurns;
 use super::guest::GuestState;
 use super::limits::{BatchLimits, RequestLimits};
 
@@ -36,12 +36,12 @@ pub(super) struct Runner {
     limits: RequestLimits,
     batches: BatchLimits,
     slots: Arc<Semaphore>,
-    turns: Turns,
+    turns: ComputeTurns,
     instances: TaskTracker,
 }
 
 /// How an instance ended.
-enum Ended {
+enum InstanceEnd {
     Returned,
     /// It trapped, or could not begin.
     Failed(wasmtime::Error),
@@ -67,7 +67,7 @@ impl Runner {
             limits,
             batches,
             slots: Arc::new(Semaphore::new(limits.requests as usize)),
-            turns: Turns::new(Handle::current().metrics().num_workers()),
+            turns: ComputeTurns::new(Handle::current().metrics().num_workers()),
             instances: TaskTracker::new(),
         }
     }
@@ -132,7 +132,7 @@ impl Runner {
         slot: OwnedSemaphorePermit,
         gone: CancellationToken,
         cut_off: CutOff,
-    ) -> JoinHandle<Ended> {
+    ) -> JoinHandle<InstanceEnd> {
         let pre = self.pre.clone();
         let turns = self.turns.clone();
         let limit = self.limits.timeout;
@@ -144,15 +144,15 @@ impl Runner {
             };
             let ended = tokio::select! {
                 biased;
-                () = gone.cancelled() => Ended::Abandoned,
+                () = gone.cancelled() => InstanceEnd::Abandoned,
                 ended = timeout(limit, turns.share(handle)) => match ended {
-                    Ok(Ok(())) => Ended::Returned,
-                    Ok(Err(error)) => Ended::Failed(error),
-                    Err(_) => Ended::TimeOver,
+                    Ok(Ok(())) => InstanceEnd::Returned,
+                    Ok(Err(error)) => InstanceEnd::Failed(error),
+                    Err(_) => InstanceEnd::TimeOver,
                 },
             };
             let has_answered = store.data_mut().hooks().has_finished_body();
-            if !has_answered && !matches!(ended, Ended::Returned) {
+            if !has_answered && !matches!(ended, InstanceEnd::Returned) {
                 cut_off.set();
             }
             log(&ended, &store);
@@ -166,7 +166,7 @@ impl Runner {
     async fn respond(
         &self,
         answer: Result<Answer, oneshot::error::RecvError>,
-        instance: JoinHandle<Ended>,
+        instance: JoinHandle<InstanceEnd>,
         cut_off: CutOff,
     ) -> Response<HyperOutgoingBody> {
         match answer {
@@ -176,19 +176,21 @@ impl Runner {
                 failed()
             }
             Err(_) => match instance.await {
-                Ok(Ended::TimeOver) => sentence(
+                Ok(InstanceEnd::TimeOver) => sentence(
                     StatusCode::GATEWAY_TIMEOUT,
                     "The component did not answer within the time that this server allows.",
                 ),
-                Ok(Ended::Failed(error)) if error.is::<PoolConcurrencyLimitError>() => sentence(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "There is no room for another instance of the component. Try again in a second.",
-                ),
-                Ok(Ended::Returned) => {
+                Ok(InstanceEnd::Failed(error)) if error.is::<PoolConcurrencyLimitError>() => {
+                    sentence(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "There is no room for another instance of the component. Try again in a second.",
+                    )
+                }
+                Ok(InstanceEnd::Returned) => {
                     warn!("the component returned without an answer");
                     failed()
                 }
-                Ok(Ended::Failed(_) | Ended::Abandoned) | Err(_) => failed(),
+                Ok(InstanceEnd::Failed(_) | InstanceEnd::Abandoned) | Err(_) => failed(),
             },
         }
     }
@@ -201,10 +203,10 @@ fn failed() -> Response<HyperOutgoingBody> {
     )
 }
 
-fn log(ended: &Ended, store: &Store<GuestState>) {
+fn log(ended: &InstanceEnd, store: &Store<GuestState>) {
     match ended {
-        Ended::Returned => {}
-        Ended::Failed(error) => {
+        InstanceEnd::Returned => {}
+        InstanceEnd::Failed(error) => {
             let reason = error.root_cause();
             match store.data().memory.reached() {
                 Some(limit) => warn!(
@@ -215,7 +217,9 @@ fn log(ended: &Ended, store: &Store<GuestState>) {
             }
             debug!("{error:?}");
         }
-        Ended::TimeOver => warn!("the component was ended: its time was over (--request-timeout)"),
-        Ended::Abandoned => debug!("the client has gone away"),
+        InstanceEnd::TimeOver => {
+            warn!("the component was ended: its time was over (--request-timeout)");
+        }
+        InstanceEnd::Abandoned => debug!("the client has gone away"),
     }
 }

@@ -6,11 +6,11 @@ use anyhow::Result;
 use http::{Method, StatusCode};
 use tokio::time::{sleep, timeout};
 
-use crate::support::{LONG, Serve, example, serve, server};
+use crate::support::{LONG, ServeProcess, example, serve, server};
 
 const QUICK: [&str; 2] = ["--request-timeout", "2s"];
 
-async fn works_again(served: &Serve) -> Result<()> {
+async fn works_again(served: &ServeProcess) -> Result<()> {
     let set = async {
         loop {
             let (status, _) = served.request(Method::PUT, "/", r#"{"a": "b"}"#).await?;

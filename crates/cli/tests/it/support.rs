@@ -24,7 +24,7 @@ use wasmtime_wasi_http::io::TokioIo;
 pub(crate) const LONG: Duration = Duration::from_mins(2);
 
 /// A running `eventual-batch serve`, which is killed when this is dropped.
-pub(crate) struct Serve {
+pub(crate) struct ServeProcess {
     child: Child,
     pub(crate) address: String,
     dir: TempDir,
@@ -37,7 +37,7 @@ pub(crate) struct ServeBuilder {
 }
 
 /// How a program ended, and what it said.
-pub(crate) struct Ended {
+pub(crate) struct ServeExit {
     pub(crate) code: Option<i32>,
     pub(crate) log: String,
 }
@@ -68,7 +68,11 @@ pub(crate) async fn bucket(nats: &NatsServer, name: &str) -> Result<kv::Store> {
 }
 
 /// A component with the bucket `orders` of this server.
-pub(crate) async fn serve(component: &Path, nats: &NatsServer, args: &[&str]) -> Result<Serve> {
+pub(crate) async fn serve(
+    component: &Path,
+    nats: &NatsServer,
+    args: &[&str],
+) -> Result<ServeProcess> {
     let url = nats.url();
     ServeBuilder::new(component)?
         .args(&["--bucket", "orders", "--nats", &url])
@@ -82,7 +86,7 @@ pub(crate) async fn serve_patiently(
     component: &Path,
     nats: &NatsServer,
     args: &[&str],
-) -> Result<Serve> {
+) -> Result<ServeProcess> {
     let links = format!(
         "[links.default]\nbucket = \"orders\"\ncluster_uri = \"{}\"\ntimeout = \"2m\"",
         nats.url()
@@ -138,7 +142,7 @@ impl ServeBuilder {
     }
 
     /// Starts it and waits until it says where it listens.
-    pub(crate) async fn start(self) -> Result<Serve> {
+    pub(crate) async fn start(self) -> Result<ServeProcess> {
         let (mut child, dir) = self.spawn()?;
         let stdout = child.stdout.take().context("no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
@@ -149,7 +153,7 @@ impl ServeBuilder {
             .strip_prefix("listening on http://")
             .with_context(|| format!("not an address: {first}"))?
             .to_owned();
-        Ok(Serve {
+        Ok(ServeProcess {
             child,
             address,
             dir,
@@ -157,11 +161,11 @@ impl ServeBuilder {
     }
 
     /// Starts it and waits for its end.
-    pub(crate) async fn end(self) -> Result<Ended> {
+    pub(crate) async fn end(self) -> Result<ServeExit> {
         let (child, dir) = self.spawn()?;
         let output = timeout(LONG, child.wait_with_output()).await??;
         ensure!(output.stdout.is_empty(), "it wrote to its standard output");
-        Ok(Ended {
+        Ok(ServeExit {
             code: output.status.code(),
             log: read_log(&dir),
         })
@@ -179,7 +183,7 @@ fn read_log(dir: &TempDir) -> String {
     fs::read_to_string(dir.path().join("log")).unwrap_or_default()
 }
 
-impl Serve {
+impl ServeProcess {
     pub(crate) fn log(&self) -> String {
         read_log(&self.dir)
     }
@@ -213,11 +217,11 @@ impl Serve {
     }
 
     /// Waits for its end.
-    pub(crate) async fn ended(mut self) -> Result<Ended> {
+    pub(crate) async fn ended(mut self) -> Result<ServeExit> {
         let status = timeout(LONG, self.child.wait()).await;
         let log = read_log(&self.dir);
         let status = status.with_context(|| format!("it does not end: {log}"))??;
-        Ok(Ended {
+        Ok(ServeExit {
             code: status.code(),
             log,
         })
