@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use crate::host::BucketLink;
 
-/// How long compiling a component may take, on a slow machine too.
-const START_LIMIT: Duration = Duration::from_secs(120);
+/// How long compiling a component may take, on a slow machine too: one in Python has 19 MB.
+const START_LIMIT: Duration = Duration::from_secs(600);
 
 const LISTENING: &str = "listening on http://";
 

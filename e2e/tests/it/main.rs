@@ -1,6 +1,4 @@
 //! What a component sees on a real wasmCloud host. One binary, so that the host is linked once.
 
 mod batches;
-mod drafts;
 mod manifests;
-mod native;
