@@ -159,6 +159,10 @@ impl ReplicaWorld {
             return;
         }
         self.note(|| format!("the stream is replaced: {kind}"));
+        // To replace a stream takes longer than a message is on its way. So none comes after a
+        // write to the new stream. It might have the same sequence, and a floor would take it for
+        // that write.
+        self.leaderless_until = self.leaderless_until.max(self.in_order);
         self.node = self.leader.clone();
         self.lag.clear();
         self.record();
