@@ -8,6 +8,7 @@
 mod answered;
 mod bench;
 mod components;
+mod golem;
 mod interfaces;
 mod refused;
 mod shapes;

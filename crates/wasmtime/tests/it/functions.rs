@@ -6,6 +6,8 @@ use anyhow::Result;
 use eventual_batch_links::{Links, RawSettings};
 use eventual_batch_wasmtime::KeyValueLimits;
 
+use testkit::NatsServer;
+
 use crate::support::{CALLER, Host, bucket, server};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,18 +203,34 @@ async fn errors_of_the_draft_arrive_as_errors() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_of_the_older_shape_runs() -> Result<()> {
     let (nats, bucket) = server().await?;
+    let said = run_pair(&nats, "older-shape", ("a", "one")).await?;
+    let twice = ["3", "one", "the value was consumed before"];
+    assert_eq!(said, [twice, twice].concat());
+    assert_eq!(bucket.get("a").await?, Some("one".into()));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_golems_interfaces_runs() -> Result<()> {
+    let (nats, bucket) = server().await?;
+    let said = run_pair(&nats, "golem", ("a", "one")).await?;
+    let read = ["one", "none", "one", "one"];
+    assert_eq!(said, [&read[..], &["false", "a-streamed"]].concat());
+    assert_eq!(bucket.get("a-streamed").await?, Some("one".into()));
+    Ok(())
+}
+
+/// What a component says that takes a key and a value.
+async fn run_pair(nats: &NatsServer, component: &str, pair: (&str, &str)) -> Result<Vec<String>> {
     let links = Links::new("test", RawSettings::default(), Duration::from_mins(1));
-    let host = Host::of(links, "older-shape", KeyValueLimits::default()).await?;
-    host.link(&nats, CALLER, "default", "orders").await?;
+    let host = Host::of(links, component, KeyValueLimits::default()).await?;
+    host.link(nats, CALLER, "default", "orders").await?;
     let mut store = host.store(host.key_value.context(CALLER));
     let instance = host.instance(&mut store).await?;
     let run = instance
         .get_typed_func::<(&str, &str), (Result<Vec<String>, String>,)>(&mut store, "run")?;
-    let (answer,) = run.call_async(&mut store, ("a", "one")).await?;
-    let twice = ["3", "one", "the value was consumed before"];
-    assert_eq!(answer.unwrap(), [twice, twice].concat());
-    assert_eq!(bucket.get("a").await?, Some("one".into()));
-    Ok(())
+    let (said,) = run.call_async(&mut store, pair).await?;
+    said.map_err(anyhow::Error::msg)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -152,11 +152,11 @@ impl Host {
 
 /// Compiles a component once for all tests.
 pub(crate) async fn compiled(name: &str) -> Result<(Engine, Component)> {
-    static COMPILED: [OnceCell<(Engine, Component)>; 2] =
-        [OnceCell::const_new(), OnceCell::const_new()];
+    static COMPILED: [OnceCell<(Engine, Component)>; 3] = [const { OnceCell::const_new() }; 3];
     let (cell, name) = match name {
         "native" => (&COMPILED[0], "native"),
-        _ => (&COMPILED[1], "older_shape"),
+        "golem" => (&COMPILED[1], "golem"),
+        _ => (&COMPILED[2], "older_shape"),
     };
     let compiled = cell
         .get_or_try_init(|| async {
