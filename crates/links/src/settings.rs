@@ -28,7 +28,7 @@ use eventual_batch_engine::{
 };
 
 const DEFAULT_CLUSTER_URI: &str = "nats://127.0.0.1:4222";
-const DEFAULT_MAX_CONCURRENCY: usize = 1024;
+const DEFAULT_MAX_CONCURRENCY: usize = 256;
 const DEFAULT_MAX_BATCH_KEYS: usize = 100_000;
 const DEFAULT_MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 

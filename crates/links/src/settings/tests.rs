@@ -43,7 +43,7 @@ fn only_the_bucket_is_required() {
     assert_eq!(
         settings.limits,
         Limits {
-            max_concurrency: 1024,
+            max_concurrency: 256,
             max_batch_keys: 100_000,
             max_batch_bytes: 64 * 1024 * 1024,
         }
