@@ -120,7 +120,7 @@ fn every_function(key: &str, value: &str) -> Result<Vec<String>, Error> {
         let stream = value.incoming_value_consume_async()?;
         said.push(text(stream.blocking_read(1000).unwrap()));
     }
-    delete_many(&bucket, &[first.clone()])?;
+    delete_many(&bucket, std::slice::from_ref(&first))?;
     said.push(eventual::exists(&bucket, &first)?.to_string());
     said.extend(keys(&bucket)?);
     Ok(said)
