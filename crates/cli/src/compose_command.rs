@@ -86,18 +86,26 @@ fn built_in_for(component: &[u8]) -> &'static [u8] {
 
 /// What was done, and which link the component now needs.
 fn summary(composed: &Composed) -> String {
-    let imports = composed.linked.join(", ");
-    let answered = composed.answered.join(", ");
+    let imports = package_and("wrpc:keyvalue/", &composed.linked);
+    let answered = package_and("wasi:keyvalue/", &composed.answered);
     let shape = match composed.shape {
         Some(shape) => format!("{shape} shape"),
         None => "either shape".to_owned(),
     };
     let interfaces = composed.linked.join(" --interface ");
     format!(
-        "imports wrpc:keyvalue/{{{imports}}} in place of wasi:keyvalue/{{{answered}}} ({shape}); put \
-         its link by `wash link put COMPONENT PROVIDER wrpc keyvalue --interface {interfaces} --target-config \
+        "imports {imports} in place of {answered} ({shape}); put its link by `wash link put COMPONENT PROVIDER wrpc keyvalue --interface {interfaces} --target-config \
          CONFIG`"
     )
+}
+
+/// One interface by its name, several in braces.
+fn package_and(package: &str, interfaces: &[&str]) -> String {
+    match interfaces {
+        [] => format!("{package}types"),
+        [one] => format!("{package}{one}"),
+        several => format!("{package}{{{}}}", several.join(", ")),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
