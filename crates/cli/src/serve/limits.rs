@@ -35,6 +35,12 @@ impl BatchLimits {
         self.key_value_resources().saturating_add(10_000)
     }
 
+    /// Handles that one store may hold. A value that is lent for a call, as all of a batch that is
+    /// written are, counts twice.
+    pub(super) fn handles(self) -> usize {
+        self.resources().saturating_add(self.keys)
+    }
+
     /// Bytes that one call of the host may copy out of the component. wasmtime counts keys, values and
     /// what holds them.
     pub(super) fn call_bytes(self) -> usize {

@@ -117,7 +117,7 @@ impl Runner {
         let state = GuestState::new(context, self.limits.memory, max_resources);
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.memory);
-        store.set_max_component_handles(max_resources);
+        store.set_max_component_handles(self.batches.handles());
         store.set_hostcall_fuel(self.batches.call_bytes());
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);

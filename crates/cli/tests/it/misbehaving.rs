@@ -139,15 +139,20 @@ async fn an_instance_ends_when_its_client_goes() -> Result<()> {
     let (nats, _) = server().await?;
     let args = ["--max-requests", "1", "--request-timeout", "10m"];
     let served = serve(&misbehaving()?, &nats, &args).await?;
-    for (round, path) in ["/loop", "/wait", "/endless", "/endless"]
+    for (round, path) in ["/loop", "/wait", "/half-loop", "/endless", "/endless"]
         .into_iter()
         .enumerate()
     {
         let mut client = served.connect().await?;
-        if path == "/endless" {
+        let frames = match path {
+            "/half-loop" => 1,
+            "/endless" => 100,
+            _ => 0,
+        };
+        if frames > 0 {
             let response = client.send(Method::GET, path, "").await?;
             let mut body = response.into_body();
-            for _ in 0..100 {
+            for _ in 0..frames {
                 timeout(LONG, body.frame()).await?.unwrap()?;
             }
         } else {

@@ -50,6 +50,12 @@ impl Answer {
         panic!("in the middle of an answer");
     }
 
+    pub fn half_and_loop(self) {
+        let (_body, stream) = self.begin();
+        stream.blocking_write_and_flush(b"half of an ").unwrap();
+        crate::endless_loop();
+    }
+
     /// Until the client has gone away.
     pub fn endless(self) {
         let (_body, stream) = self.begin();

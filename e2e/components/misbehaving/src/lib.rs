@@ -10,6 +10,7 @@
 //! | `/send` | sends a request to another server |
 //! | `/panic`, `/silent` | panics, or returns without an answer |
 //! | `/half`, `/late` | panics after half of an answer, or after all of it |
+//! | `/half-loop` | computes for ever after half of an answer |
 //! | `/endless` | answers without end |
 //! | `/print` | writes to its standard output and error |
 //! | `/after` | stores `after` when its answer is finished |
@@ -28,7 +29,10 @@ fn handle(request: Request, answer: Answer) {
     let number = |name: &str| path.strip_prefix(name)?.parse().ok();
     let text = match path.as_str() {
         "/ok" => store::set_and_get(),
-        "/loop" => endless_loop(),
+        "/loop" => {
+            eprintln!("begun");
+            endless_loop()
+        }
         "/wait" => http::wait(),
         "/memory" => memory(),
         "/values" => store::values(),
@@ -39,6 +43,7 @@ fn handle(request: Request, answer: Answer) {
         "/panic" => panic!("as asked"),
         "/silent" => return std::mem::forget(answer),
         "/half" => return answer.half(),
+        "/half-loop" => return answer.half_and_loop(),
         "/endless" => return answer.endless(),
         "/print" => print(),
         "/late" => {
@@ -58,8 +63,7 @@ fn handle(request: Request, answer: Answer) {
     answer.send(&text);
 }
 
-fn endless_loop() -> String {
-    eprintln!("begun");
+pub fn endless_loop() -> ! {
     let mut number = 0_u64;
     loop {
         number = std::hint::black_box(number.wrapping_add(1));
