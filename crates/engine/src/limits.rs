@@ -45,6 +45,12 @@ impl Limits {
         Ok(())
     }
 
+    /// Succeeds if a call may name these keys, without their values.
+    pub(super) fn check_names(&self, keys: &[String]) -> Result<(), Error> {
+        self.check_keys(keys.len())?;
+        self.check_bytes(keys.iter().map(String::len).sum())
+    }
+
     /// The error for a batch with this many keys.
     #[must_use]
     pub fn too_many_keys(&self, keys: usize) -> Error {

@@ -25,15 +25,13 @@ use one_by_one::{ReadTarget, SingleKeyReads};
 
 pub(crate) use leader::{exists, read_last_message, read_leader, revisions};
 
+/// The value of each key. The caller has checked that the limits allow the keys.
 pub(super) async fn get_many(
     bucket: &BucketState,
     keys: &[String],
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<Option<Bytes>>, Error> {
-    let limits = bucket.limits();
-    limits.check_keys(keys.len())?;
-    limits.check_bytes(keys.iter().map(String::len).sum())?;
     let mut batch = ReadBatch::new(bucket, keys, budget).await?;
     if !batch.keys.is_empty() {
         let info = bucket.stream_info(deadline).await?;
@@ -42,8 +40,7 @@ pub(super) async fn get_many(
     batch.into_answer().await
 }
 
-/// As [`get_many`], from the stream's leader, which has every acknowledged write. It does not check
-/// the limits of the keys.
+/// As [`get_many`], from the stream's leader, which has every acknowledged write.
 pub(super) async fn get_many_at_leader(
     bucket: &BucketState,
     keys: &[String],

@@ -20,9 +20,6 @@ pub(super) async fn get_many(
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<Option<Bytes>>, Error> {
-    let limits = bucket.limits();
-    limits.check_keys(keys.len())?;
-    limits.check_bytes(keys.iter().map(String::len).sum())?;
     if keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -41,11 +38,7 @@ pub(super) async fn get_many(
     } else {
         read::get_many(bucket, keys, budget, deadline).await
     };
-    user.note_server_answered();
-    if answer.is_ok() {
-        bucket.note_answer();
-    }
-    answer
+    noted(bucket, user, answer)
 }
 
 /// Every key that has a value, as [`list::keys`] answers.
@@ -65,6 +58,15 @@ pub(super) async fn keys(
         }
     }
     let answer = list::keys(bucket, budget, deadline).await;
+    noted(bucket, user, answer)
+}
+
+/// Notes what the server has answered in place of the copy.
+fn noted<T>(
+    bucket: &BucketState,
+    user: &ReplicaUser,
+    answer: Result<T, Error>,
+) -> Result<T, Error> {
     user.note_server_answered();
     if answer.is_ok() {
         bucket.note_answer();

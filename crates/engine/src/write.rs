@@ -38,9 +38,7 @@ pub(super) async fn delete_many(
     keys: Vec<String>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let limits = bucket.limits();
-    limits.check_keys(keys.len())?;
-    limits.check_bytes(keys.iter().map(String::len).sum())?;
+    bucket.limits().check_names(&keys)?;
     let entries = keys.into_iter().map(|key| (key, None));
     let writes = dedupe(bucket.encoding(), entries).await?;
     WriteBatch::new(bucket, "deleted", writes)

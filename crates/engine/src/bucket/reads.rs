@@ -57,6 +57,7 @@ impl Bucket {
         budget: &dyn ResponseBudget,
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
+        self.state.limits().check_names(keys)?;
         match self.state.replica().filter(|replica| replica.reads()) {
             Some(user) => {
                 replicated_reads::get_many(&self.state, user, keys, budget, &deadline).await
