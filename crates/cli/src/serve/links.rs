@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventual_batch_engine::{Bucket, Deadline, Error, Kind};
-use eventual_batch_links::{Links, RawSettings, setting_hint};
+use eventual_batch_engine::{Bucket, Deadline, Kind};
+use eventual_batch_links::{Links, RawSettings, setting_hint, with_hint};
 use futures::StreamExt as _;
 use futures::stream;
 use tracing::warn;
@@ -93,17 +93,13 @@ async fn open_bucket(link: &str, bucket: &Bucket) -> Result<(), String> {
                 link,
                 bucket = bucket.name(),
                 "{}; calls are answered `unavailable` until it can be reached",
-                with_hint(&error)
+                with_hint(&error, setting_hint(&error))
             );
             Ok(())
         }
-        Err(error) => Err(format!("link `{link}`: {}", with_hint(&error))),
-    }
-}
-
-fn with_hint(error: &Error) -> String {
-    match setting_hint(error) {
-        Some(hint) => format!("{error}; {hint}"),
-        None => error.to_string(),
+        Err(error) => Err(format!(
+            "link `{link}`: {}",
+            with_hint(&error, setting_hint(&error))
+        )),
     }
 }
