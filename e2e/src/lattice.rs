@@ -160,12 +160,7 @@ impl TestLattice {
     ///
     /// If the server refuses it.
     pub async fn create_bucket(&self, name: &str) -> Result<kv::Store> {
-        let config = kv::Config {
-            bucket: name.to_owned(),
-            ..kv::Config::default()
-        };
-        let jetstream = self.nats.jetstream().await?;
-        Ok(jetstream.create_key_value(config).await?)
+        self.nats.create_bucket(name, kv::Config::default()).await
     }
 
     async fn start_http_server(&self) -> Result<()> {

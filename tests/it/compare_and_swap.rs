@@ -32,11 +32,7 @@ async fn bucket_at(url: &str) -> Result<Arc<Bucket>> {
 
 async fn with_orders(version: &str) -> Result<(NatsServer, kv::Store)> {
     let nats = NatsServer::run(version).await?;
-    let config = kv::Config {
-        bucket: "orders".to_owned(),
-        ..kv::Config::default()
-    };
-    let bucket = nats.jetstream().await?.create_key_value(config).await?;
+    let bucket = nats.create_bucket("orders", kv::Config::default()).await?;
     Ok((nats, bucket))
 }
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use testkit::NatsServer;
 use testkit::async_nats::jetstream::kv;
 
@@ -43,13 +43,7 @@ pub trait ComponentHost: Sized {
     ///
     /// If the server refuses it.
     async fn create_bucket(&mut self, name: &str) -> Result<kv::Store> {
-        let config = kv::Config {
-            bucket: name.to_owned(),
-            ..kv::Config::default()
-        };
-        let jetstream = self.nats().jetstream().await?;
-        let created = jetstream.create_key_value(config).await;
-        created.with_context(|| format!("cannot create bucket {name}"))
+        self.nats().create_bucket(name, kv::Config::default()).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use async_nats::ConnectOptions;
-use async_nats::jetstream;
+use async_nats::jetstream::{self, kv};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
@@ -260,6 +260,19 @@ impl NatsServer {
     /// If it cannot connect.
     pub async fn jetstream(&self) -> Result<jetstream::Context> {
         Ok(jetstream::new(self.client().await?))
+    }
+
+    /// Creates a bucket; `config.bucket` is overwritten with `name`.
+    ///
+    /// # Errors
+    /// If the server refuses it or asks for a login.
+    pub async fn create_bucket(&self, name: &str, config: kv::Config) -> Result<kv::Store> {
+        let config = kv::Config {
+            bucket: name.to_owned(),
+            ..config
+        };
+        let created = self.jetstream().await?.create_key_value(config).await;
+        created.with_context(|| format!("cannot create bucket {name}"))
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use async_nats::jetstream::kv;
 
 use crate::caller::LatticeCaller;
@@ -137,19 +137,11 @@ impl Stack {
         self.provider.caller(component)
     }
 
-    /// Creates a bucket; `config.bucket` is overwritten with `name`.
+    /// Creates a bucket on this stack's NATS. See [`NatsServer::create_bucket`].
     ///
     /// # Errors
-    /// If the server refuses it or asks for a login.
+    /// See [`NatsServer::create_bucket`].
     pub async fn create_bucket(&self, name: &str, config: kv::Config) -> Result<kv::Store> {
-        let config = kv::Config {
-            bucket: name.to_owned(),
-            ..config
-        };
-        let jetstream = self.nats.jetstream().await?;
-        jetstream
-            .create_key_value(config)
-            .await
-            .with_context(|| format!("cannot create bucket {name}"))
+        self.nats.create_bucket(name, config).await
     }
 }

@@ -58,11 +58,7 @@ pub(crate) async fn server() -> Result<(NatsServer, kv::Store)> {
 }
 
 pub(crate) async fn bucket(nats: &NatsServer, name: &str) -> Result<kv::Store> {
-    let config = kv::Config {
-        bucket: name.to_owned(),
-        ..kv::Config::default()
-    };
-    Ok(nats.jetstream().await?.create_key_value(config).await?)
+    nats.create_bucket(name, kv::Config::default()).await
 }
 
 impl Host {
