@@ -25,6 +25,23 @@ macro_rules! run_on {
     };
 }
 
+/// Makes a test of each case whose component is built by cargo, on this host.
+#[macro_export]
+macro_rules! run_all_on {
+    ($host:ty) => {
+        $crate::run_on!($host:
+            values_make_the_round_trip,
+            a_link_by_another_name_reaches_its_own_bucket,
+            errors_reach_the_component_which_lives_on,
+            fifty_requests_at_once_are_answered_each_with_its_own,
+            nats_may_stop_and_start,
+            a_component_of_the_draft_interface_is_served_too,
+            single_keys_and_counters,
+            single_keys_and_counters_of_the_older_shape,
+        );
+    };
+}
+
 /// Text, bytes, nothing: in the order asked, and as any other client of the bucket sees it.
 pub async fn values_make_the_round_trip<H: ComponentHost>() -> Result<()> {
     round_trip::<H>("http-batch").await

@@ -1,22 +1,13 @@
 //! Components written to `wasi:keyvalue/eventual-batch`, on a real host, over HTTP.
 
 use anyhow::{Result, ensure};
-use component_tests::run_on;
+use component_tests::{run_all_on, run_on};
 use e2e::{HostLink, TestLattice, WasmCloud, eventually};
 use reqwest::Method;
 use serde_json::json;
 
-run_on!(WasmCloud:
-    values_make_the_round_trip,
-    values_make_the_round_trip_in_python,
-    a_link_by_another_name_reaches_its_own_bucket,
-    errors_reach_the_component_which_lives_on,
-    fifty_requests_at_once_are_answered_each_with_its_own,
-    nats_may_stop_and_start,
-    a_component_of_the_draft_interface_is_served_too,
-    single_keys_and_counters,
-    single_keys_and_counters_of_the_older_shape,
-);
+run_all_on!(WasmCloud);
+run_on!(WasmCloud: values_make_the_round_trip_in_python);
 
 async fn lattice() -> Result<TestLattice> {
     testkit::init_tracing();

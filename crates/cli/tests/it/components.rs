@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use component_tests::{Native, NativePrograms, run_on};
+use component_tests::{Native, NativePrograms, run_all_on};
 
 struct BuiltByCargo;
 
@@ -23,13 +23,4 @@ impl NativePrograms for BuiltByCargo {
     }
 }
 
-run_on!(Native<BuiltByCargo>:
-    values_make_the_round_trip,
-    a_link_by_another_name_reaches_its_own_bucket,
-    errors_reach_the_component_which_lives_on,
-    fifty_requests_at_once_are_answered_each_with_its_own,
-    nats_may_stop_and_start,
-    a_component_of_the_draft_interface_is_served_too,
-    single_keys_and_counters,
-    single_keys_and_counters_of_the_older_shape,
-);
+run_all_on!(Native<BuiltByCargo>);

@@ -4,11 +4,14 @@
 //! `?bucket=` is the name that the store is opened by. A host answers `open` itself, whatever the
 //! name, and turns an error of a batch into a trap: the only errors here are those of the request.
 
+#[path = "../../json_answer.rs"]
+mod json_answer;
 #[path = "../../../../examples/http-batch/src/value.rs"]
 mod value;
 
 use std::io::Read as _;
 
+use json_answer::{Failure, bad_request, respond};
 use serde_json::{Map, Value as Json, json};
 use value::Value;
 use wasmcloud_component::http::{self, IncomingRequest, Method, Response, StatusCode};
@@ -20,19 +23,9 @@ http::export!(Service);
 
 impl http::Server for Service {
     fn handle(request: IncomingRequest) -> http::Result<Response<impl http::OutgoingBody>> {
-        let (status, body) = match answer(request) {
-            Ok(body) => (StatusCode::OK, body),
-            Err((status, error)) => (status, json!({ "error": error })),
-        };
-        Response::builder()
-            .status(status)
-            .header("content-type", "application/json")
-            .body(format!("{body}\n"))
-            .map_err(|error| http::ErrorCode::InternalError(Some(error.to_string())))
+        respond(answer(request))
     }
 }
-
-type Failure = (StatusCode, String);
 
 fn answer(request: IncomingRequest) -> Result<Json, Failure> {
     let (parts, mut body) = request.into_parts();
@@ -81,11 +74,6 @@ fn values(text: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
         Err(error) => Err(bad_request(format!("{key:?}: {error}"))),
     };
     entries.into_iter().map(entry).collect()
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn bad_request(error: impl ToString) -> Failure {
-    (StatusCode::BAD_REQUEST, error.to_string())
 }
 
 fn bad_gateway(error: store::Error) -> Failure {

@@ -1,5 +1,7 @@
 //! `single-keys` for the older shape of `wasi:keyvalue@0.1.0`.
 
+#[path = "../../json_answer.rs"]
+mod json_answer;
 #[path = "../../single-keys/src/service.rs"]
 mod service;
 #[path = "../../../../examples/http-batch/src/value.rs"]

@@ -1,5 +1,7 @@
 //! `wasi:keyvalue/eventual` and `atomic`, one key at a time, over HTTP.
 
+#[path = "../../json_answer.rs"]
+mod json_answer;
 mod service;
 #[path = "../../../../examples/http-batch/src/value.rs"]
 mod value;

@@ -18,6 +18,7 @@ use wasmcloud_component::http::{self, IncomingRequest, Method, Response, StatusC
 use crate::bindings::wasi::keyvalue::types::{Bucket, OutgoingValue};
 use crate::bindings::wasi::keyvalue::wasi_keyvalue_error::Error;
 use crate::bindings::wasi::keyvalue::{atomic, eventual};
+use crate::json_answer::{Failure, bad_request, respond};
 use crate::value::Value;
 
 struct Service;
@@ -26,19 +27,9 @@ http::export!(Service);
 
 impl http::Server for Service {
     fn handle(request: IncomingRequest) -> http::Result<Response<impl http::OutgoingBody>> {
-        let (status, body) = match answer(request) {
-            Ok(body) => (StatusCode::OK, body),
-            Err((status, error)) => (status, json!({ "error": error })),
-        };
-        Response::builder()
-            .status(status)
-            .header("content-type", "application/json")
-            .body(format!("{body}\n"))
-            .map_err(|error| http::ErrorCode::InternalError(Some(error.to_string())))
+        respond(answer(request))
     }
 }
-
-type Failure = (StatusCode, String);
 
 fn answer(request: IncomingRequest) -> Result<Json, Failure> {
     let (parts, mut body) = request.into_parts();
@@ -111,11 +102,6 @@ fn set(bucket: &Bucket, key: &str, bytes: &[u8]) -> Result<(), Error> {
 
 fn get(bucket: &Bucket, key: &str) -> Result<Option<Vec<u8>>, Error> {
     eventual::get(bucket, key)?.map(crate::consume).transpose()
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn bad_request(error: impl ToString) -> Failure {
-    (StatusCode::BAD_REQUEST, error.to_string())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
