@@ -34,4 +34,5 @@ mod shutdown;
 mod smoke;
 mod store;
 mod unusual_buckets;
+mod value_ttl;
 mod values;

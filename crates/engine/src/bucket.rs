@@ -15,6 +15,7 @@ use super::keys::KeyEncoding;
 use super::limits::Limits;
 use super::replica::{ReplicaSettings, ReplicaStats, Replicas};
 use super::stream_info::BucketSpec;
+use super::write_settings::WriteSettings;
 
 /// A key-value bucket. Any number of calls may use it at once. Its [`ConcurrencyLimit`] bounds how
 /// many key operations are in flight.
@@ -60,6 +61,13 @@ impl Bucket {
     #[must_use]
     pub fn with_replica(self, replicas: &Replicas, settings: ReplicaSettings) -> Self {
         self.state.join_replica(replicas, settings);
+        self
+    }
+
+    /// The same bucket with writes that are made in this way.
+    #[must_use]
+    pub fn with_write_settings(self, settings: WriteSettings) -> Self {
+        self.state.set_write_settings(settings);
         self
     }
 

@@ -11,11 +11,12 @@ use tokio::time::{Instant, timeout_at};
 use super::concurrency::ConcurrencyLimit;
 use super::connection::Connection;
 use super::deadline::Deadline;
-use super::error::{Error, Kind};
+use super::error::{BucketFeature, Error, FeatureProblem, Kind};
 use super::keys::KeyEncoding;
 use super::limits::Limits;
 use super::replica::{ReplicaSettings, ReplicaSource, ReplicaUser, Replicas};
 use super::stream_info::{self, BucketSpec, StreamInfo};
+use super::write_settings::WriteSettings;
 
 /// For how long a bucket counts as there after the server has answered for it.
 const KNOWN_TO_EXIST: Duration = Duration::from_secs(10);
@@ -29,6 +30,7 @@ pub(crate) struct BucketState {
     encoding: KeyEncoding,
     limits: Limits,
     concurrency: Arc<ConcurrencyLimit>,
+    writes: OnceLock<WriteSettings>,
     /// The copy in memory, if the bucket may have one.
     replica: OnceLock<ReplicaUser>,
     cached: RwLock<Option<Arc<StreamInfo>>>,
@@ -58,6 +60,7 @@ impl BucketState {
             encoding,
             limits,
             concurrency,
+            writes: OnceLock::new(),
             replica: OnceLock::new(),
             cached: RwLock::default(),
             last_fetch: Mutex::default(),
@@ -75,6 +78,15 @@ impl BucketState {
             };
             replicas.join(&self.connection, &self.spec, source, settings)
         });
+    }
+
+    /// Sets how writes are made, unless that is set.
+    pub(crate) fn set_write_settings(&self, settings: WriteSettings) {
+        self.writes.get_or_init(|| settings);
+    }
+
+    pub(crate) fn write_settings(&self) -> WriteSettings {
+        self.writes.get().copied().unwrap_or_default()
     }
 
     pub(crate) fn replica(&self) -> Option<&ReplicaUser> {
@@ -171,6 +183,44 @@ impl BucketState {
             outcome: outcome.clone(),
         });
         outcome
+    }
+
+    /// The stream info, if the bucket can do this.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`], or why the stream info could not be fetched.
+    pub(crate) async fn require(
+        &self,
+        feature: BucketFeature,
+        deadline: &Deadline,
+    ) -> Result<Arc<StreamInfo>, Error> {
+        let mut info = self.stream_info(deadline).await?;
+        if info.problem(feature).is_some() {
+            // The bucket may have been changed since its stream info was fetched.
+            info = self.refresh_stream_info(Some(&info), deadline).await?;
+        }
+        match info.problem(feature) {
+            None => Ok(info),
+            Some(problem) => Err(self.unsupported(feature, problem)),
+        }
+    }
+
+    /// The error that the bucket cannot do this.
+    pub(crate) fn unsupported(&self, feature: BucketFeature, problem: FeatureProblem) -> Error {
+        let problem = match problem {
+            // No bucket of an older server allows it.
+            FeatureProblem::NotAllowed => {
+                FeatureProblem::of_server(feature, &self.connection.client())
+                    .unwrap_or(FeatureProblem::NotAllowed)
+            }
+            problem => problem,
+        };
+        Error::Unsupported {
+            bucket: self.spec.name.clone(),
+            feature,
+            problem,
+        }
     }
 
     /// Succeeds if the bucket exists. The server is asked, unless it has answered for the bucket

@@ -1,5 +1,6 @@
 //! What can go wrong with a batch.
 
+mod features;
 mod kind;
 mod limits;
 mod no_answer;
@@ -8,6 +9,7 @@ use super::keys::{InvalidKey, UndecodableKey};
 use super::outage::ConnectionError;
 use super::text::{CallerText, LogText};
 
+pub use features::{BucketFeature, FeatureProblem};
 pub use kind::Kind;
 pub use limits::{BatchLimit, CountedSize, ValueLimit};
 pub use no_answer::NoAnswerReason;
@@ -40,6 +42,16 @@ pub enum Error {
     ReadOnly {
         /// The bucket's name.
         bucket: String,
+    },
+    /// The server or the bucket cannot do what the caller's settings ask for. Nothing was written.
+    #[error("bucket `{bucket}` cannot {feature}: {}", features::why(bucket, *feature, problem))]
+    Unsupported {
+        /// The bucket's name.
+        bucket: String,
+        /// What the bucket cannot do.
+        feature: BucketFeature,
+        /// Why.
+        problem: FeatureProblem,
     },
     /// The server refused the login.
     #[error("NATS at {server} refused access: {error}")]
@@ -233,6 +245,7 @@ impl Error {
             | Self::Contended { .. }
             | Self::PageLost { .. } => Kind::Unavailable,
             Self::ReadOnly { .. }
+            | Self::Unsupported { .. }
             | Self::Refused { .. }
             | Self::BadAnswer { .. }
             | Self::NotSent { .. }

@@ -97,6 +97,7 @@ mod text;
 mod tuning;
 mod write;
 mod write_ids;
+mod write_settings;
 
 pub use bucket::Bucket;
 pub use concurrency::ConcurrencyLimit;
@@ -104,7 +105,9 @@ pub use connection::{
     Auth, Connection, ConnectionSetting, ConnectionSettings, Connections, Secret, SettingError, Tls,
 };
 pub use deadline::Deadline;
-pub use error::{BatchLimit, CountedSize, Error, Kind, NoAnswerReason, ValueLimit};
+pub use error::{
+    BatchLimit, BucketFeature, CountedSize, Error, FeatureProblem, Kind, NoAnswerReason, ValueLimit,
+};
 pub use keys::{InvalidKey, KeyEncoding, KeyProblem, MAX_KEY_BYTES, UndecodableKey};
 pub use limits::Limits;
 pub use list::Page;
@@ -113,3 +116,4 @@ pub use replica::{FallbackReason, ReplicaMode, ReplicaSettings, ReplicaStats, Re
 pub use response_budget::ResponseBudget;
 pub use stream_info::{BucketSpec, BucketTemplate};
 pub use text::{CallerText, LogText, shorten};
+pub use write_settings::WriteSettings;

@@ -1,6 +1,7 @@
 //! What the messages of a key-value bucket mean.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use async_nats::header::{
     HeaderMap, HeaderName, HeaderValue, NATS_MARKER_REASON, NATS_MESSAGE_ID, NATS_SEQUENCE,
@@ -15,7 +16,25 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 pub(super) const KV_OPERATION: &str = "KV-Operation";
-pub(super) const KV_DELETE: &str = "DEL";
+const KV_DELETE: &str = "DEL";
+const KV_PURGE: &str = "PURGE";
+
+/// The operation of a delete marker that stays so long.
+///
+/// When a marker ends, the server puts a marker of its own in its place, and that one stays as long
+/// again. It does not so for a purge marker (nats-server `isSubjectDeleteMarker`, 2.11 to 2.15).
+/// Everybody reads the two markers alike.
+pub(super) fn delete_operation(ttl: Option<Duration>) -> &'static str {
+    match ttl {
+        Some(_) => KV_PURGE,
+        None => KV_DELETE,
+    }
+}
+
+/// The value of the header `Nats-TTL` (ADR-43). The server counts whole seconds.
+pub(super) fn ttl_text(ttl: Duration) -> String {
+    format!("{}s", ttl.as_secs().max(1))
+}
 
 /// Whether the message is a marker: it says that its key has no value. Clients write delete and
 /// purge markers (ADR-8). The server writes markers for expired and removed keys (ADR-43, server ≥
@@ -26,7 +45,7 @@ pub(super) fn is_marker(headers: Option<&HeaderMap>) -> bool {
     headers.is_some_and(|headers| {
         headers
             .get(KV_OPERATION)
-            .is_some_and(|operation| matches!(operation.as_str(), KV_DELETE | "PURGE"))
+            .is_some_and(|operation| matches!(operation.as_str(), KV_DELETE | KV_PURGE))
             || headers.get(NATS_MARKER_REASON).is_some()
     })
 }

@@ -1,11 +1,13 @@
 //! The stream info of a bucket: how its keys are read and written.
 
 mod create;
+mod features;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::StorageType;
 use async_nats::jetstream::{self, Context, ErrorCode, stream};
@@ -13,11 +15,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connection::Connection;
 use super::deadline::Deadline;
-use super::error::Error;
+use super::error::{BucketFeature, Error, FeatureProblem};
 use super::message::is_transient;
 use super::quarantine::Quarantine;
 use super::text::LogText;
 use super::tuning;
+use features::Features;
 
 /// The name of a bucket, and what to do if the bucket is missing.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +48,15 @@ pub struct BucketTemplate {
     pub max_bytes: Option<i64>,
     /// The largest value in bytes.
     pub max_value_size: Option<i32>,
+    /// Whether values may have a time to live of their own
+    /// ([`WriteSettings::value_ttl`](crate::WriteSettings::value_ttl), server ≥ 2.11).
+    pub allow_value_ttl: bool,
+    /// How long delete markers stay, in whole seconds (ADR-48, server ≥ 2.11). `None`: for ever. An
+    /// older server is asked nothing: the bucket is not created.
+    pub marker_ttl: Option<Duration>,
+    /// Whether the bucket takes atomic batches
+    /// ([`WriteSettings::atomic`](crate::WriteSettings::atomic), ADR-50, server ≥ 2.12).
+    pub allow_atomic: bool,
 }
 
 /// How single keys are read.
@@ -79,6 +91,8 @@ pub(super) struct StreamInfo {
     pub(super) write_api_prefix: String,
     /// Whether there is a stream that takes writes.
     pub(super) takes_writes: bool,
+    /// What the stream allows beside plain writes.
+    features: Features,
     /// Whether the server has denied this login a `multi_last` request.
     pub(super) multi_last_denied: AtomicBool,
     /// Whether the bucket has to be read from its leader, even if `read_path` says otherwise. All
@@ -101,12 +115,12 @@ pub(super) async fn fetch(
     let mut backoff = tuning::BACKOFF.0;
     loop {
         connection.ready(&spec.name, deadline).await?;
-        let context = context(connection, spec);
+        let (context, client) = (context(connection, spec), connection.client());
         let started = Instant::now();
         // The servers of a stream without a leader may not answer at all.
         let wait_until = (started + deadline.answer_timeout()).min(deadline.answer_deadline());
         let found = tokio::select! {
-            found = timeout_at(wait_until, find_or_create(&context, spec)) => found,
+            found = timeout_at(wait_until, find_or_create(&context, &client, spec)) => found,
             // The server never answers a request that it denies.
             error = connection.until_permission_error(started, is_mine) => return Err(error),
         };
@@ -142,6 +156,7 @@ enum FetchError {
 
 async fn find_or_create(
     context: &Context,
+    client: &Client,
     spec: &BucketSpec,
 ) -> Result<stream::Config, FetchError> {
     let error = match context.get_stream(stream_of(&spec.name)).await {
@@ -154,7 +169,7 @@ async fn find_or_create(
     };
     match &spec.create {
         Some(template) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-            create::create(context, spec, template).await
+            create::create(context, client, spec, template).await
         }
         None if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
             Err(FetchError::Final(Error::NoSuchBucket {
@@ -217,6 +232,7 @@ fn info(spec: &BucketSpec, config: &stream::Config) -> Result<StreamInfo, Error>
             .ok()
             .filter(|&max| max > 0),
         takes_writes: config.mirror.is_some() || !config.subjects.is_empty(),
+        features: Features::of(config),
         multi_last_denied: AtomicBool::new(false),
         quarantine: Arc::default(),
         differences: spec.create.as_ref().map_or_else(String::new, |template| {
@@ -260,6 +276,21 @@ impl StreamInfo {
         } else {
             self.read_path
         }
+    }
+
+    /// Why the bucket cannot do this. `None`: it can.
+    pub(super) fn problem(&self, feature: BucketFeature) -> Option<FeatureProblem> {
+        self.features.problem(feature)
+    }
+
+    /// How long a delete marker that the engine writes stays. `None`: for ever.
+    pub(super) fn marker_ttl(&self) -> Option<Duration> {
+        self.features.marker_ttl
+    }
+
+    /// Whether the stream takes other writes than it did according to `before`.
+    pub(super) fn takes_other_writes_than(&self, before: &Self) -> bool {
+        self.max_message != before.max_message || self.features != before.features
     }
 
     /// Shares the quarantine with the stream info that was fetched before this one.

@@ -29,7 +29,7 @@ pub(super) async fn set_many(
     let entries = entries.into_iter().map(|(key, value)| (key, Some(value)));
     let writes = dedupe(bucket.encoding(), entries).await?;
     let mut batch = WriteBatch::new(bucket, "set", writes);
-    batch.check_sizes(bucket, deadline).await?;
+    batch.check_values(bucket, deadline).await?;
     batch.run(bucket, deadline).await
 }
 
@@ -99,7 +99,7 @@ pub(super) async fn replace(
     let write = Write::new(bucket.encoding(), key.to_owned(), Some(value))?;
     let mut batch = WriteBatch::new(bucket, "set", vec![write]);
     batch.expected_revision = Some(expected);
-    batch.check_sizes(bucket, deadline).await?;
+    batch.check_values(bucket, deadline).await?;
     batch.send(bucket, deadline).await?;
     if let Some(cause) = batch.failures.first_cause {
         return Err(cause);

@@ -1,8 +1,8 @@
 //! Which setting of a link an error of the engine has to do with.
 
 use eventual_batch_engine::{
-    BatchLimit, ConnectionError, ConnectionSetting, Error, ErrorHint, KeyProblem, LoginKind,
-    NoAnswerReason,
+    BatchLimit, BucketFeature, ConnectionError, ConnectionSetting, Error, ErrorHint, KeyProblem,
+    LoginKind, NoAnswerReason,
 };
 
 /// The text of an error, and after a semicolon what to do about it.
@@ -31,6 +31,11 @@ pub fn setting_hint(error: &Error) -> Option<&'static str> {
         Error::TooLarge { limit, .. } => Some(match limit {
             BatchLimit::Keys => "the link's setting is `max_batch_keys`",
             BatchLimit::Bytes => "the link's setting is `max_batch_bytes`",
+        }),
+        Error::Unsupported { feature, .. } => Some(match feature {
+            BucketFeature::ValueTtl => "the link asks for it with `value_ttl`",
+            BucketFeature::MarkerTtl => "the link asks for it with `bucket_marker_ttl`",
+            BucketFeature::AtomicBatches => "the link asks for it with `atomic`",
         }),
         Error::LoginRefused { error, .. } => connection_hint(error),
         Error::NoAnswer {

@@ -24,7 +24,7 @@ pub use raw::RawSettings;
 
 use eventual_batch_engine::{
     Auth, BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, ReplicaMode,
-    ReplicaSettings, Tls,
+    ReplicaSettings, Tls, WriteSettings,
 };
 
 const DEFAULT_CLUSTER_URI: &str = "nats://127.0.0.1:4222";
@@ -57,6 +57,7 @@ const TLS: &[&str] = &["tls_ca", "tls_ca_file", "tls_cert", "tls_first", "tls_ke
 const OTHERS: &[&str] = &[
     "bucket",
     "bucket_history",
+    "bucket_marker_ttl",
     "bucket_max_bytes",
     "bucket_max_value_size",
     "bucket_replicas",
@@ -74,6 +75,7 @@ const OTHERS: &[&str] = &[
     "replica_max_bytes",
     "replica_staleness",
     "timeout",
+    "value_ttl",
 ];
 
 /// What a link is to do, and how.
@@ -91,6 +93,8 @@ pub struct LinkSettings {
     pub limits: Limits,
     /// Whether and how reads are answered from a copy in memory.
     pub replica: ReplicaSettings,
+    /// How writes are made.
+    pub writes: WriteSettings,
     /// How long one call may take.
     pub timeout: Duration,
 }
@@ -114,7 +118,10 @@ impl LinkSettings {
             .text("js_domain")?
             .map(|domain| checked("js_domain", domain))
             .transpose()?;
-        let create = template(&lookup)?;
+        let writes = WriteSettings {
+            value_ttl: lookup.time_to_live("value_ttl")?,
+        };
+        let create = template(&lookup, &writes)?;
         let spec = |name: &str| BucketSpec {
             name: name.to_owned(),
             domain: domain.clone(),
@@ -152,6 +159,7 @@ impl LinkSettings {
                     .unwrap_or(DEFAULT_MAX_BATCH_BYTES),
             },
             replica: replica(&lookup)?,
+            writes,
             timeout: lookup
                 .duration(
                     "timeout",
@@ -163,7 +171,28 @@ impl LinkSettings {
     }
 }
 
-fn template(lookup: &Lookup<'_>) -> Result<Option<BucketTemplate>, ConfigError> {
+/// The longest time for which a bucket keeps a value.
+const LONGEST_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+fn template(
+    lookup: &Lookup<'_>,
+    writes: &WriteSettings,
+) -> Result<Option<BucketTemplate>, ConfigError> {
+    let marker_ttl = lookup.time_to_live("bucket_marker_ttl")?;
+    let history = lookup.number("bucket_history", 1, 64)?;
+    // Where a value or a marker ends by itself, the value before it would come back.
+    for (key, set) in [
+        ("value_ttl", writes.value_ttl.is_some()),
+        ("bucket_marker_ttl", marker_ttl.is_some()),
+    ] {
+        if set && let Some(history) = history.filter(|&history| history > 1) {
+            return Err(ConfigError::bad(
+                "bucket_history",
+                &history.to_string(),
+                &format_args!("1 beside `{key}`: an older value would come back"),
+            ));
+        }
+    }
     let template = BucketTemplate {
         replicas: lookup.number("bucket_replicas", 1, 5)?,
         storage: match lookup.text("bucket_storage")? {
@@ -178,14 +207,13 @@ fn template(lookup: &Lookup<'_>) -> Result<Option<BucketTemplate>, ConfigError> 
                 ));
             }
         },
-        history: lookup.number("bucket_history", 1, 64)?,
-        ttl: lookup.duration(
-            "bucket_ttl",
-            Duration::from_millis(100),
-            Duration::from_secs(100 * 365 * 24 * 3600),
-        )?,
+        history,
+        ttl: lookup.duration("bucket_ttl", Duration::from_millis(100), LONGEST_TTL)?,
         max_bytes: lookup.number("bucket_max_bytes", 1, i64::MAX)?,
         max_value_size: lookup.number("bucket_max_value_size", 1, i32::MAX)?,
+        allow_value_ttl: writes.value_ttl.is_some(),
+        marker_ttl,
+        allow_atomic: false,
     };
     let create = lookup.flag("enable_bucket_auto_create")?.unwrap_or(false);
     Ok(create.then_some(template))

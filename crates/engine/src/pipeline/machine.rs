@@ -61,7 +61,7 @@ use std::time::Duration;
 
 use self::in_flight::InFlight;
 use self::queue::SendQueue;
-use self::refresh::{Refresh, RefusedForSize};
+use self::refresh::{Refresh, RefusedMaybeStale};
 use self::sending::Sending;
 use crate::deadline::TimeLimits;
 
@@ -115,7 +115,7 @@ pub(crate) struct Machine<I, E> {
     /// When the stream info was last fetched because nobody answered.
     last_refresh: Option<Time>,
     refresh: Refresh,
-    awaiting_refresh: VecDeque<RefusedForSize<I, E>>,
+    awaiting_refresh: VecDeque<RefusedMaybeStale<I, E>>,
 
     /// The first permission error of one of the requests.
     denied: Option<E>,

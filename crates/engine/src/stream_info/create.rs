@@ -1,11 +1,12 @@
 //! Creating a bucket, and comparing the settings of a bucket that exists.
 
+use async_nats::Client;
 use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
 use async_nats::jetstream::{Context, ErrorCode};
 
 use super::{BucketSpec, BucketTemplate, FetchError, stream_of};
-use crate::error::Error;
+use crate::error::{BucketFeature, Error, FeatureProblem};
 use crate::message::is_transient;
 use crate::text::LogText;
 
@@ -15,9 +16,20 @@ use crate::text::LogText;
 /// limits, for which the login may lack the permission.
 pub(super) async fn create(
     context: &Context,
+    client: &Client,
     spec: &BucketSpec,
     template: &BucketTemplate,
 ) -> Result<stream::Config, FetchError> {
+    // An older server would ignore the setting, and keep the markers for ever.
+    if template.marker_ttl.is_some()
+        && let Some(problem) = FeatureProblem::of_server(BucketFeature::MarkerTtl, client)
+    {
+        return Err(FetchError::Final(Error::Unsupported {
+            bucket: spec.name.clone(),
+            feature: BucketFeature::MarkerTtl,
+            problem,
+        }));
+    }
     let created = context.create_stream(stream::Config {
         name: stream_of(&spec.name),
         subjects: vec![format!("$KV.{}.>", spec.name)],
@@ -31,6 +43,9 @@ pub(super) async fn create(
         allow_rollup: true,
         deny_delete: true,
         allow_direct: true,
+        allow_message_ttl: template.allow_value_ttl || template.marker_ttl.is_some(),
+        subject_delete_marker_ttl: template.marker_ttl,
+        allow_atomic_publish: template.allow_atomic,
         ..stream::Config::default()
     });
     let error = match created.await {
@@ -93,6 +108,22 @@ pub(super) fn differences(template: &BucketTemplate, found: &stream::Config) -> 
         "max_value_size",
         template.max_value_size.map(|n| n.to_string()),
         found.max_message_size.to_string(),
+    );
+    let on = |on: bool| on.to_string();
+    compare(
+        "allow_msg_ttl",
+        template.allow_value_ttl.then(|| on(true)),
+        on(found.allow_message_ttl),
+    );
+    compare(
+        "subject_delete_marker_ttl",
+        template.marker_ttl.map(duration),
+        duration(found.subject_delete_marker_ttl.unwrap_or_default()),
+    );
+    compare(
+        "allow_atomic",
+        template.allow_atomic.then(|| on(true)),
+        on(found.allow_atomic_publish),
     );
     differences.join("; ")
 }

@@ -1,8 +1,10 @@
 //! The writes of one batch, and what is checked before and counted after they are sent.
 
+use std::time::Duration;
+
 use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
-use crate::error::{Error, ValueLimit};
+use crate::error::{BucketFeature, Error, FeatureProblem, ValueLimit};
 use crate::pipeline;
 use crate::replica::ReplicaUser;
 use crate::stream_info::StreamInfo;
@@ -18,14 +20,20 @@ const HEADER_ROOM: usize = 96;
 /// The bytes that the header with the expected revision adds besides.
 const EXPECTED_REVISION_ROOM: usize = 64;
 
+/// The bytes that the header with a time to live adds besides.
+const TTL_ROOM: usize = 32;
+
 /// The writes of one batch: one for each distinct key.
 pub(super) struct WriteBatch {
+    bucket: String,
     /// `set` or `deleted`, for errors.
     verb: &'static str,
     /// The `Nats-Msg-Id` of a write is this and the write's index. By the id the server recognizes
     /// a second copy.
     id_prefix: String,
     max_payload: usize,
+    /// How long each value lives.
+    pub(super) value_ttl: Option<Duration>,
     /// The revision that the last message of the key must have. Only for a batch of one write.
     pub(super) expected_revision: Option<u64>,
     /// The revision of the write that was acknowledged last.
@@ -51,6 +59,8 @@ impl WriteBatch {
     /// The writes are of distinct keys.
     pub(super) fn new(bucket: &BucketState, verb: &'static str, writes: Vec<Write>) -> Self {
         Self {
+            bucket: bucket.name().to_owned(),
+            value_ttl: bucket.write_settings().value_ttl,
             verb,
             id_prefix: bucket.connection().next_write_id_prefix(),
             max_payload: usize::MAX,
@@ -64,7 +74,7 @@ impl WriteBatch {
     }
 
     /// Succeeds if the server and the bucket can take every value. Nothing is sent before that.
-    pub(super) async fn check_sizes(
+    pub(super) async fn check_values(
         &mut self,
         bucket: &BucketState,
         deadline: &Deadline,
@@ -81,7 +91,10 @@ impl WriteBatch {
                 max,
             })
         };
-        let mut info = bucket.stream_info(deadline).await?;
+        let mut info = match self.value_ttl {
+            Some(_) => bucket.require(BucketFeature::ValueTtl, deadline).await?,
+            None => bucket.stream_info(deadline).await?,
+        };
         if info.max_message.is_some_and(|max| size > max) {
             // The bucket may have been changed since its stream info was fetched.
             info = bucket.refresh_stream_info(Some(&info), deadline).await?;
@@ -157,7 +170,25 @@ impl WriteBatch {
             .max_message
             .map_or(self.max_payload, |max| max.min(self.max_payload));
         let expected = self.expected_revision.map_or(0, |_| EXPECTED_REVISION_ROOM);
-        self.writes[item].size() + HEADER_ROOM + expected <= max
+        let ttl = self.ttl(item, info).map_or(0, |_| TTL_ROOM);
+        self.writes[item].size() + HEADER_ROOM + expected + ttl <= max
+    }
+
+    /// How long the value or the delete marker stays. `None`: until it is overwritten.
+    pub(super) fn ttl(&self, item: usize, info: &StreamInfo) -> Option<Duration> {
+        match self.writes[item].value {
+            Some(_) => self.value_ttl,
+            None => info.marker_ttl(),
+        }
+    }
+
+    /// The error that the stream takes no message with a time to live.
+    pub(super) fn ttl_refused(&self) -> Error {
+        Error::Unsupported {
+            bucket: self.bucket.clone(),
+            feature: BucketFeature::ValueTtl,
+            problem: FeatureProblem::NotAllowed,
+        }
     }
 
     /// The write's `Nats-Msg-Id`.

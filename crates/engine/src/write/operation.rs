@@ -4,14 +4,17 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_nats::Message;
-use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
+use async_nats::header::{
+    HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL,
+};
 use async_nats::jetstream::ErrorCode;
 
 use super::batch::WriteBatch;
 use super::dedupe::Write;
 use crate::error::{Error, Kind, ValueLimit};
 use crate::message::{
-    Acknowledgement, KV_DELETE, KV_OPERATION, is_checked_before_id, is_conflict, is_transient,
+    Acknowledgement, KV_OPERATION, delete_operation, is_checked_before_id, is_conflict,
+    is_transient, ttl_text,
 };
 use crate::pipeline::{AnswerOutcome, Items, Operation, RequestMessage};
 use crate::stream_info::StreamInfo;
@@ -56,8 +59,12 @@ impl Operation for WriteBatch {
         if let Some(expected) = self.expected_revision {
             headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         }
+        let ttl = self.ttl(item, info);
         if write.value.is_none() {
-            headers.insert(KV_OPERATION, KV_DELETE);
+            headers.insert(KV_OPERATION, delete_operation(ttl));
+        }
+        if let Some(ttl) = ttl {
+            headers.insert(NATS_MESSAGE_TTL, ttl_text(ttl));
         }
         RequestMessage {
             subject: self.subject(item, info),
@@ -108,6 +115,9 @@ impl Operation for WriteBatch {
         if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM {
             return self.too_large(item, info, &LogText::of_jetstream(&error));
         }
+        if error.error_code() == ErrorCode::MESSAGE_TTL_DISABLED {
+            return AnswerOutcome::RefusedMaybeStale(self.ttl_refused());
+        }
         let is_checked_before_id = is_checked_before_id(&error);
         let error = Error::Refused {
             what: "a write",
@@ -154,7 +164,7 @@ impl WriteBatch {
         }
         // The value fits into a message of the size in the stream info. So the headers made it too
         // large, or the stream info is stale.
-        AnswerOutcome::RefusedForSize(Error::Refused {
+        AnswerOutcome::RefusedMaybeStale(Error::Refused {
             what: "a write",
             reason: LogText::joined(&[
                 reason,

@@ -34,6 +34,7 @@ impl Link {
                 settings.limits,
                 Arc::clone(&concurrency),
             );
+            let bucket = bucket.with_write_settings(settings.writes);
             Arc::new(bucket.with_replica(replicas, settings.replica))
         };
         Self {

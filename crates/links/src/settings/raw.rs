@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::{ConfigError, SECRETS, is_setting, nearest_setting, parse_in_range};
+use super::{ConfigError, LONGEST_TTL, SECRETS, is_setting, nearest_setting, parse_in_range};
 use eventual_batch_engine::Secret;
 
 /// The strings that a link was given, or that a front end has as defaults.
@@ -148,6 +148,26 @@ impl<'a> Lookup<'a> {
                 "a duration such as `1500ms`, `30s` or `24h`, from {} to {}",
                 humantime::format_duration(min),
                 humantime::format_duration(max)
+            ),
+        )
+    }
+
+    /// A time to live of a message. The server counts whole seconds, and takes none under one second
+    /// (ADR-43).
+    pub(super) fn time_to_live(&self, key: &str) -> Result<Option<Duration>, ConfigError> {
+        let min = Duration::from_secs(1);
+        let parse = |text: &str| {
+            let duration = humantime::parse_duration(text).ok()?;
+            let is_whole = duration.subsec_nanos() == 0;
+            (is_whole && (min..=LONGEST_TTL).contains(&duration)).then_some(duration)
+        };
+        self.parsed(
+            key,
+            parse,
+            &format_args!(
+                "a duration in whole seconds such as `30s` or `24h`, from {} to {}",
+                humantime::format_duration(min),
+                humantime::format_duration(LONGEST_TTL)
             ),
         )
     }

@@ -103,6 +103,9 @@ fn every_setting_is_read() {
             ttl: Some(Duration::from_secs(24 * 3600)),
             max_bytes: Some(1_000_000),
             max_value_size: Some(1024),
+            allow_value_ttl: false,
+            marker_ttl: None,
+            allow_atomic: false,
         })
     );
     assert_eq!(settings.timeout, Duration::from_secs(30));
@@ -137,6 +140,11 @@ fn a_bad_value_names_key_value_and_what_is_accepted() {
         ("bucket_storage", "disk", "`file` or `memory`"),
         ("bucket_history", "65", "1 to 64"),
         ("bucket_ttl", "tomorrow", "24h"),
+        ("value_ttl", "999ms", "from 1s to"),
+        ("value_ttl", "30", "30s"),
+        ("value_ttl", "1500ms", "whole seconds"),
+        ("bucket_marker_ttl", "500ms", "from 1s to"),
+        ("bucket_marker_ttl", "1s 1ms", "whole seconds"),
         ("bucket_max_bytes", "-1", "whole number"),
         ("bucket_max_value_size", "1MB", "whole number"),
         ("timeout", "0s", "50ms"),
@@ -160,6 +168,32 @@ fn a_bad_value_names_key_value_and_what_is_accepted() {
         assert!(text.contains(&format!("`{key}`")), "{key}: {text}");
         assert!(text.contains(value), "{key}: {text}");
         assert!(text.contains(accepted), "{key}: {text}");
+    }
+}
+
+#[test]
+fn values_and_markers_that_end() {
+    let settings = read(&[
+        ("bucket", "b"),
+        ("enable_bucket_auto_create", "true"),
+        ("value_ttl", "30s"),
+        ("bucket_marker_ttl", "1h"),
+        ("bucket_history", "1"),
+    ])
+    .unwrap();
+    assert_eq!(settings.writes.value_ttl, Some(Duration::from_secs(30)));
+    let template = settings.bucket.create.unwrap();
+    assert!(template.allow_value_ttl);
+    assert_eq!(template.marker_ttl, Some(Duration::from_secs(3600)));
+
+    let plain = read(&[("bucket", "b"), ("enable_bucket_auto_create", "true")]).unwrap();
+    assert_eq!(plain.writes, WriteSettings::default());
+    assert!(!plain.bucket.create.unwrap().allow_value_ttl);
+
+    for key in ["value_ttl", "bucket_marker_ttl"] {
+        let text = refusal(&[(key, "30s"), ("bucket_history", "2")]);
+        assert!(text.contains("`bucket_history`"), "{text}");
+        assert!(text.contains(&format!("1 beside `{key}`")), "{text}");
     }
 }
 

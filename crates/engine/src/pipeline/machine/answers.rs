@@ -6,7 +6,7 @@ use super::Machine;
 use super::attempts::{Attempts, EarlierAttempts};
 use super::in_flight::{GroupOutcome, InFlightGroup};
 use super::interface::{Action, AnswerOutcome, FailReason, Items};
-use super::refresh::RefusedForSize;
+use super::refresh::RefusedMaybeStale;
 
 impl<I, E: Clone> Machine<I, E> {
     /// Takes an answer. An answer that comes after its group was removed is ignored.
@@ -51,8 +51,8 @@ impl<I, E: Clone> Machine<I, E> {
                 self.resend_unless_denied(item, group.attempts, self.backoff, items);
                 self.refresh_info_soon();
             }
-            AnswerOutcome::RefusedForSize(error) => {
-                self.awaiting_refresh.push_back(RefusedForSize {
+            AnswerOutcome::RefusedMaybeStale(error) => {
+                self.awaiting_refresh.push_back(RefusedMaybeStale {
                     item,
                     attempts: group.attempts.refused_for_size(),
                     info: group.info,

@@ -48,9 +48,9 @@ pub(crate) enum AnswerOutcome<E> {
     Failed(E),
     /// The server refused the request before the id check, so an earlier copy may be stored.
     FailedBeforeIdCheck(E),
-    /// The stream refused the request for its size. The item fails, unless the request was made
-    /// from a stale stream info.
-    RefusedForSize(E),
+    /// The stream refused the request for its size, or for what it asks for. The item fails, unless
+    /// the request was made from a stale stream info.
+    RefusedMaybeStale(E),
     /// The answer to a request of a group does not say that the request was carried out.
     NotAcknowledged,
 }
@@ -70,8 +70,8 @@ pub(crate) enum SendFailure<E> {
 pub(crate) enum RefreshOutcome<I, E> {
     Info {
         info: Arc<I>,
-        /// Whether the largest message that the stream takes is another than in the stale info.
-        max_message_changed: bool,
+        /// Whether the stream takes other writes than the stale info says.
+        writes_changed: bool,
     },
     /// The stream does not exist, or cannot be used.
     Failed(E),

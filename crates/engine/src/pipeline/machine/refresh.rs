@@ -20,14 +20,14 @@ pub(super) struct Refresh {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RefreshReason {
     NobodyAnswered,
-    /// An item was refused for its size, maybe because of a stale stream info.
-    RefusedForSize,
+    /// An item was refused, maybe because of a stale stream info.
+    RefusedMaybeStale,
 }
 
-/// An item that was refused for its size, and awaits a fresh stream info. It fails, unless the
-/// stream's limit has been changed since `info` was fetched.
+/// An item that was refused, and awaits a fresh stream info. It fails, unless the stream has been
+/// changed since `info` was fetched.
 #[derive(Debug)]
-pub(super) struct RefusedForSize<I, E> {
+pub(super) struct RefusedMaybeStale<I, E> {
     pub(super) item: usize,
     pub(super) attempts: Attempts,
     /// The stream info that the request was made from.
@@ -42,7 +42,7 @@ impl<I, E: Clone> Machine<I, E> {
 
     pub(super) fn next_refresh(&mut self) -> Option<Action<I, E>> {
         let (reason, stale) = if let Some(first) = self.awaiting_refresh.front() {
-            (RefreshReason::RefusedForSize, &first.info)
+            (RefreshReason::RefusedMaybeStale, &first.info)
         } else if self.refresh.is_due {
             (RefreshReason::NobodyAnswered, &self.info)
         } else {
@@ -86,7 +86,7 @@ impl<I, E: Clone> Machine<I, E> {
                     RefreshOutcome::TimedOut => {}
                 }
             }
-            Some(RefreshReason::RefusedForSize) => self.judge_first_awaiting(outcome, items),
+            Some(RefreshReason::RefusedMaybeStale) => self.judge_first_awaiting(outcome, items),
             None => {}
         }
     }
@@ -104,7 +104,7 @@ impl<I, E: Clone> Machine<I, E> {
         match outcome {
             RefreshOutcome::Info {
                 info,
-                max_message_changed: true,
+                writes_changed: true,
             } => {
                 self.info = info;
                 self.resend_unless_denied(waiting.item, waiting.attempts, Duration::ZERO, items);
@@ -114,7 +114,7 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Fails an item with the error that it had before the refresh.
-    pub(super) fn fail_awaiting(&mut self, waiting: RefusedForSize<I, E>) {
+    pub(super) fn fail_awaiting(&mut self, waiting: RefusedMaybeStale<I, E>) {
         let maybe_stored = waiting.attempts.may_be_stored();
         self.fail(waiting.item, maybe_stored, FailReason::Error(waiting.error));
     }

@@ -137,7 +137,7 @@ impl<O: Operation> Run<'_, O> {
         };
         match refreshed {
             Ok(info) => RefreshOutcome::Info {
-                max_message_changed: info.max_message != stale.max_message,
+                writes_changed: info.takes_other_writes_than(stale),
                 info,
             },
             Err(error) => RefreshOutcome::Failed(error),

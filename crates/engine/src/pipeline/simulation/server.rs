@@ -56,11 +56,11 @@ impl World {
                 2 => AnswerOutcome::FailedBeforeIdCheck("no space"),
                 // A server that recognizes the copy acknowledges it.
                 _ if self.knows(copy) => self.store(copy),
-                3 => AnswerOutcome::RefusedForSize("too large"),
+                3 => AnswerOutcome::RefusedMaybeStale("too large"),
                 _ => AnswerOutcome::Failed("refused"),
             }
         } else if copy.version % 2 == 1 && self.version > copy.version && !self.knows(copy) {
-            AnswerOutcome::RefusedForSize("too large for an old version")
+            AnswerOutcome::RefusedMaybeStale("too large for an old version")
         } else {
             self.store(copy)
         };

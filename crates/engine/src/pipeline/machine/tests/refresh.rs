@@ -65,16 +65,16 @@ fn one_fetch_of_the_stream_info_serves_all_that_found_nobody() {
 
 #[test]
 fn an_error_of_a_stale_stream_info_counts_only_if_the_stream_is_the_same() {
-    let refreshed = |max_message_changed| {
+    let refreshed = |writes_changed| {
         let mut test = TestMachine::new(1, 1);
         test.send_all();
-        test.answer(0, AnswerOutcome::RefusedForSize("too large"));
+        test.answer(0, AnswerOutcome::RefusedMaybeStale("too large"));
         let refresh = "RefreshInfo { stale: (), with_timeout: false }";
         assert_eq!(test.actions(), ["ReleasePermits(1)", refresh]);
         let info = Arc::new(());
         test.tell(Event::Refreshed(RefreshOutcome::Info {
             info,
-            max_message_changed,
+            writes_changed,
         }));
         test.actions()
     };
@@ -92,7 +92,7 @@ fn an_item_that_awaits_the_stream_info_may_be_stored_if_an_earlier_copy_was_unan
         test.actions();
         test.tell(Event::PermitsGranted(1));
         test.actions();
-        test.answer(0, AnswerOutcome::RefusedForSize("too large"));
+        test.answer(0, AnswerOutcome::RefusedMaybeStale("too large"));
         test.actions();
         test
     };
@@ -100,7 +100,7 @@ fn an_item_that_awaits_the_stream_info_may_be_stored_if_an_earlier_copy_was_unan
     let mut test = awaiting();
     test.tell(Event::Refreshed(RefreshOutcome::Info {
         info: Arc::new(()),
-        max_message_changed: false,
+        writes_changed: false,
     }));
     assert_eq!(test.actions()[0], failed);
     let mut test = awaiting();

@@ -98,7 +98,7 @@ impl Driver {
                         duplicate_window,
                     })
                 },
-                max_message_changed: !is_same,
+                writes_changed: !is_same,
             }
         };
         self.tell(world, Event::Refreshed(outcome));

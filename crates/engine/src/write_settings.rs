@@ -1,0 +1,14 @@
+//! How the writes to a bucket are made.
+
+use std::time::Duration;
+
+/// How the writes to a bucket are made. The default: plain writes, which last until they are
+/// overwritten or deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteSettings {
+    /// How long each written value lives, in whole seconds, at least one (`Nats-TTL`, ADR-43).
+    ///
+    /// The bucket has to allow it (`allow_msg_ttl`, server ≥ 2.11), to keep one value of each key,
+    /// and to be no mirror. Otherwise a write is [`Error::Unsupported`](crate::Error::Unsupported).
+    pub value_ttl: Option<Duration>,
+}
