@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod consumer;
 mod faults;
 mod load;
 mod rows;
+mod server_reads;
 mod setup;
 
 use std::time::Duration;

@@ -107,9 +107,10 @@ impl Connection {
             .await
     }
 
-    /// An inbox with one reply subject, which is not from the pool. `None` if the client has ended.
-    pub(super) async fn open_fresh_inbox(&self) -> Option<Inbox> {
-        Inbox::open_fresh(self.client(), self.epoch()).await
+    /// An inbox with `tokens` reply subjects, which is not from the pool. `None` if the client has
+    /// ended.
+    pub(super) async fn open_fresh_inbox(&self, tokens: usize) -> Option<Inbox> {
+        Inbox::open_fresh(self.client(), self.epoch(), tokens).await
     }
 
     /// Takes back an inbox. No answer to it may still be to come.

@@ -31,10 +31,10 @@ pub(super) struct Inbox {
 type PoolTicket = Arc<()>;
 
 impl Inbox {
-    /// An inbox for the answers to one request, which no earlier request has used. `None` if the
-    /// client has ended.
-    pub(super) async fn open_fresh(client: Client, epoch: u64) -> Option<Self> {
-        Self::subscribe(client, epoch, 1, None).await
+    /// An inbox for the answers to `tokens` requests, which no earlier request has used. `None` if
+    /// the client has ended.
+    pub(super) async fn open_fresh(client: Client, epoch: u64, tokens: usize) -> Option<Self> {
+        Self::subscribe(client, epoch, tokens, None).await
     }
 
     async fn subscribe(

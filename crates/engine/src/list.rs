@@ -21,7 +21,7 @@ use super::error::Error;
 use super::message::is_marker;
 use super::quarantine::LostConnections;
 use super::response_budget::{self, ResponseBudget};
-use super::stream_info::StreamInfo;
+use super::stream_info::{ReadPath, StreamInfo};
 use super::text::{CallerText, LogText};
 use super::{read, tuning};
 
@@ -33,7 +33,21 @@ pub(super) async fn keys(
     deadline: &Deadline,
 ) -> Result<Vec<String>, Error> {
     let list = |info: Arc<StreamInfo>, attempts: ListAttempts| async move {
-        list(bucket, &info, attempts, budget, deadline).await
+        list(bucket, &info, attempts, None, budget, deadline).await
+    };
+    retry_until_complete(bucket, deadline, list).await
+}
+
+/// As [`keys`], from the stream's leader. If the stream has several nodes, each key is read there.
+pub(super) async fn keys_at_leader(
+    bucket: &BucketState,
+    budget: &dyn ResponseBudget,
+    deadline: &Deadline,
+) -> Result<Vec<String>, Error> {
+    let list = |info: Arc<StreamInfo>, attempts: ListAttempts| async move {
+        // A consumer is on any of the stream's nodes.
+        let path = info.is_replicated.then_some(ReadPath::Leader);
+        list(bucket, &info, attempts, path, budget, deadline).await
     };
     retry_until_complete(bucket, deadline, list).await
 }
@@ -145,18 +159,21 @@ impl<E: Into<Error>> From<E> for ListError {
     }
 }
 
+/// Lists the keys. With a `path`, without a consumer: each key is read in this way.
 async fn list(
     bucket: &BucketState,
     info: &StreamInfo,
     attempts: ListAttempts,
+    path: Option<ReadPath>,
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<String>, ListError> {
     let mut listing = Listing::new(bucket, info, budget);
-    let by_consumer =
-        attempts.interrupted < tuning::LIST_INTERRUPTIONS && !attempts.needs_quarantine();
+    let by_consumer = attempts.interrupted < tuning::LIST_INTERRUPTIONS
+        && !attempts.needs_quarantine()
+        && path.is_none();
     if !by_consumer || !consumer::read(&mut listing, info, deadline).await? {
-        add_missed_keys(&mut listing, info, attempts.lost, deadline).await?;
+        add_missed_keys(&mut listing, info, path, attempts.lost, deadline).await?;
     }
     Ok(listing.finish())
 }
@@ -166,6 +183,7 @@ async fn list(
 async fn add_missed_keys(
     listing: &mut Listing<'_>,
     info: &StreamInfo,
+    path: Option<ReadPath>,
     lost: LostConnections,
     deadline: &Deadline,
 ) -> Result<(), ListError> {
@@ -193,7 +211,7 @@ async fn add_missed_keys(
             missed.push(key.to_owned());
         }
         if ended || missed.len() == tuning::LIST_MISSED_KEYS {
-            for key in read::keys_with_values(bucket, info, &missed, lost, deadline).await? {
+            for key in read::keys_with_values(bucket, info, &missed, path, lost, deadline).await? {
                 listing.add(key, true)?;
             }
             listing.check_utf8(&missed, info)?;

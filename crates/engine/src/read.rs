@@ -17,6 +17,7 @@ use super::limits::Limits;
 use super::message::StoredMessage;
 use super::pipeline;
 use super::quarantine::LostConnections;
+use super::replica::{AnsweredMessage, ReplicaUser, ServerRead};
 use super::response_budget::{self, ResponseBudget, Unbounded};
 use super::stream_info::{ReadPath, StreamInfo};
 use super::tuning;
@@ -32,11 +33,13 @@ pub(super) async fn get_many(
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<Option<Bytes>>, Error> {
+    let server_read = bucket.replica().map(ReplicaUser::server_read);
     let mut batch = ReadBatch::new(bucket, keys, budget).await?;
     if !batch.keys.is_empty() {
         let info = bucket.stream_info(deadline).await?;
-        read(bucket, &info, &mut batch, deadline).await?;
+        read(bucket, &info, &mut batch, None, deadline).await?;
     }
+    batch.note(server_read);
     batch.into_answer().await
 }
 
@@ -47,28 +50,31 @@ pub(super) async fn get_many_at_leader(
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<Option<Bytes>>, Error> {
+    let server_read = bucket.replica().map(ReplicaUser::server_read);
     let mut batch = ReadBatch::new(bucket, keys, budget).await?;
-    let all = batch.unknown();
-    let mut reads = SingleKeyReads::new(&mut batch, all, Some(ReadPath::Leader));
-    pipeline::run(bucket, &mut reads, deadline).await?;
+    let info = bucket.stream_info(deadline).await?;
+    read(bucket, &info, &mut batch, Some(ReadPath::Leader), deadline).await?;
+    batch.note(server_read);
     batch.into_answer().await
 }
 
-/// The keys out of `encoded` that have a value. They are encoded as in the bucket. `lost` are the
-/// connections that the call has lost so far.
+/// The keys out of `encoded` that have a value. They are encoded as in the bucket. `path` is how they
+/// are read, if not as the stream info says. `lost` are the connections that the call has lost so
+/// far.
 pub(super) async fn keys_with_values<'a>(
     bucket: &BucketState,
     info: &StreamInfo,
     encoded: &'a [String],
+    path: Option<ReadPath>,
     lost: LostConnections,
     deadline: &Deadline,
 ) -> Result<Vec<&'a str>, Error> {
     let mut batch = ReadBatch::of_encoded(encoded);
     batch.lost = lost;
     if !encoded.is_empty() {
-        read(bucket, info, &mut batch, deadline).await?;
+        read(bucket, info, &mut batch, path, deadline).await?;
     }
-    let has_value = |key: &KeyRead<'_>| matches!(key.state, KeyState::Value(_));
+    let has_value = |key: &KeyRead<'_>| matches!(key.state, KeyState::Value(..));
     let found = batch.keys.iter().zip(encoded);
     Ok(found
         .filter(|(key, _)| has_value(key))
@@ -76,14 +82,16 @@ pub(super) async fn keys_with_values<'a>(
         .collect())
 }
 
-/// Reads all keys of the batch.
+/// Reads all keys of the batch. `path`: how, if not as the stream info says.
 async fn read(
     bucket: &BucketState,
     info: &StreamInfo,
     batch: &mut ReadBatch<'_>,
+    path: Option<ReadPath>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let direct = info.path() == ReadPath::Direct && !batch.lost.suggest_unparsable_message();
+    let direct = path.unwrap_or_else(|| info.path()) == ReadPath::Direct
+        && !batch.lost.suggest_unparsable_message();
     if batch.keys.len() > 1 && direct {
         multi_last::read(bucket, info, batch, deadline).await?;
     }
@@ -91,7 +99,7 @@ async fn read(
     // not answer.
     let (unknown, lost) = (batch.unknown(), batch.lost);
     let total_items = batch.total_items;
-    let mut reads = SingleKeyReads::new(batch, unknown, None)
+    let mut reads = SingleKeyReads::new(batch, unknown, path)
         .with_total_items(total_items)
         .after_losing(lost);
     pipeline::run(bucket, &mut reads, deadline).await
@@ -101,8 +109,10 @@ async fn read(
 #[derive(Clone)]
 enum KeyState {
     Unknown,
-    Missing,
-    Value(Bytes),
+    /// It has none. The sequence is that of its marker, or 0.
+    Missing(u64),
+    /// The value, and the sequence of its message.
+    Value(Bytes, u64),
 }
 
 /// A distinct key of the batch.
@@ -191,13 +201,13 @@ impl<'a> ReadBatch<'a> {
         }
     }
 
-    /// Notes a key's value.
+    /// Notes a key's value, and the sequence of its message.
     ///
     /// # Errors
     ///
     /// [`Error::TooLarge`] as soon as the answer is over the limit, and [`Error::NoMemory`] as soon
     /// as there is no memory for it. Then the call reads no more values.
-    fn found(&mut self, index: usize, value: Bytes) -> Result<(), Error> {
+    fn found(&mut self, index: usize, value: Bytes, sequence: u64) -> Result<(), Error> {
         let key = &mut self.keys[index];
         if matches!(key.state, KeyState::Unknown) {
             self.answer_bytes += key.occurrences * (key.key.len() + value.len());
@@ -206,15 +216,35 @@ impl<'a> ReadBatch<'a> {
             } else {
                 Bytes::new()
             };
-            key.state = KeyState::Value(kept);
+            key.state = KeyState::Value(kept, sequence);
         }
         self.limits.check_bytes(self.answer_bytes)?;
         response_budget::check(self.budget, self.answer_bytes)
     }
 
-    /// Notes that a key has no value.
-    fn missing(&mut self, index: usize) {
-        self.keys[index].state = KeyState::Missing;
+    /// Notes that a key has no value. `sequence` is that of its marker; 0: there is none.
+    fn missing(&mut self, index: usize, sequence: u64) {
+        self.keys[index].state = KeyState::Missing(sequence);
+    }
+
+    /// Notes for a copy of the bucket what the server has answered.
+    fn note(&self, server_read: Option<ServerRead<'_>>) {
+        let Some(server_read) = server_read else {
+            return;
+        };
+        server_read.finish(self.keys.iter().map(|key| {
+            let (value, sequence) = match &key.state {
+                KeyState::Unknown => return None,
+                KeyState::Missing(sequence) => (None, *sequence),
+                KeyState::Value(value, sequence) => (Some(value.as_ref()), *sequence),
+            };
+            let key = key.encoded.as_ref();
+            Some(AnsweredMessage {
+                key,
+                sequence,
+                value,
+            })
+        }));
     }
 
     /// The keys that are still to be read.
@@ -228,8 +258,8 @@ impl<'a> ReadBatch<'a> {
         for (position, index) in self.order.into_iter().enumerate() {
             yield_periodically(position).await;
             answer.push(match &self.keys[index].state {
-                KeyState::Value(value) => Some(value.clone()),
-                KeyState::Missing => None,
+                KeyState::Value(value, _) => Some(value.clone()),
+                KeyState::Missing(_) => None,
                 KeyState::Unknown => {
                     return Err(Error::LeftUnread);
                 }
@@ -245,10 +275,11 @@ impl ReadTarget for ReadBatch<'_> {
     }
 
     fn set_last_message(&mut self, index: usize, last: Option<StoredMessage>) -> Result<(), Error> {
+        let sequence = last.as_ref().map_or(0, StoredMessage::revision);
         match last.and_then(StoredMessage::into_value) {
-            Some(value) => self.found(index, value),
+            Some(value) => self.found(index, value, sequence),
             None => {
-                self.missing(index);
+                self.missing(index, sequence);
                 Ok(())
             }
         }

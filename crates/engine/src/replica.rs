@@ -7,6 +7,7 @@
 //! A read that the copy cannot answer goes to the server. Whatever the server has answered, and whatever
 //! this process has written, is a floor: the copy is not answered from until it has that, too.
 
+mod clock;
 mod copy;
 mod delivery;
 mod floors;
@@ -17,15 +18,19 @@ mod reader;
 mod record;
 mod requests;
 mod run;
+mod server_read;
 mod shared;
 #[cfg(test)]
 mod simulation;
 mod state;
 mod stats;
 mod stream_state;
+mod waiting;
 
+pub(crate) use floors::AnsweredMessage;
 pub(crate) use reader::CopyReader;
 pub(crate) use requests::ReplicaSource;
+pub(crate) use server_read::ServerRead;
 pub(crate) use shared::ReplicaUser;
 pub use shared::{ReplicaMode, ReplicaSettings, Replicas};
 pub use stats::{FallbackReason, ReplicaStats};

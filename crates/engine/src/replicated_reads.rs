@@ -1,4 +1,9 @@
 //! Reads that are answered from a copy of the bucket in memory, or else by the server.
+//!
+//! The server's answer must be no older than what the copy, or the server, has answered before. So the
+//! stream's leader answers in place of the copy. A direct get may be answered by a replica that lags.
+
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use tokio::task::yield_now;
@@ -8,6 +13,7 @@ use super::bucket_state::BucketState;
 use super::concurrency::yield_periodically;
 use super::deadline::Deadline;
 use super::error::Error;
+use super::limits::Limits;
 use super::replica::{CopyReader, ReplicaUser};
 use super::response_budget::{self, ResponseBudget};
 use super::{list, read};
@@ -32,13 +38,9 @@ pub(super) async fn get_many(
             return Ok(answer);
         }
     }
-    // A node that lags must not answer with less than the copy has answered with.
-    let answer = if user.has_answered_lately() {
-        read::get_many_at_leader(bucket, keys, budget, deadline).await
-    } else {
-        read::get_many(bucket, keys, budget, deadline).await
-    };
-    noted(bucket, user, answer)
+    let answer = read::get_many_at_leader(bucket, keys, budget, deadline).await?;
+    bucket.note_answer();
+    Ok(answer)
 }
 
 /// Every key that has a value, as [`list::keys`] answers.
@@ -57,21 +59,15 @@ pub(super) async fn keys(
             return Ok(answer);
         }
     }
-    let answer = list::keys(bucket, budget, deadline).await;
-    noted(bucket, user, answer)
-}
-
-/// Notes what the server has answered in place of the copy.
-fn noted<T>(
-    bucket: &BucketState,
-    user: &ReplicaUser,
-    answer: Result<T, Error>,
-) -> Result<T, Error> {
+    let answer = if user.is_fresh() || user.has_answered_lately() {
+        list::keys_at_leader(bucket, budget, deadline).await
+    } else {
+        list::keys(bucket, budget, deadline).await
+    };
     user.note_server_answered();
-    if answer.is_ok() {
-        bucket.note_answer();
-    }
-    answer
+    let answer = answer?;
+    bucket.note_answer();
+    Ok(answer)
 }
 
 /// How long a call may wait for the copy: most of its time is left for the server.
@@ -80,24 +76,52 @@ fn latest(deadline: &Deadline) -> Instant {
     now + deadline.answer_deadline().saturating_duration_since(now) / 4
 }
 
+/// The size of an answer, which is checked while the answer grows.
+struct AnswerSize<'a> {
+    limits: &'a Limits,
+    budget: &'a dyn ResponseBudget,
+    bytes: usize,
+}
+
+impl<'a> AnswerSize<'a> {
+    fn new(bucket: &'a BucketState, budget: &'a dyn ResponseBudget) -> Self {
+        Self {
+            limits: bucket.limits(),
+            budget,
+            bytes: 0,
+        }
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), Error> {
+        self.bytes += bytes;
+        self.limits.check_bytes(self.bytes)?;
+        response_budget::check(self.budget, self.bytes)
+    }
+}
+
 async fn values(
     bucket: &BucketState,
     reader: &CopyReader<'_>,
     keys: &[String],
     budget: &dyn ResponseBudget,
 ) -> Result<Vec<Option<Bytes>>, Error> {
-    let mut bytes = 0;
-    let mut answer = Vec::with_capacity(keys.len());
+    let mut size = AnswerSize::new(bucket, budget);
+    let mut answer: Vec<Option<Bytes>> = Vec::with_capacity(keys.len());
+    let mut places = HashMap::with_capacity(keys.len());
     for (place, key) in keys.iter().enumerate() {
         yield_periodically(place).await;
-        let value = reader.value(&bucket.encoding().encode(key)?);
+        // A key that is repeated shares its value.
+        let first = *places.entry(key.as_str()).or_insert(place);
+        let value = if first < place {
+            answer[first].clone()
+        } else {
+            reader.value(&bucket.encoding().encode(key)?)
+        };
         if let Some(value) = &value {
-            bytes += key.len() + value.len();
-            bucket.limits().check_bytes(bytes)?;
+            size.grow(key.len() + value.len())?;
         }
         answer.push(value);
     }
-    response_budget::check(budget, bytes)?;
     Ok(answer)
 }
 
@@ -107,17 +131,15 @@ async fn names(
     budget: &dyn ResponseBudget,
 ) -> Result<Vec<String>, Error> {
     let limits = bucket.limits();
+    let mut size = AnswerSize::new(bucket, budget);
     let mut names = Vec::with_capacity(reader.len().min(limits.max_batch_keys));
-    let mut bytes = 0;
     for shard in CopyReader::shards() {
         reader.for_each_key(shard, |key| {
             let name = bucket.encoding().decode(key)?;
-            bytes += name.len();
+            size.grow(name.len())?;
             names.push(name);
-            limits.check_keys(names.len())?;
-            limits.check_bytes(bytes)
+            limits.check_keys(names.len())
         })?;
-        response_budget::check(budget, bytes)?;
         yield_now().await;
     }
     Ok(names)

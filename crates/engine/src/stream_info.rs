@@ -89,6 +89,8 @@ pub(super) struct StreamInfo {
     pub(super) write_stream: String,
     /// The API prefix of that stream.
     pub(super) write_api_prefix: String,
+    /// Whether several nodes have the stream.
+    pub(super) is_replicated: bool,
     /// Whether there is a stream that takes writes.
     pub(super) takes_writes: bool,
     /// What the stream allows beside plain writes.
@@ -231,6 +233,7 @@ fn info(spec: &BucketSpec, config: &stream::Config) -> Result<StreamInfo, Error>
         max_message: usize::try_from(config.max_message_size)
             .ok()
             .filter(|&max| max > 0),
+        is_replicated: config.num_replicas > 1,
         takes_writes: config.mirror.is_some() || !config.subjects.is_empty(),
         features: Features::of(config),
         multi_last_denied: AtomicBool::new(false),

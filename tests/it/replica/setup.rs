@@ -10,13 +10,14 @@ use super::{headers, within};
 use crate::support::waiting::eventually;
 use anyhow::{Context as _, Result, ensure};
 use eventual_batch_engine::{
-    Bucket, BucketSpec, ConcurrencyLimit, Connection, ConnectionSettings, Connections, KeyEncoding,
-    Limits, ReplicaMode, ReplicaSettings, ReplicaStats, Replicas,
+    Auth, Bucket, BucketSpec, ConcurrencyLimit, Connection, ConnectionSettings, Connections,
+    KeyEncoding, Limits, ReplicaMode, ReplicaSettings, ReplicaStats, Replicas, Secret,
 };
 use futures::TryStreamExt as _;
 use testkit::NatsServer;
-use testkit::async_nats::jetstream::Context;
+use testkit::async_nats::ConnectOptions;
 use testkit::async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use testkit::async_nats::jetstream::{self, Context};
 use tokio::time::Instant;
 
 /// How old a bounded copy may be in these tests.
@@ -86,8 +87,42 @@ impl Replicated {
         Self::start_at(server.url(), js, config, settings, bound).await
     }
 
+    /// With the bucket read by this user of the server. The others log in as `admin`.
+    pub(super) async fn start_as(
+        server: &NatsServer,
+        user: &str,
+        config: Config,
+        mode: ReplicaMode,
+        bound: Duration,
+    ) -> Result<Self> {
+        let settings = ReplicaSettings {
+            mode,
+            staleness: STALENESS,
+            ..ReplicaSettings::default()
+        };
+        let secret = || "secret".to_owned();
+        let admin = ConnectOptions::with_user_and_password("admin".to_owned(), secret());
+        let js = jetstream::new(server.client_with(admin).await?);
+        let login = Auth::User {
+            username: user.to_owned(),
+            password: Secret::new(secret()),
+        };
+        Self::start_by(login, server.url(), js, config, settings, bound).await
+    }
+
     /// On the servers of these addresses.
     pub(super) async fn start_at(
+        servers: String,
+        js: Context,
+        config: Config,
+        settings: ReplicaSettings,
+        bound: Duration,
+    ) -> Result<Self> {
+        Self::start_by(Auth::None, servers, js, config, settings, bound).await
+    }
+
+    async fn start_by(
+        auth: Auth,
         servers: String,
         js: Context,
         config: Config,
@@ -102,7 +137,7 @@ impl Replicated {
         let connection = connections
             .get(&ConnectionSettings {
                 servers: servers.split(',').map(str::to_owned).collect(),
-                auth: eventual_batch_engine::Auth::None,
+                auth,
                 tls: eventual_batch_engine::Tls::default(),
             })
             .await?;
@@ -123,7 +158,16 @@ impl Replicated {
 
     /// The same bucket for another user.
     pub(super) fn another_user(&self) -> Bucket {
-        bucket(&self.connection, &self.name).with_replica(&self.replicas, self.settings)
+        self.user(self.settings.mode)
+    }
+
+    /// The same bucket for another user, who reads in this mode.
+    pub(super) fn user(&self, mode: ReplicaMode) -> Bucket {
+        let settings = ReplicaSettings {
+            mode,
+            ..self.settings
+        };
+        bucket(&self.connection, &self.name).with_replica(&self.replicas, settings)
     }
 
     pub(super) fn stats(&self) -> ReplicaStats {
@@ -173,6 +217,11 @@ impl Replicated {
     pub(super) async fn delete_message(&self, sequence: u64) -> Result<()> {
         let stream = self.js.get_stream(&self.config.name).await?;
         ensure!(stream.delete_message(sequence).await?);
+        Ok(())
+    }
+
+    pub(super) async fn delete_stream(&self) -> Result<()> {
+        self.js.delete_stream(&self.config.name).await?;
         Ok(())
     }
 

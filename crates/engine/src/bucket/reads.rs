@@ -151,9 +151,7 @@ impl Bucket {
     /// ```
     pub async fn list_keys(&self, after: u64, deadline: Deadline) -> Result<Page, Error> {
         let page = list::page(&self.state, after, &deadline).await;
-        if let Some(replica) = self.state.replica() {
-            replica.note_server_answered();
-        }
+        self.note_listed();
         self.note_if_answered(true, page)
     }
 
@@ -193,7 +191,18 @@ impl Bucket {
     ) -> Result<Vec<String>, Error> {
         match self.state.replica().filter(|replica| replica.reads()) {
             Some(user) => replicated_reads::keys(&self.state, user, budget, &deadline).await,
-            None => self.note_if_answered(true, list::keys(&self.state, budget, &deadline).await),
+            None => {
+                let keys = list::keys(&self.state, budget, &deadline).await;
+                self.note_listed();
+                self.note_if_answered(true, keys)
+            }
+        }
+    }
+
+    /// Notes for a copy of the bucket that the server has listed keys.
+    fn note_listed(&self) {
+        if let Some(replica) = self.state.replica() {
+            replica.note_server_answered();
         }
     }
 }

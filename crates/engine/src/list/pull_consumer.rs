@@ -41,7 +41,7 @@ impl<'a> PullRequest<'a> {
     ) -> Result<Self, ListError> {
         // The messages have the subjects that they are stored under. So only the subscription tells
         // which request they answer.
-        let inbox = bucket.connection().open_fresh_inbox().await;
+        let inbox = bucket.connection().open_fresh_inbox(1).await;
         let inbox = inbox.ok_or(ListError::Interrupted)?;
         let request = BatchConfig {
             batch: max,

@@ -12,7 +12,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::message::StoredMessage;
 use crate::pipeline;
-use crate::replica::ReplicaUser;
+use crate::replica::{AnsweredMessage, ReplicaUser};
 use crate::stream_info::ReadPath;
 
 /// The key's value, as the leader has it.
@@ -48,15 +48,20 @@ pub(crate) async fn read_last_message(
     path: ReadPath,
     deadline: &Deadline,
 ) -> Result<Option<StoredMessage>, Error> {
-    let position = bucket.replica().map(ReplicaUser::position);
+    let server_read = bucket.replica().map(ReplicaUser::server_read);
     let mut target = LastMessage {
         encoded,
         last: None,
     };
     let mut reads = SingleKeyReads::new(&mut target, vec![0], Some(path));
     pipeline::run(bucket, &mut reads, deadline).await?;
-    if let (Some(replica), Some(position)) = (bucket.replica(), position) {
-        replica.read_at_leader(encoded, target.last.as_ref(), position);
+    if let Some(server_read) = server_read {
+        let last = target.last.as_ref();
+        server_read.finish([last.map(|last| AnsweredMessage {
+            key: encoded,
+            sequence: last.revision(),
+            value: last.value(),
+        })]);
     }
     Ok(target.last)
 }

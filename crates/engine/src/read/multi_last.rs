@@ -79,10 +79,10 @@ pub(super) async fn read(
             }
             return Ok(());
         };
-        for (index, value) in response.answered {
+        for (index, value, sequence) in response.answered {
             match value {
-                Some(value) => batch.found(index, value)?,
-                None => batch.missing(index),
+                Some(value) => batch.found(index, value, sequence)?,
+                None => batch.missing(index, sequence),
             }
         }
         queue.extend(response.cut_off);

@@ -3,7 +3,7 @@
 use async_nats::header::HeaderMap;
 use async_nats::{Message, StatusCode};
 
-use super::machine::{Delivery, MessageTtl, ReplicaEvent};
+use super::machine::{Delivery, MessageTtl, PullEnd, ReplicaEvent};
 use crate::message::is_marker;
 
 const ROLLUP: &str = "Nats-Rollup";
@@ -34,8 +34,8 @@ pub(super) fn delivered<'a>(message: &'a Message, prefix: &str) -> Option<Replic
     }))
 }
 
-/// What the consumer says beside the stream's messages.
-pub(super) fn status(message: &Message) -> ReplicaEvent<'static> {
+/// What the consumer says beside the stream's messages, in answer to this request for messages.
+pub(super) fn status(message: &Message, pull: u64) -> ReplicaEvent<'static> {
     let number = |name: &str| {
         let header = message.headers.as_ref()?.get(name)?;
         header.as_str().parse().ok()
@@ -44,25 +44,33 @@ pub(super) fn status(message: &Message) -> ReplicaEvent<'static> {
         Some(StatusCode::IDLE_HEARTBEAT) => {
             match (number("Nats-Last-Consumer"), number("Nats-Last-Stream")) {
                 (Some(delivered), Some(position)) => ReplicaEvent::Heartbeat {
+                    pull,
                     delivered,
                     position,
                 },
                 _ => ReplicaEvent::Tick,
             }
         }
-        Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => {
-            ReplicaEvent::PullEnded { trouble: false }
-        }
+        Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => ReplicaEvent::PullEnded {
+            pull,
+            end: PullEnd::Over,
+        },
         _ => ReplicaEvent::PullEnded {
-            trouble: !is_full(message),
+            pull,
+            end: conflict(message.description.as_deref().unwrap_or_default()),
         },
     }
 }
 
-/// Whether a request has ended because the next message would have made its answer too large.
-pub(super) fn is_full(message: &Message) -> bool {
-    let description = message.description.as_deref().unwrap_or_default();
-    description.contains("MaxBytes") || description.contains("Batch Completed")
+/// What the server means by a status that is neither a heartbeat nor the end of a request's time.
+fn conflict(description: &str) -> PullEnd {
+    if description.contains("Exceeds MaxBytes") {
+        PullEnd::Full
+    } else if description.contains("Batch Completed") {
+        PullEnd::Over
+    } else {
+        PullEnd::Trouble
+    }
 }
 
 /// Reads the reply subject: `$JS.ACK`, then the domain and the account's hash or neither of them, then
@@ -142,6 +150,20 @@ mod tests {
         }
         assert_eq!(place("_INBOX.a.b"), None);
         assert_eq!(place("$JS.ACK.KV_b.rep.1.11.x.1795835495.0"), None);
+    }
+
+    #[test]
+    fn the_end_of_a_request_is_told_from_trouble() {
+        for (description, end) in [
+            ("Message Size Exceeds MaxBytes", PullEnd::Full),
+            ("Batch Completed", PullEnd::Over),
+            ("Consumer Deleted", PullEnd::Trouble),
+            ("Exceeded MaxWaiting", PullEnd::Trouble),
+            ("Leadership Change", PullEnd::Trouble),
+            ("", PullEnd::Trouble),
+        ] {
+            assert_eq!(conflict(description), end, "{description}");
+        }
     }
 
     #[test]

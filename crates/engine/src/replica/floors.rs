@@ -11,8 +11,9 @@ use super::record::Record;
 #[derive(Debug, Default)]
 pub(super) struct ReplicaFloors(Mutex<Floors>);
 
+/// What the answer to one call must not be older than.
 #[derive(Clone, Copy, Debug, Default)]
-struct Floors {
+pub(super) struct Floors {
     /// The lowest and the highest sequence of the messages that were written or read, and may not be in
     /// the copy. 0: there is none.
     lowest: u64,
@@ -23,14 +24,15 @@ struct Floors {
     time: Option<Duration>,
 }
 
-/// The last message of a key, as the leader has answered with it.
+/// The last message of a key, as the server has answered with it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LeaderMessage<'a> {
+pub(crate) struct AnsweredMessage<'a> {
     /// The key as it stands in the bucket.
-    pub(super) key: &'a str,
-    pub(super) sequence: u64,
+    pub(crate) key: &'a str,
+    /// Its sequence. 0: the server told none.
+    pub(crate) sequence: u64,
     /// `None`: the message is a marker.
-    pub(super) value: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
 }
 
 impl ReplicaFloors {
@@ -57,15 +59,15 @@ impl ReplicaFloors {
         }
     }
 
-    /// Takes note that the leader has answered with this message of a key.
+    /// Takes note that the server has answered with this message of a key.
     pub(super) fn read(
         &self,
-        message: LeaderMessage<'_>,
+        message: AnsweredMessage<'_>,
         position_before: u64,
         copy: Option<&Arc<ReplicaCopy>>,
         now: Duration,
     ) {
-        let LeaderMessage {
+        let AnsweredMessage {
             key,
             sequence,
             value,
@@ -97,6 +99,25 @@ impl ReplicaFloors {
         floors.time = floors.time.max(Some(now));
     }
 
+    /// The floors of a call that begins now. Later ones do not concern it.
+    pub(super) fn now(&self) -> Floors {
+        *self.lock()
+    }
+
+    /// Forgets the sequences that the copy has. A copy that is begun later has them, too.
+    pub(super) fn forget_met(&self, copy: &ReplicaCopy) {
+        let mut floors = self.lock();
+        if floors.sequence_is_met(copy) {
+            (floors.lowest, floors.highest) = (0, 0);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Floors> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Floors {
     /// Whether the copy has all that was written and read.
     pub(super) fn are_met(&self, copy: &ReplicaCopy) -> bool {
         self.sequence_is_met(copy) && self.time_is_met(copy)
@@ -107,24 +128,13 @@ impl ReplicaFloors {
     /// If the consumer has skipped sequences since, a message may be one of them. Then the one that took
     /// its place may be still to come.
     fn sequence_is_met(&self, copy: &ReplicaCopy) -> bool {
-        let mut floors = self.lock();
-        let were_delivered = floors.highest <= copy.position() && copy.skipped() < floors.lowest;
-        let is_met = floors.highest == 0 || were_delivered || is_after(copy, floors.sequence_at);
-        if is_met {
-            // A copy that is begun later has them, too.
-            (floors.lowest, floors.highest) = (0, 0);
-        }
-        is_met
+        let were_delivered = self.highest <= copy.position() && copy.skipped() < self.lowest;
+        self.highest == 0 || were_delivered || is_after(copy, self.sequence_at)
     }
 
     /// Whether the copy is complete as of a time after the server's last answer.
     pub(super) fn time_is_met(&self, copy: &ReplicaCopy) -> bool {
-        let floors = *self.lock();
-        floors.time.is_none_or(|time| is_after(copy, time))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Floors> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.time.is_none_or(|time| is_after(copy, time))
     }
 }
 
@@ -146,24 +156,43 @@ mod tests {
         let copy = Arc::new(ReplicaCopy::new(&Arc::new(ReplicaMemory::new(1000))));
         let floors = ReplicaFloors::default();
         let wrote = |sequence, at| floors.wrote(sequence, 0, Some(&copy), secs(at));
-        assert!(floors.are_met(&copy));
+        assert!(floors.now().are_met(&copy));
         wrote(7, 1);
         copy.set_position(6);
-        assert!(!floors.are_met(&copy));
+        assert!(!floors.now().are_met(&copy));
         copy.set_position(7);
-        assert!(floors.are_met(&copy));
+        assert!(floors.now().are_met(&copy));
         wrote(9, 2);
         wrote(10, 2);
         copy.skip_to(9);
         copy.set_position(10);
         assert!(
-            !floors.are_met(&copy),
+            !floors.now().are_met(&copy),
             "9 was overwritten by what is to come"
         );
         copy.complete(secs(2));
-        assert!(!floors.are_met(&copy), "the write may have come after");
+        assert!(
+            !floors.now().are_met(&copy),
+            "the write may have come after"
+        );
         copy.complete(secs(3));
-        assert!(floors.are_met(&copy));
+        assert!(floors.now().are_met(&copy));
+    }
+
+    #[test]
+    fn what_is_written_later_does_not_concern_a_call() {
+        let copy = Arc::new(ReplicaCopy::new(&Arc::new(ReplicaMemory::new(1000))));
+        let floors = ReplicaFloors::default();
+        floors.wrote(7, 0, Some(&copy), secs(1));
+        let begun = floors.now();
+        assert!(!begun.are_met(&copy));
+        copy.set_position(7);
+        floors.forget_met(&copy);
+        // Other callers go on writing, faster than messages come.
+        floors.wrote(9, 7, Some(&copy), secs(2));
+        floors.forget_met(&copy);
+        assert!(begun.are_met(&copy));
+        assert!(!floors.now().are_met(&copy));
     }
 
     #[test]
@@ -172,9 +201,9 @@ mod tests {
         let floors = ReplicaFloors::default();
         copy.set_position(100);
         floors.wrote(5, 100, Some(&copy), secs(1));
-        assert!(!floors.are_met(&copy));
+        assert!(!floors.now().are_met(&copy));
         copy.complete(secs(2));
-        assert!(floors.are_met(&copy));
+        assert!(floors.now().are_met(&copy));
     }
 
     #[test]
@@ -184,8 +213,8 @@ mod tests {
         copy.set_position(100);
         copy.complete(secs(1));
         floors.raise_time(secs(1));
-        assert!(!floors.are_met(&copy));
+        assert!(!floors.now().are_met(&copy));
         copy.complete(secs(2));
-        assert!(floors.are_met(&copy));
+        assert!(floors.now().are_met(&copy));
     }
 }

@@ -27,8 +27,8 @@ use self::audit::Audit;
 use self::feed::{Feed, FeedState};
 use self::history::History;
 pub(super) use self::interface::{
-    Answered, ConsumerCheck, Creation, Delivery, Listed, MessageTtl, OffReason, Phase,
-    ReplicaAction, ReplicaDemand, ReplicaEvent, StreamState,
+    Answered, ConsumerCheck, Creation, Delivery, Listed, MessagePull, MessageTtl, OffReason, Phase,
+    PullEnd, ReplicaAction, ReplicaDemand, ReplicaEvent, StreamState,
 };
 use self::leadership::Leadership;
 use self::lifecycle::Pauses;
@@ -68,6 +68,8 @@ impl StreamIdentity {
 pub(super) struct ReplicaMachine {
     memory: Arc<ReplicaMemory>,
     demand: ReplicaDemand,
+    /// How many messages are asked for at once.
+    pull_messages: u64,
     phase: Phase,
     connected: bool,
     copy: Option<Arc<ReplicaCopy>>,
@@ -92,10 +94,17 @@ pub(super) struct ReplicaMachine {
 }
 
 impl ReplicaMachine {
-    pub(super) fn new(memory: Arc<ReplicaMemory>, demand: ReplicaDemand, connected: bool) -> Self {
+    /// `pull_messages`: how many messages are asked for at once.
+    pub(super) fn new(
+        memory: Arc<ReplicaMemory>,
+        demand: ReplicaDemand,
+        pull_messages: u64,
+        connected: bool,
+    ) -> Self {
         Self {
             memory,
             demand,
+            pull_messages,
             phase: Phase::Off(OffReason::Unused),
             connected,
             copy: None,
@@ -153,11 +162,13 @@ impl ReplicaMachine {
             ReplicaEvent::Created { number, creation } => self.created(number, creation, now),
             ReplicaEvent::Checked { number, check } => self.checked(number, check, now),
             ReplicaEvent::Delivered(delivery) => self.delivered(&delivery, now),
+            ReplicaEvent::Unreadable => self.doubt(),
             ReplicaEvent::Heartbeat {
+                pull,
                 delivered,
                 position,
-            } => self.heartbeat(delivered, position, now),
-            ReplicaEvent::PullEnded { trouble } => self.pull_ended(trouble, now),
+            } => self.heartbeat(pull, delivered, position, now),
+            ReplicaEvent::PullEnded { pull, end } => self.pull_ended(pull, end, now),
             ReplicaEvent::Listed { number, listed } => self.listed(number, listed, now),
             ReplicaEvent::Tick => {}
         }

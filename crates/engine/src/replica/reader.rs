@@ -31,7 +31,8 @@ impl ReplicaUser {
     /// `latest`. `None`: the server is to answer.
     pub(crate) async fn reader(&self, latest: Instant) -> Option<CopyReader<'_>> {
         let state = self.state();
-        match state.usable(self.since(state.now()), latest).await {
+        let (since, floors) = (self.since(state.now()), state.floors.now());
+        match state.usable(since, &floors, latest).await {
             Ok(copy) => Some(CopyReader {
                 user: self,
                 time: copy.server_time(state.now()),
@@ -42,6 +43,11 @@ impl ReplicaUser {
                 None
             }
         }
+    }
+
+    /// Whether answers must be no older than the call.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.settings().mode == ReplicaMode::Fresh
     }
 
     /// Whether a server that lags could answer with less than the copy has answered with.

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::copy::nanos;
-use super::machine::{Answered, ConsumerCheck, Creation, Listed};
+use super::machine::{Answered, ConsumerCheck, Creation, Listed, MessagePull};
 use super::stream_state::StreamInfoAnswer;
 use crate::connection::Connection;
 use crate::message::is_transient;
@@ -29,9 +29,9 @@ const INACTIVE: Duration = Duration::from_secs(30);
 const EXPIRES: Duration = Duration::from_secs(30);
 
 /// Messages asked for at once, at most.
-pub(super) const PULL: usize = 2048;
+pub(super) const PULL: u64 = 2048;
 
-/// Bytes of messages asked for at once, at most.
+/// Bytes of messages asked for at once, at most. A larger message is asked for alone.
 const PULL_BYTES: usize = 8 * 1024 * 1024;
 
 /// Pages of subjects, at most.
@@ -163,14 +163,13 @@ impl ReplicaSource {
         name: &str,
         inbox: String,
         heartbeat: Duration,
-        bounded: bool,
+        pull: MessagePull,
     ) -> bool {
-        let bytes = PULL_BYTES.max(client.max_payload() + 65_536);
         let request = json!({
-            "batch": PULL,
+            "batch": pull.messages,
             "expires": nanos(EXPIRES),
             "idle_heartbeat": nanos(heartbeat),
-            "max_bytes": if bounded { bytes } else { 0 },
+            "max_bytes": if pull.bounded { PULL_BYTES } else { 0 },
         });
         let subject = format!(
             "{}.CONSUMER.MSG.NEXT.{}.{name}",

@@ -1,16 +1,16 @@
 //! The task of a replica: does what the machine asks for, and tells it what has happened.
 
+mod messages;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::Message;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::delivery;
 use super::machine::{
     Answered, ConsumerCheck, Creation, Listed, Phase, ReplicaAction, ReplicaEvent, ReplicaMachine,
 };
@@ -18,9 +18,6 @@ use super::requests::{PULL, ReplicaSource};
 use super::state::ReplicaState;
 use crate::connection::Connection;
 use crate::inbox::Inbox;
-
-/// Messages that are taken before readers and other events get their turn.
-const MESSAGES_AT_A_TIME: usize = 256;
 
 /// How long the end of a replica may take.
 const END: Duration = Duration::from_secs(1);
@@ -43,7 +40,7 @@ pub(super) async fn run(
     let Some(demand) = state.demand() else {
         return;
     };
-    let machine = ReplicaMachine::new(Arc::clone(&state.memory), demand, connection.is_up());
+    let machine = ReplicaMachine::new(Arc::clone(&state.memory), demand, PULL, connection.is_up());
     let mut task = ReplicaTask {
         consumer_id: format!("eventual-batch-replica-{}", nuid::next()),
         epoch: connection.epoch(),
@@ -54,8 +51,6 @@ pub(super) async fn run(
         answers: FuturesUnordered::new(),
         inbox: None,
         consumer: None,
-        left: 0,
-        bounded: true,
     };
     task.keep(&connection, &cancel).await;
     task.end().await;
@@ -72,10 +67,6 @@ struct ReplicaTask {
     consumer: Option<u64>,
     /// What the names of this replica's consumers begin with.
     consumer_id: String,
-    /// How many messages the open request may still bring.
-    left: usize,
-    /// Whether requests are bounded in bytes. One message may be larger than the bound.
-    bounded: bool,
     epoch: u64,
 }
 
@@ -99,7 +90,7 @@ impl ReplicaTask {
                     }
                 }
                 Some(outcome) = self.answers.next() => self.take(outcome),
-                message = next_message(&mut self.inbox) => self.take_messages(message),
+                message = messages::next(&mut self.inbox) => self.take_messages(message),
                 changed = status.changed() => {
                     if changed.is_err() {
                         return;
@@ -139,49 +130,6 @@ impl ReplicaTask {
         });
     }
 
-    /// Takes a message, and those that are here already.
-    fn take_messages(&mut self, first: Option<Message>) {
-        let Some(first) = first else {
-            // The client has ended.
-            self.inbox = None;
-            return self.tell(ReplicaEvent::Disconnected);
-        };
-        let mut next = Some(first);
-        for _ in 0..MESSAGES_AT_A_TIME {
-            let Some(message) = next.take() else {
-                return;
-            };
-            self.take_message(&message);
-            next = self.inbox.as_mut().and_then(Inbox::next_now);
-        }
-        if let Some(message) = next {
-            self.take_message(&message);
-        }
-    }
-
-    fn take_message(&mut self, message: &Message) {
-        let Some(inbox) = &self.inbox else {
-            return;
-        };
-        let now = self.state.now();
-        if inbox.token_of(message).is_some() {
-            if delivery::is_full(message) && self.left == PULL {
-                self.bounded = false;
-            }
-            return self.machine.handle(delivery::status(message), now);
-        }
-        let event = delivery::delivered(message, &self.source.prefix);
-        // What cannot be read is trouble: its number would be missing.
-        let event = event.unwrap_or(ReplicaEvent::PullEnded { trouble: true });
-        self.machine.handle(event, now);
-        self.bounded = true;
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 {
-            self.machine
-                .handle(ReplicaEvent::PullEnded { trouble: false }, now);
-        }
-    }
-
     async fn act(&mut self) {
         while let Some(action) = self.machine.next_action() {
             let connection = Arc::clone(&self.connection);
@@ -206,7 +154,7 @@ impl ReplicaTask {
                         ReplicaAnswer::Checked(number, source.check(&connection, &name).await)
                     }));
                 }
-                ReplicaAction::Pull { number, anew } => self.pull(number, anew).await,
+                ReplicaAction::Pull(pull) => self.pull(pull).await,
                 ReplicaAction::Delete { number } => {
                     self.inbox = None;
                     self.consumer = None;
@@ -216,29 +164,6 @@ impl ReplicaTask {
                 }
             }
         }
-    }
-
-    async fn pull(&mut self, number: u64, anew: bool) {
-        if anew {
-            self.inbox = None;
-        }
-        if self.inbox.is_none() {
-            self.inbox = self.connection.open_fresh_inbox().await;
-        }
-        let Some(inbox) = &self.inbox else {
-            return self.tell(ReplicaEvent::Disconnected);
-        };
-        self.left = PULL;
-        let name = self.name(number);
-        let pull = self.source.pull(
-            inbox.client(),
-            &name,
-            inbox.reply_subject(0),
-            self.machine.heartbeat_interval(),
-            self.bounded,
-        );
-        // If it cannot be sent, the silence of the consumer tells.
-        drop(timeout(END, pull).await);
     }
 
     fn name(&self, number: u64) -> String {
@@ -285,13 +210,6 @@ impl ReplicaTask {
             };
             drop(timeout(END, delete).await);
         }
-    }
-}
-
-async fn next_message(inbox: &mut Option<Inbox>) -> Option<Message> {
-    match inbox {
-        Some(inbox) => inbox.next().await,
-        None => std::future::pending().await,
     }
 }
 

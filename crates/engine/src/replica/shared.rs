@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::copy::ReplicaCopy;
-use super::floors::{LeaderMessage, ReplicaFloors};
+use super::floors::ReplicaFloors;
 use super::machine::{Phase, ReplicaDemand};
 use super::memory::ReplicaMemory;
 use super::requests::ReplicaSource;
@@ -15,7 +15,6 @@ use super::run;
 use super::state::ReplicaState;
 use super::stats::ReplicaStats;
 use crate::connection::Connection;
-use crate::message::StoredMessage;
 use crate::stream_info::BucketSpec;
 
 /// What a reader asks of a replica.
@@ -204,28 +203,19 @@ impl ReplicaUser {
         }
     }
 
-    /// Takes note of what the leader has answered about a key.
-    pub(crate) fn read_at_leader(&self, key: &str, message: Option<&StoredMessage>, position: u64) {
-        let Some(message) = message else {
-            return self.note_server_answered();
-        };
-        let state = &self.replica.state;
-        let message = LeaderMessage {
-            key,
-            sequence: message.revision(),
-            value: message.value(),
-        };
-        let copy = self.copy();
-        state
-            .floors
-            .read(message, position, copy.as_ref(), state.now());
-    }
-
     /// Takes note that the server has answered a read, or may have carried out a write whose outcome
     /// is unknown.
     pub(crate) fn note_server_answered(&self) {
-        let state = &self.replica.state;
-        state.floors.raise_time(state.now());
+        // A copy that is begun later is complete as of a later question.
+        if self.copy().is_some() {
+            let state = &self.replica.state;
+            state.floors.raise_time(state.now());
+        }
+    }
+
+    /// What the replica's task and its readers share. The task need not run.
+    pub(super) fn shared_state(&self) -> &ReplicaState {
+        &self.replica.state
     }
 
     fn copy(&self) -> Option<Arc<ReplicaCopy>> {

@@ -6,27 +6,28 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use super::clock::ReplicaClock;
 use super::copy::{ReplicaCopy, nanos};
 use super::floors::ReplicaFloors;
 use super::machine::{OffReason, Phase, ReplicaDemand};
 use super::memory::ReplicaMemory;
-use super::stats::{FallbackReason, ReplicaCounts};
+use super::stats::ReplicaCounts;
 
 /// How often the task is told that somebody still reads.
 const TELL: Duration = Duration::from_secs(1);
 
 /// How long a reader waits for the copy, at most. After that, the server is asked.
-const WAIT: Duration = Duration::from_millis(100);
+pub(super) const WAIT: Duration = Duration::from_millis(100);
 
-/// How long a reader waits for a message that was written, before the leader is asked about it.
-const WAIT_FOR_MESSAGE: Duration = Duration::from_millis(3);
+/// How often readers that do not wait ask for a question, at most.
+const RETRY: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub(super) struct ReplicaState {
-    /// Times of the replica are since then.
-    origin: Instant,
+    /// Times of the replica are by this clock.
+    clock: ReplicaClock,
     copy: RwLock<Option<Arc<ReplicaCopy>>>,
     phase: Mutex<Phase>,
     /// Why there was no copy, as the log has it.
@@ -42,19 +43,24 @@ pub(super) struct ReplicaState {
     /// When the copy last answered, in nanoseconds and one more. 0: it has not.
     answered: AtomicU64,
     /// Whether a question to the leader is wanted.
-    question: AtomicBool,
+    pub(super) question: AtomicBool,
     /// Since when a question is without an answer, in nanoseconds and one more. 0: there is none.
     unanswered_since: AtomicU64,
+    /// When a reader waited in vain for the copy, in nanoseconds and one more. Readers do not wait until
+    /// the copy has been completed in good time again. 0: it has been.
+    failed: AtomicU64,
+    /// When a reader that does not wait last asked for a question, in nanoseconds.
+    retried: AtomicU64,
     /// Wakes the task.
     pub(super) wanted: Notify,
     /// Wakes readers: the copy has changed.
-    changed: Notify,
+    pub(super) changed: Notify,
 }
 
 impl ReplicaState {
     pub(super) fn new(memory: Arc<ReplicaMemory>) -> Self {
         Self {
-            origin: Instant::now(),
+            clock: ReplicaClock::start(),
             copy: RwLock::default(),
             phase: Mutex::new(Phase::Off(OffReason::Unused)),
             logged: Mutex::default(),
@@ -67,17 +73,19 @@ impl ReplicaState {
             answered: AtomicU64::new(0),
             question: AtomicBool::new(false),
             unanswered_since: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
             wanted: Notify::new(),
             changed: Notify::new(),
         }
     }
 
     pub(super) fn now(&self) -> Duration {
-        self.origin.elapsed()
+        self.clock.now()
     }
 
     pub(super) fn instant(&self, time: Duration) -> Instant {
-        self.origin + time
+        self.clock.instant(time)
     }
 
     pub(super) fn copy(&self) -> Option<Arc<ReplicaCopy>> {
@@ -105,6 +113,10 @@ impl ReplicaState {
         };
         if !is_same {
             *self.copy.write().unwrap_or_else(PoisonError::into_inner) = copy.cloned();
+        }
+        if let Some(copy) = copy {
+            self.floors.forget_met(copy);
+            self.recover(copy);
         }
         let unanswered = unanswered_since.map_or(0, |since| nanos(since).saturating_add(1));
         self.unanswered_since.store(unanswered, Ordering::Relaxed);
@@ -164,88 +176,47 @@ impl ReplicaState {
         self.question.swap(false, Ordering::AcqRel)
     }
 
-    /// A copy that may be answered from: complete as of `since` or later, and with all that was written
-    /// and read. Waits for it shortly.
-    ///
-    /// # Errors
-    ///
-    /// Why there is none.
-    pub(super) async fn usable(
-        &self,
-        since: Duration,
-        latest: Instant,
-    ) -> Result<Arc<ReplicaCopy>, FallbackReason> {
-        self.tell_of_reader();
-        if let Ok(copy) = self.usable_now(since) {
-            return Ok(copy);
+    /// Takes note that a reader has waited in vain for the copy.
+    pub(super) fn fail(&self) {
+        let now = nanos(self.now()).saturating_add(1);
+        self.failed.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether to wait for the copy makes no sense.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a reader that does not wait is to ask for a question.
+    pub(super) fn is_retry_due(&self) -> bool {
+        let now = nanos(self.now());
+        let retried = self.retried.load(Ordering::Relaxed);
+        let is_due = now.saturating_sub(retried) > nanos(RETRY);
+        if is_due {
+            self.retried.store(now, Ordering::Relaxed);
         }
-        let until = (Instant::now() + WAIT).min(latest);
-        let mut patience = (Instant::now() + WAIT_FOR_MESSAGE).min(until);
-        let mut has_asked = false;
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // From here on, no change is missed.
-            changed.as_mut().enable();
-            let missing = match self.usable_now(since) {
-                Ok(copy) => return Ok(copy),
-                Err(missing) => missing,
-            };
-            match missing {
-                Missing::Copy(reason) => return Err(reason),
-                // The message is on its way.
-                Missing::Message if !has_asked && Instant::now() < patience => {}
-                Missing::Message | Missing::Question if has_asked => patience = until,
-                Missing::Message | Missing::Question => {
-                    has_asked = true;
-                    patience = until;
-                    self.question.store(true, Ordering::Release);
-                    self.wanted.notify_one();
-                }
-            }
-            let waited = timeout_at(patience, changed).await;
-            if waited.is_err() && Instant::now() >= until {
-                return Err(match missing {
-                    Missing::Message => FallbackReason::Behind,
-                    _ => FallbackReason::Stale,
-                });
-            }
+        is_due
+    }
+
+    /// Lets readers wait for the copy again, if it has just been completed in good time.
+    fn recover(&self, copy: &ReplicaCopy) {
+        let failed = self.failed.load(Ordering::Relaxed);
+        if failed > 0
+            && let Some(as_of) = copy.complete_as_of()
+            && nanos(as_of) >= failed
+            && self.now().saturating_sub(as_of) < WAIT
+        {
+            self.failed.store(0, Ordering::Relaxed);
         }
     }
 
-    fn usable_now(&self, since: Duration) -> Result<Arc<ReplicaCopy>, Missing> {
-        let Some(copy) = self.copy() else {
-            return Err(Missing::Copy(match self.phase() {
-                Phase::Off(OffReason::Unused) | Phase::Syncing => FallbackReason::Syncing,
-                Phase::Off(_) => FallbackReason::Off,
-                Phase::Live | Phase::Behind => FallbackReason::Behind,
-            }));
-        };
-        let Some(as_of) = copy.complete_as_of() else {
-            return Err(Missing::Copy(FallbackReason::Syncing));
-        };
-        if as_of >= since && self.floors.are_met(&copy) {
-            return Ok(copy);
-        }
-        if self.phase() == Phase::Behind || self.is_unanswered() {
-            return Err(Missing::Copy(FallbackReason::Stale));
-        }
-        Err(if as_of >= since && self.floors.time_is_met(&copy) {
-            Missing::Message
-        } else {
-            Missing::Question
-        })
+    /// Since when a question to the leader is without an answer.
+    pub(super) fn unanswered_since(&self) -> Option<Duration> {
+        let since = self.unanswered_since.load(Ordering::Relaxed);
+        since.checked_sub(1).map(Duration::from_nanos)
     }
 
-    /// Whether the leader has been silent for so long that waiting for it makes no sense.
-    fn is_unanswered(&self) -> bool {
-        match self.unanswered_since.load(Ordering::Relaxed) {
-            0 => false,
-            since => nanos(self.now()).saturating_sub(since) > nanos(WAIT),
-        }
-    }
-
-    fn tell_of_reader(&self) {
+    pub(super) fn tell_of_reader(&self) {
         let now = nanos(self.now()).max(1);
         let told = self.told.load(Ordering::Relaxed);
         if told == 0 || now.saturating_sub(told) > nanos(TELL) {
@@ -258,17 +229,6 @@ impl ReplicaState {
     pub(super) fn has_readers(&self) -> bool {
         self.told.load(Ordering::Relaxed) > 0
     }
-}
-
-/// What keeps a copy from being answered from now.
-#[derive(Clone, Copy)]
-enum Missing {
-    /// Waiting does not help.
-    Copy(FallbackReason),
-    /// A message that was written or read.
-    Message,
-    /// The answer to a question to the leader.
-    Question,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use async_nats::Message;
-use async_nats::header::NATS_SUBJECT;
+use async_nats::header::{NATS_SEQUENCE, NATS_SUBJECT};
 use bytes::Bytes;
 
 use crate::message::is_marker;
@@ -20,8 +20,8 @@ const END_OF_BATCH: u16 = 204;
 pub(super) struct Response {
     /// The subjects without an answer, and the indexes of their keys.
     unanswered: HashMap<String, usize>,
-    /// Each answered key, and its value if it has one.
-    pub(super) answered: Vec<(usize, Option<Bytes>)>,
+    /// Each answered key, its value if it has one, and the sequence of its last message.
+    pub(super) answered: Vec<(usize, Option<Bytes>, u64)>,
     /// The keys to ask for again, because the server ended the answer at `max_bytes`.
     pub(super) cut_off: Vec<usize>,
     pub(super) end: ResponseEnd,
@@ -67,9 +67,13 @@ impl Response {
     /// Adds a message of the answer. `Break`: it was the last one.
     pub(super) fn add(&mut self, part: AnswerPart) -> ControlFlow<()> {
         match part {
-            AnswerPart::LastMessage { subject, value } => {
+            AnswerPart::LastMessage {
+                subject,
+                value,
+                sequence,
+            } => {
                 if let Some(index) = self.unanswered.remove(&subject) {
-                    self.answered.push((index, value));
+                    self.answered.push((index, value, sequence));
                 }
                 return ControlFlow::Continue(());
             }
@@ -87,10 +91,12 @@ impl Response {
 
 /// One message of an answer.
 pub(super) enum AnswerPart {
-    /// The last message of a subject, and its value unless it is a marker.
+    /// The last message of a subject, its value unless it is a marker, and its sequence. 0: the
+    /// server told none.
     LastMessage {
         subject: String,
         value: Option<Bytes>,
+        sequence: u64,
     },
     /// The end at `max_bytes`: another request has to ask for the rest.
     CutOff,
@@ -106,7 +112,9 @@ impl From<Message> for AnswerPart {
             return Self::End;
         };
         if let Some(subject) = header(NATS_SUBJECT.as_ref()) {
+            let sequence = header(NATS_SEQUENCE.as_ref());
             return Self::LastMessage {
+                sequence: sequence.map_or(0, |it| it.as_str().parse().unwrap_or(0)),
                 subject: subject.as_str().to_owned(),
                 value: (!is_marker(message.headers.as_ref())).then_some(message.payload),
             };
@@ -135,6 +143,7 @@ mod tests {
         AnswerPart::LastMessage {
             subject: subject.to_owned(),
             value: Some(Bytes::from_static(b"1")),
+            sequence: 1,
         }
     }
 

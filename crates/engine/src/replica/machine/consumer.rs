@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::feed::FeedState;
-use super::interface::{ConsumerCheck, Creation, OffReason, Phase, ReplicaAction};
+use super::feed::{Feed, FeedState};
+use super::interface::{
+    ConsumerCheck, Creation, MessagePull, OffReason, Phase, PullEnd, ReplicaAction,
+};
 use super::{LOSSES, ReplicaMachine};
 
 /// How long after the last heartbeat was due a consumer is doubted.
@@ -33,8 +35,7 @@ impl ReplicaMachine {
             Creation::Created => {
                 feed.heard = now;
                 feed.state = FeedState::Pulling;
-                let anew = true;
-                self.actions.push_back(ReplicaAction::Pull { number, anew });
+                self.pull(true, true);
                 // An answer to a question of before tells nothing of what the consumer delivers.
                 self.questions.reset();
                 self.questions.ask(now);
@@ -44,20 +45,39 @@ impl ReplicaMachine {
         }
     }
 
-    pub(super) fn pull_ended(&mut self, trouble: bool, now: Duration) {
+    /// Asks for messages. The request takes the place of the one before, of which nothing counts any
+    /// more. So there is one open request, whatever ends the one before.
+    ///
+    /// Without the bound in bytes, one message is asked for.
+    pub(super) fn pull(&mut self, bounded: bool, anew: bool) {
+        let pull = self.number();
+        let messages = if bounded { self.pull_messages } else { 1 };
         let Some(feed) = &mut self.feed else {
             return;
         };
-        if feed.state != FeedState::Pulling {
+        (feed.pull, feed.left, feed.asked) = (pull, messages, messages);
+        let pull = MessagePull {
+            number: feed.number,
+            pull,
+            messages,
+            bounded,
+            anew,
+        };
+        self.actions.push_back(ReplicaAction::Pull(pull));
+    }
+
+    pub(super) fn pull_ended(&mut self, pull: u64, end: PullEnd, now: Duration) {
+        let is_open = |feed: &&mut Feed| feed.state == FeedState::Pulling && feed.pull == pull;
+        let Some(feed) = self.feed.as_mut().filter(is_open) else {
             return;
-        }
+        };
         feed.heard = now;
-        if trouble {
-            return self.doubt();
+        // If it brought nothing, the next message alone is larger than the bound.
+        let bounded = end != PullEnd::Full || feed.left < feed.asked;
+        match end {
+            PullEnd::Over | PullEnd::Full => self.pull(bounded, false),
+            PullEnd::Trouble => self.doubt(),
         }
-        let number = feed.number;
-        let anew = false;
-        self.actions.push_back(ReplicaAction::Pull { number, anew });
     }
 
     /// Has the consumer looked for.
@@ -114,8 +134,7 @@ impl ReplicaMachine {
     }
 
     pub(super) fn checked(&mut self, number: u64, check: ConsumerCheck, now: Duration) {
-        let is_this =
-            |feed: &&mut super::Feed| feed.number == number && feed.state == FeedState::Checking;
+        let is_this = |feed: &&mut Feed| feed.number == number && feed.state == FeedState::Checking;
         let Some(feed) = self.feed.as_mut().filter(is_this) else {
             return;
         };
@@ -125,8 +144,7 @@ impl ReplicaMachine {
                 feed.silent_checks = 0;
                 feed.heard = now;
                 feed.state = FeedState::Pulling;
-                let anew = true;
-                self.actions.push_back(ReplicaAction::Pull { number, anew });
+                self.pull(true, true);
                 if self.phase == Phase::Behind {
                     self.phase = Phase::Live;
                 }

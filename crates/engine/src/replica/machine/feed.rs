@@ -14,6 +14,12 @@ pub(super) struct Feed {
     pub(super) state: FeedState,
     /// How many times in a row nobody answered for it.
     pub(super) silent_checks: u32,
+    /// The open request for messages. Whatever answers another one is late. 0: there is none.
+    pub(super) pull: u64,
+    /// How many messages it may still bring.
+    pub(super) left: u64,
+    /// How many it asked for.
+    pub(super) asked: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +41,9 @@ impl Feed {
             heard: now,
             state: FeedState::Creating,
             silent_checks: 0,
+            pull: 0,
+            left: 0,
+            asked: 0,
         }
     }
 }

@@ -102,6 +102,16 @@ pub(in crate::replica) enum Listed {
     Silent,
 }
 
+/// How a request for messages has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::replica) enum PullEnd {
+    /// Its time is over, or it has brought all messages that it asked for.
+    Over,
+    /// The next message would make its answer too large.
+    Full,
+    Trouble,
+}
+
 /// What has happened. Numbers tell what an answer is to; answers to what nobody waits for are ignored.
 #[derive(Debug)]
 pub(in crate::replica) enum ReplicaEvent<'a> {
@@ -124,20 +134,39 @@ pub(in crate::replica) enum ReplicaEvent<'a> {
         check: ConsumerCheck,
     },
     Delivered(Delivery<'a>),
+    /// A message that cannot be read.
+    Unreadable,
     /// The consumer has delivered so many messages, and looked at all up to this sequence.
     Heartbeat {
+        pull: u64,
         delivered: u64,
         position: u64,
     },
-    /// A request to the consumer has ended. `trouble`: not because it had been answered.
+    /// A request for messages has ended.
     PullEnded {
-        trouble: bool,
+        pull: u64,
+        end: PullEnd,
     },
     Listed {
         number: u64,
         listed: Listed,
     },
     Tick,
+}
+
+/// A request for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::replica) struct MessagePull {
+    /// The consumer's number.
+    pub(in crate::replica) number: u64,
+    /// The number of this request.
+    pub(in crate::replica) pull: u64,
+    /// How many messages it asks for.
+    pub(in crate::replica) messages: u64,
+    /// Whether the answer is bounded in bytes.
+    pub(in crate::replica) bounded: bool,
+    /// Over another inbox than before.
+    pub(in crate::replica) anew: bool,
 }
 
 /// What is to be done.
@@ -149,8 +178,8 @@ pub(in crate::replica) enum ReplicaAction {
     Create { number: u64 },
     /// Ask after the consumer.
     Check { number: u64 },
-    /// Ask the consumer for messages. `anew`: over another inbox than before.
-    Pull { number: u64, anew: bool },
+    /// Ask the consumer for messages.
+    Pull(MessagePull),
     /// Delete the consumer, and forget what it still delivers.
     Delete { number: u64 },
     /// Ask the leader for all subjects.

@@ -21,6 +21,8 @@ impl ReplicaMachine {
         }
         feed.delivered = delivery.delivered;
         feed.heard = now;
+        feed.left = feed.left.saturating_sub(1);
+        let is_last = feed.left == 0 && feed.state == FeedState::Pulling;
         // Nothing is between the last message and this one.
         self.advance(delivery.sequence - 1, now);
         let (Some(copy), Some(stream)) = (self.copy.clone(), &self.stream) else {
@@ -52,10 +54,13 @@ impl ReplicaMachine {
             return self.turn_off(OffReason::TooLarge, now);
         }
         self.judge(now);
+        if is_last {
+            self.pull(true, false);
+        }
     }
 
-    pub(super) fn heartbeat(&mut self, delivered: u64, position: u64, now: Duration) {
-        let Some(feed) = &mut self.feed else {
+    pub(super) fn heartbeat(&mut self, pull: u64, delivered: u64, position: u64, now: Duration) {
+        let Some(feed) = self.feed.as_mut().filter(|feed| feed.pull == pull) else {
             return;
         };
         // A heartbeat that was sent before the last message came says nothing new.

@@ -87,7 +87,7 @@ impl SimReader {
         let Some(as_of) = copy.complete_as_of() else {
             return Ok(false);
         };
-        if as_of + staleness < now || !self.floors.are_met(copy) {
+        if as_of + staleness < now || !self.floors.now().are_met(copy) {
             return Ok(false);
         }
         self.answers += 1;

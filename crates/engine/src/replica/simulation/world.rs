@@ -18,6 +18,9 @@ use crate::replica::machine::{
 };
 use crate::replica::memory::ReplicaMemory;
 
+/// How many messages are asked for at once.
+const PULL: u64 = 8;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -25,8 +28,8 @@ struct SimConsumer {
     number: u64,
     next: u64,
     delivered: u64,
-    /// How many messages the open request still asks for.
-    pull: u64,
+    /// The open requests for messages, and how many each still asks for.
+    pulls: VecDeque<(u64, u64)>,
     idle_since: Duration,
     frozen_until: Duration,
 }
@@ -60,6 +63,8 @@ pub(super) struct ReplicaWorld {
     wanted: u64,
     values: u64,
     calm: bool,
+    /// A promise that was broken elsewhere than in an answer.
+    broken: Option<String>,
     log: Option<String>,
 }
 
@@ -80,7 +85,7 @@ impl ReplicaWorld {
             chance,
             now: Duration::from_secs(1),
             staleness,
-            machine: ReplicaMachine::new(memory, demand, true),
+            machine: ReplicaMachine::new(memory, demand, PULL, true),
             reader: SimReader::new(),
             created: 1,
             leader: SimStore::default(),
@@ -98,6 +103,7 @@ impl ReplicaWorld {
             wanted: 0,
             values: 0,
             calm: false,
+            broken: None,
             log: traced.then(String::new),
         }
     }
@@ -171,6 +177,9 @@ impl ReplicaWorld {
             }
             self.server();
             self.read()?;
+            if let Some(broken) = self.broken.take() {
+                return Err(broken);
+            }
         }
         self.now = to;
         self.server();
@@ -204,6 +213,9 @@ impl ReplicaWorld {
             self.note(|| text);
         }
         self.machine.handle(event, self.now);
+        if let Some(copy) = self.machine.copy() {
+            self.reader.floors.forget_met(copy);
+        }
         while let Some(action) = self.machine.next_action() {
             self.note(|| format!("   {action:?}"));
             if let ReplicaAction::Create { number } | ReplicaAction::Delete { number } = action {

@@ -1,10 +1,12 @@
 //! What is on its way between the replica and the stream, and what is lost.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{ReplicaWorld, SimConsumer};
 use crate::replica::machine::{
-    Answered, ConsumerCheck, Creation, Delivery, Listed, MessageTtl, ReplicaAction, ReplicaEvent,
+    Answered, ConsumerCheck, Creation, Delivery, Listed, MessageTtl, PullEnd, ReplicaAction,
+    ReplicaEvent,
 };
 use crate::replica::simulation::reader::key_name;
 use crate::replica::simulation::store::SimMessage;
@@ -22,8 +24,8 @@ pub(super) enum Packet {
     Checked(u64, ConsumerCheck),
     Listed(u64, Listed),
     Message(u64, u64, u64, SimMessage),
-    Heartbeat(u64, u64, u64),
-    PullEnded(u64, bool),
+    Heartbeat(u64, u64, u64, u64),
+    PullEnded(u64, u64, PullEnd),
     /// This process learns that its write has this sequence.
     Acknowledged(usize, u64, u64),
     Reconnect,
@@ -37,7 +39,7 @@ impl ReplicaWorld {
             ReplicaAction::Create { number } => Packet::Created(number, Creation::Silent),
             ReplicaAction::Check { number } => Packet::Checked(number, ConsumerCheck::Silent),
             ReplicaAction::List { number } => Packet::Listed(number, Listed::Silent),
-            ReplicaAction::Pull { .. } | ReplicaAction::Delete { .. } => return,
+            ReplicaAction::Pull(_) | ReplicaAction::Delete { .. } => return,
         };
         self.send(SECOND * 2, packet);
     }
@@ -86,14 +88,15 @@ impl ReplicaWorld {
                     replaces_all: message.replaces_all,
                 }));
             }
-            Packet::Heartbeat(number, delivered, position) if number == self.wanted => {
+            Packet::Heartbeat(number, pull, delivered, position) if number == self.wanted => {
                 self.tell(ReplicaEvent::Heartbeat {
+                    pull,
                     delivered,
                     position,
                 });
             }
-            Packet::PullEnded(number, trouble) if number == self.wanted => {
-                self.tell(ReplicaEvent::PullEnded { trouble });
+            Packet::PullEnded(number, pull, end) if number == self.wanted => {
+                self.tell(ReplicaEvent::PullEnded { pull, end });
             }
             Packet::Message(..) | Packet::Heartbeat(..) | Packet::PullEnded(..) => {}
             Packet::Acknowledged(key, sequence, before) => {
@@ -146,7 +149,7 @@ impl ReplicaWorld {
                     number,
                     next: 1,
                     delivered: 0,
-                    pull: 0,
+                    pulls: VecDeque::new(),
                     idle_since: self.now,
                     frozen_until: Duration::ZERO,
                 });
@@ -162,12 +165,20 @@ impl ReplicaWorld {
                 }
                 None => Packet::Checked(number, ConsumerCheck::Gone),
             },
-            ReplicaAction::Pull { number, .. } => {
+            ReplicaAction::Pull(pull) => {
                 if let Some(consumer) = &mut self.consumer
-                    && consumer.number == number
+                    && consumer.number == pull.number
                 {
-                    consumer.pull = 8;
+                    if pull.anew {
+                        // Nobody listens any more for the answers to those before.
+                        consumer.pulls.clear();
+                    }
+                    consumer.pulls.push_back((pull.pull, pull.messages));
                     consumer.idle_since = self.now;
+                    if consumer.pulls.len() > 1 {
+                        let pulls = &consumer.pulls;
+                        self.broken = Some(format!("one request is open and not {pulls:?}"));
+                    }
                 }
                 return;
             }
@@ -220,7 +231,7 @@ impl ReplicaWorld {
             }
         }
         if let Some(consumer) = &mut self.consumer {
-            consumer.pull = 0;
+            consumer.pulls.clear();
         }
         self.tell(ReplicaEvent::Disconnected);
         let delay = self.chance.micros(1_500_000);

@@ -1,8 +1,8 @@
 //! The stream's nodes: what the leader says, and what the consumer delivers.
 
-use super::ReplicaWorld;
 use super::network::Packet;
-use crate::replica::machine::StreamState;
+use super::{PULL, ReplicaWorld};
+use crate::replica::machine::{PullEnd, StreamState};
 use crate::replica::simulation::store::{SimMessage, StoreChange};
 
 impl ReplicaWorld {
@@ -75,31 +75,48 @@ impl ReplicaWorld {
         if consumer.frozen_until > self.now || !self.connected {
             return;
         }
-        while consumer.pull > 0 {
+        while let Some((pull, left)) = consumer.pulls.pop_front() {
+            // The message would make the answer too large, or the request's time is over.
+            if !self.calm && self.chance.one_in(60) {
+                let over = left == PULL || self.chance.one_in(2);
+                let end = if over { PullEnd::Over } else { PullEnd::Full };
+                self.send_in_order(Packet::PullEnded(consumer.number, pull, end));
+                continue;
+            }
             let next = self.node.messages.range(consumer.next..).next();
             let Some((&sequence, message)) = next else {
                 consumer.next = consumer.next.max(self.node.last_sequence + 1);
+                consumer.pulls.push_front((pull, left));
                 break;
             };
             let message = message.clone();
             consumer.next = sequence + 1;
             consumer.delivered += 1;
-            consumer.pull -= 1;
             consumer.idle_since = self.now;
             let (number, delivered) = (consumer.number, consumer.delivered);
             // A client that is too slow drops messages.
             if self.calm || !self.chance.one_in(300) {
                 self.send_in_order(Packet::Message(number, sequence, delivered, message));
             }
-            if consumer.pull == 0 {
-                self.send_in_order(Packet::PullEnded(number, false));
+            if left > 1 {
+                consumer.pulls.push_front((pull, left - 1));
+            } else if self.chance.one_in(2) {
+                // So it is if the answer could have had more bytes.
+                self.send_in_order(Packet::PullEnded(number, pull, PullEnd::Over));
             }
         }
         let interval = self.machine.heartbeat_interval();
-        if consumer.pull > 0 && self.now >= consumer.idle_since + interval {
+        if let Some(&(pull, _)) = consumer.pulls.front()
+            && self.now >= consumer.idle_since + interval
+        {
             consumer.idle_since = self.now;
             let (number, delivered) = (consumer.number, consumer.delivered);
-            self.send_in_order(Packet::Heartbeat(number, delivered, consumer.next - 1));
+            self.send_in_order(Packet::Heartbeat(
+                number,
+                pull,
+                delivered,
+                consumer.next - 1,
+            ));
         }
         self.consumer = Some(consumer);
     }

@@ -2,7 +2,8 @@
 
 use super::ReplicaWorld;
 use super::network::Packet;
-use crate::replica::floors::{LeaderMessage, ReplicaFloors};
+use crate::replica::floors::{AnsweredMessage, ReplicaFloors};
+use crate::replica::machine::PullEnd;
 use crate::replica::simulation::reader::{KEYS, key_name};
 use crate::replica::simulation::store::{SimMessage, SimStore, StoreChange};
 use std::time::Duration;
@@ -85,7 +86,7 @@ impl ReplicaWorld {
             match self.leader.by_key.get(&key) {
                 Some(&sequence) => {
                     let value = self.leader.value(key).map(u64::to_le_bytes);
-                    let message = LeaderMessage {
+                    let message = AnsweredMessage {
                         key: &key_name(key),
                         sequence,
                         value: value.as_ref().map(<[u8; 8]>::as_slice),
@@ -170,7 +171,8 @@ impl ReplicaWorld {
             && self.connected
             && self.chance.one_in(2)
         {
-            self.send_in_order(Packet::PullEnded(consumer.number, true));
+            let pull = consumer.pulls.front().map_or(0, |(pull, _)| *pull);
+            self.send_in_order(Packet::PullEnded(consumer.number, pull, PullEnd::Trouble));
         }
     }
 }

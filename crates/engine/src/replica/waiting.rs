@@ -1,0 +1,208 @@
+//! Waiting until the copy may be answered from.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::copy::ReplicaCopy;
+use super::floors::Floors;
+use super::machine::{OffReason, Phase};
+use super::state::{ReplicaState, WAIT};
+use super::stats::FallbackReason;
+
+/// How long a reader waits for a message that was written, before the leader is asked about it.
+const WAIT_FOR_MESSAGE: Duration = Duration::from_millis(3);
+
+/// What keeps a copy from being answered from now.
+#[derive(Clone, Copy)]
+enum Missing {
+    /// Waiting does not help.
+    Copy(FallbackReason),
+    /// A message that was written or read.
+    Message,
+    /// The answer to a question to the leader.
+    Question,
+}
+
+impl Missing {
+    fn reason(self) -> FallbackReason {
+        match self {
+            Self::Copy(reason) => reason,
+            Self::Message => FallbackReason::Behind,
+            Self::Question => FallbackReason::Stale,
+        }
+    }
+}
+
+impl ReplicaState {
+    /// A copy that may be answered from: complete as of `since` or later, and with all that was written
+    /// and read when the call began. Waits for it shortly.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub(super) async fn usable(
+        &self,
+        since: Duration,
+        floors: &Floors,
+        latest: Instant,
+    ) -> Result<Arc<ReplicaCopy>, FallbackReason> {
+        self.tell_of_reader();
+        let missing = match self.usable_now(since, floors) {
+            Ok(copy) => return Ok(copy),
+            Err(missing) => missing,
+        };
+        if self.has_failed() && !matches!(missing, Missing::Copy(_)) {
+            if self.is_retry_due() {
+                self.want_question();
+            }
+            return Err(missing.reason());
+        }
+        let until = (Instant::now() + WAIT).min(latest);
+        let mut patience = (Instant::now() + WAIT_FOR_MESSAGE).min(until);
+        let mut has_asked = false;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // From here on, no change is missed.
+            changed.as_mut().enable();
+            let missing = match self.usable_now(since, floors) {
+                Ok(copy) => return Ok(copy),
+                Err(missing) => missing,
+            };
+            match missing {
+                Missing::Copy(reason) => return Err(reason),
+                // The message is on its way.
+                Missing::Message if !has_asked && Instant::now() < patience => {}
+                Missing::Message | Missing::Question if has_asked => patience = until,
+                Missing::Message | Missing::Question => {
+                    has_asked = true;
+                    patience = until;
+                    self.want_question();
+                }
+            }
+            let waited = timeout_at(patience, changed).await;
+            if waited.is_err() && Instant::now() >= until {
+                self.fail();
+                return Err(missing.reason());
+            }
+        }
+    }
+
+    fn want_question(&self) {
+        self.question.store(true, Ordering::Release);
+        self.wanted.notify_one();
+    }
+
+    fn usable_now(&self, since: Duration, floors: &Floors) -> Result<Arc<ReplicaCopy>, Missing> {
+        let Some(copy) = self.copy() else {
+            return Err(Missing::Copy(match self.phase() {
+                Phase::Off(OffReason::Unused) | Phase::Syncing => FallbackReason::Syncing,
+                Phase::Off(_) => FallbackReason::Off,
+                Phase::Live | Phase::Behind => FallbackReason::Behind,
+            }));
+        };
+        let Some(as_of) = copy.complete_as_of() else {
+            return Err(Missing::Copy(FallbackReason::Syncing));
+        };
+        if as_of >= since && floors.are_met(&copy) {
+            return Ok(copy);
+        }
+        if self.phase() == Phase::Behind || self.is_unanswered() {
+            return Err(Missing::Copy(FallbackReason::Stale));
+        }
+        Err(if as_of >= since && floors.time_is_met(&copy) {
+            Missing::Message
+        } else {
+            Missing::Question
+        })
+    }
+
+    /// Whether the leader has been silent for so long that waiting for it makes no sense.
+    fn is_unanswered(&self) -> bool {
+        let since = self.unanswered_since();
+        since.is_some_and(|since| self.now().saturating_sub(since) > WAIT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::memory::ReplicaMemory;
+
+    /// A live copy of now, and no task that looks after it.
+    fn live() -> (Arc<ReplicaState>, Arc<ReplicaCopy>) {
+        let memory = Arc::new(ReplicaMemory::new(1000));
+        let state = Arc::new(ReplicaState::new(Arc::clone(&memory)));
+        let copy = Arc::new(ReplicaCopy::new(&memory));
+        copy.complete(state.now());
+        state.publish(Some(&copy), Phase::Live, None);
+        (state, copy)
+    }
+
+    async fn read(state: &ReplicaState) -> (Result<(), FallbackReason>, Duration) {
+        let begun = Instant::now();
+        let (since, floors) = (state.now(), state.floors.now());
+        let usable = state.usable(since, &floors, begun + Duration::from_secs(30));
+        (usable.await.map(drop), begun.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_does_not_become_complete_is_waited_for_once() {
+        let (state, copy) = live();
+        let (usable, waited) = read(&state).await;
+        assert_eq!(usable, Err(FallbackReason::Stale));
+        assert!(waited >= WAIT, "{waited:?}");
+        for _ in 0..10 {
+            let (usable, waited) = read(&state).await;
+            assert_eq!(usable, Err(FallbackReason::Stale));
+            assert!(waited < WAIT / 10, "{waited:?}");
+        }
+        // An answer that took too long proves nothing.
+        let asked = state.now();
+        tokio::time::advance(WAIT * 2).await;
+        copy.complete(asked);
+        state.publish(Some(&copy), Phase::Live, None);
+        assert!(read(&state).await.1 < WAIT / 10);
+        copy.complete(state.now());
+        state.publish(Some(&copy), Phase::Live, None);
+        tokio::time::advance(WAIT / 100).await;
+        assert!(read(&state).await.1 >= WAIT, "it is waited for again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn steady_writes_do_not_keep_a_reader_waiting() {
+        let (state, copy) = live();
+        let writer = {
+            let (state, copy) = (Arc::clone(&state), Arc::clone(&copy));
+            async move {
+                for sequence in 1.. {
+                    state.floors.wrote(sequence, 0, Some(&copy), state.now());
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    // The message comes when the next one has been written.
+                    state
+                        .floors
+                        .wrote(sequence + 1, 0, Some(&copy), state.now());
+                    copy.set_position(sequence);
+                    state.publish(Some(&copy), Phase::Live, None);
+                }
+            }
+        };
+        let floors_of_now = async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let floors = state.floors.now();
+            let latest = Instant::now() + Duration::from_secs(30);
+            state
+                .usable(Duration::ZERO, &floors, latest)
+                .await
+                .map(drop)
+        };
+        let usable = tokio::select! {
+            usable = floors_of_now => usable,
+            () = writer => unreachable!("it writes on and on"),
+        };
+        assert_eq!(usable, Ok(()));
+    }
+}
