@@ -23,12 +23,15 @@ use eventual_batch_links::Links;
 /// How long the provider may take to stop: to end the calls under way, and to send the answers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many more invocations of an endpoint are taken when the provider stops, and for how long.
+/// How many more invocations of an endpoint are taken when the provider stops.
 ///
 /// The server counts them as well and sends no more, so that none is lost between the last that is
-/// taken and the end of the subscription. Where calls are so rare that the number is not reached in
-/// time, the subscription just ends.
-const LAST_INVOCATIONS: (u64, Duration) = (32, Duration::from_secs(1));
+/// taken and the end of the subscription.
+const LAST_INVOCATIONS: u64 = 32;
+
+/// How long those are waited for. Where calls are so rare that fewer come in this time, the
+/// subscription just ends.
+const LAST_INVOCATIONS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs calls, and drains them on stop. Clones are handles of the same serving.
 #[derive(Clone, Debug)]
@@ -176,8 +179,11 @@ async fn take_invocations(mut endpoint: Endpoint, nats: Client, serving: Serving
     }
     round_trip(&nats).await;
     intake.queued().await;
-    let (more, time) = LAST_INVOCATIONS;
-    if intake.end_after(more).await.is_ok() && timeout(time, intake.all()).await.is_err() {
+    if intake.end_after(LAST_INVOCATIONS).await.is_ok()
+        && timeout(LAST_INVOCATIONS_TIMEOUT, intake.all())
+            .await
+            .is_err()
+    {
         round_trip(&nats).await;
         intake.queued().await;
     }

@@ -14,15 +14,15 @@ use eventual_batch_links::CallError;
 /// How much is translated at a time: some 0.1 ms of work.
 const BYTES_AT_A_TIME: usize = 256 * 1024;
 
-/// What a value costs besides its bytes, in bytes.
-const BYTES_OF_VALUE: usize = 512;
+/// The work that a value takes besides its bytes, as a number of bytes.
+const COST_PER_VALUE: usize = 512;
 
 /// The answer of a get-many.
 pub(crate) async fn encode(values: Vec<Option<Bytes>>) -> Vec<Option<Value>> {
-    let mut turns = Turns::default();
+    let mut yielder = Yielder::default();
     let mut encoded = Vec::with_capacity(values.len());
     for value in values {
-        turns.take(value.as_ref().map_or(0, Bytes::len)).await;
+        yielder.after(value.as_ref().map_or(0, Bytes::len)).await;
         encoded.push(value.map(encode_one));
     }
     encoded
@@ -41,25 +41,26 @@ pub(crate) async fn decode(
             .map(|(key, value)| key.len() + decoded_len(value))
             .sum(),
     )?;
-    let mut turns = Turns::default();
+    let mut yielder = Yielder::default();
     let mut decoded = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        turns.take(decoded_len(&value)).await;
+        yielder.after(decoded_len(&value)).await;
         let value = decode_one(&key, value)?;
         decoded.push((key, value));
     }
     Ok(decoded)
 }
 
-/// Lets other calls in after so much work.
+/// Lets other calls run now and then.
 #[derive(Default)]
-struct Turns {
+struct Yielder {
     done: usize,
 }
 
-impl Turns {
-    async fn take(&mut self, bytes: usize) {
-        self.done += bytes + BYTES_OF_VALUE;
+impl Yielder {
+    /// Call this after the work on a value of so many bytes.
+    async fn after(&mut self, bytes: usize) {
+        self.done += bytes + COST_PER_VALUE;
         if self.done > BYTES_AT_A_TIME {
             self.done = 0;
             yield_now().await;

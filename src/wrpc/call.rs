@@ -25,13 +25,13 @@ pub(super) fn call(
         let named = headers.is_some_and(|headers| headers.get(SOURCE_ID).is_some());
         CallOrigin {
             link: context.link_name().to_owned(),
-            id: context.component.filter(|_| named),
+            caller: context.component.filter(|_| named),
         }
     })
 }
 
-/// Most bytes of parameters that are read: far above what the link allows in a batch, so that a
-/// batch a little too large is still read and answered with what is wrong with it.
+/// The maximum number of bytes read of the parameters. It is far above what the link allows in a
+/// batch. So a batch a little too large is still read, and answered with what is wrong with it.
 pub(super) fn max_parameter_bytes(call: &Call) -> u64 {
     const ROOM: u64 = 64 * 1024;
     let max = call.limits().map_or(0, |limits| limits.max_batch_bytes);
@@ -47,9 +47,10 @@ pub(super) fn too_many_bytes(call: &Call) -> CallError {
     }
 }
 
-/// Most elements of a batch that are read.
+/// The maximum number of elements of a batch that are read.
 pub(super) fn max_keys(call: &Call) -> usize {
-    // A caller without a link is told so, after its parameters, if they are small enough.
+    // Small parameters of a caller without a link are read, so that it gets the error that it has
+    // no link.
     const NOT_LINKED: usize = 1024;
     call.limits()
         .map_or(NOT_LINKED, |limits| limits.max_batch_keys)

@@ -124,8 +124,10 @@ async fn receive<P: Parameters>(
         Received::Params(params) => Ok(params),
         Received::TooLarge => Err(call::too_many_bytes(call)),
         Received::NoMemory => Err(call::no_memory(&limits.parameters)),
-        Received::Refused(ParameterError::TooMany(keys)) => Err(call::too_many_keys(call, keys)),
-        Received::Refused(ParameterError::Malformed) => {
+        Received::Undecodable(ParameterError::TooMany(keys)) => {
+            Err(call::too_many_keys(call, keys))
+        }
+        Received::Undecodable(ParameterError::Malformed) => {
             return Err(InvocationError::MalformedParameters);
         }
     };

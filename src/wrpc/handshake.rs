@@ -53,6 +53,13 @@ pub(super) struct Handshake {
     confirmation: Option<Confirmation>,
 }
 
+/// Which acceptance is sent. It is also the index of the address that the acceptance gives.
+#[derive(Clone, Copy, Debug)]
+enum Acceptance {
+    First = 0,
+    Repeated = 1,
+}
+
 /// Which acceptance a caller has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Confirmation {
@@ -84,11 +91,11 @@ impl Handshake {
             accepting,
             confirmation: None,
         };
-        handshake.accept(Confirmation::First).await?;
+        handshake.accept(Acceptance::First).await?;
         Ok(handshake)
     }
 
-    async fn accept(&mut self, which: Confirmation) -> Result<(), InvocationError> {
+    async fn accept(&mut self, which: Acceptance) -> Result<(), InvocationError> {
         let _permit = match &self.accepting {
             Some(accepting) => {
                 let permit = accepting.acquire().await;
@@ -96,7 +103,7 @@ impl Handshake {
             }
             None => None,
         };
-        let index = usize::from(which != Confirmation::First);
+        let index = which as usize;
         let address = format!("{}.{index}", self.inbox);
         if self.params[index].is_none() {
             // Before the caller knows of the address, so that nothing is missed. Each address has a
@@ -124,7 +131,7 @@ impl Handshake {
         let mut pause = REPEAT;
         loop {
             match timeout(pause, self.next()).await {
-                Err(_) => self.accept(Confirmation::Repeated).await?,
+                Err(_) => self.accept(Acceptance::Repeated).await?,
                 Ok(next) => {
                     let (index, part) = next?;
                     if part.is_empty() && self.drop_unused_address(index) {
@@ -142,7 +149,7 @@ impl Handshake {
     /// other one. Returns whether it was dropped.
     ///
     /// A caller may answer each acceptance, and send its parameters to one address only. What comes
-    /// at the other address is then an end with nothing before it, and no end of the parameters.
+    /// at the other address is then an empty message that does not end the parameters.
     fn drop_unused_address(&mut self, index: usize) -> bool {
         let other = self.params[1 - index].is_some();
         if self.accepting.is_some() && other {
@@ -182,13 +189,14 @@ impl Handshake {
         .await
     }
 
-    /// Unsubscribes from the addresses, after one more message if none has confirmed the acceptance
-    /// yet. What the caller sends after that would pile up here until the call is answered.
+    /// Unsubscribes from the addresses. If nothing has confirmed the acceptance yet, one more message
+    /// is still taken. What the caller sends after that would pile up here until the call is
+    /// answered.
     ///
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn end_of_params(&mut self) -> Result<(), InvocationError> {
+    pub(super) async fn unsubscribe_params(&mut self) -> Result<(), InvocationError> {
         self.accepting = None;
         if self.confirmation.is_some() {
             self.params = [None, None];

@@ -111,7 +111,7 @@ impl Invocation {
             }
             received = buffer.extend(&part, &memory);
         };
-        handshake.end_of_params().await?;
+        handshake.unsubscribe_params().await?;
         if !matches!(received, Received::Params(_)) {
             memory.release();
         }

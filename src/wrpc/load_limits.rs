@@ -20,8 +20,9 @@ const MAX_INVOCATIONS: usize = 16_384;
 /// need no permit.
 const MAX_UNFINISHED: usize = 4096;
 
-/// How many invocations whose parameters are waited for are being accepted at once. Otherwise the
-/// acceptances for thousands of abandoned invocations would delay what other calls send.
+/// How many invocations whose parameters are waited for are being accepted at once. Without
+/// this bound, the acceptances for thousands of abandoned invocations would delay what other calls
+/// send.
 const MAX_ACCEPTING: usize = 64;
 
 /// Bounds over all calls. Clones share them.

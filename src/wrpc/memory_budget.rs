@@ -73,7 +73,7 @@ pub(super) struct Reservation {
 struct State {
     permit: Option<OwnedSemaphorePermit>,
     /// Whether there was no room when the reservation had to grow.
-    refused: bool,
+    ran_out: bool,
 }
 
 impl Reservation {
@@ -92,13 +92,13 @@ impl Reservation {
                 true
             }
             Err(_) => {
-                state.refused = true;
+                state.ran_out = true;
                 false
             }
         }
     }
 
-    /// Waits until it could grow to this many bytes. Reservations that wait get room in the order
+    /// Waits for room, and grows to this many bytes. Reservations that wait get room in the order
     /// in which they came. A reservation that waits should hold nothing: two that wait for each
     /// other would wait for ever.
     pub(super) async fn wait_for(&self, bytes: usize) {
@@ -111,8 +111,8 @@ impl Reservation {
     }
 
     /// Whether there was no room when it had to grow, since it was last released.
-    pub(super) fn refused(&self) -> bool {
-        self.lock().refused
+    pub(super) fn ran_out(&self) -> bool {
+        self.lock().ran_out
     }
 
     /// Gives back what it holds beyond this many bytes.
@@ -184,9 +184,9 @@ mod tests {
         assert!(large.grow_to(3 * MIB));
         assert!(large.grow_to(400 * MIB));
         assert!(!other.grow_to(MIB));
-        assert!(other.refused());
+        assert!(other.ran_out());
         other.release();
-        assert!(!other.refused());
+        assert!(!other.ran_out());
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(super) enum Received<P> {
     /// They are all there.
     Params(P),
     /// The decoder refused them.
-    Refused(ParameterError),
+    Undecodable(ParameterError),
     /// They have more bytes than may be read.
     TooLarge,
     /// There is no room for them beside those of other calls.
@@ -51,7 +51,7 @@ impl<P: Parameters> ParameterBuffer<P> {
     pub(super) fn decode(&mut self, memory: &Reservation) -> Option<Received<P>> {
         let before = self.undecoded.len();
         match self.decoder.decode(&mut self.undecoded) {
-            Err(error) => return Some(Received::Refused(error)),
+            Err(error) => return Some(Received::Undecodable(error)),
             Ok(Some(params)) => {
                 self.undecoded = BytesMut::new();
                 let bytes = self.bytes + params.decoded_overhead();

@@ -41,7 +41,7 @@ impl ResponseMemory {
     ) -> Result<Vec<Option<Bytes>>, CallError> {
         loop {
             let values = bucket.get_many_budgeted(keys, self, deadline).await;
-            if !self.0.refused() {
+            if !self.0.ran_out() {
                 return Ok(values?);
             }
             drop(values);
@@ -58,7 +58,7 @@ impl ResponseMemory {
     ) -> Result<Vec<String>, CallError> {
         loop {
             let keys = bucket.keys_budgeted(self, deadline).await;
-            if !self.0.refused() {
+            if !self.0.ran_out() {
                 return Ok(keys?);
             }
             drop(keys);

@@ -16,7 +16,7 @@ use super::size::EncodedSize;
 /// What a function returns, as wRPC encodes it.
 pub(crate) trait Results {
     /// The element that is encoded part by part.
-    type Item: Encoded;
+    type Item: EncodeWhole;
 
     /// An upper bound in bytes. For an error, which is small, an estimate.
     fn encoded_size(&self) -> usize;
@@ -25,12 +25,12 @@ pub(crate) trait Results {
     fn begin(self, to: &mut BytesMut) -> io::Result<vec::IntoIter<Self::Item>>;
 }
 
-/// What is encoded at once.
-pub(crate) trait Encoded: EncodedSize + Sized {
+/// A value that is encoded as a whole.
+pub(crate) trait EncodeWhole: EncodedSize + Sized {
     fn encode(self, to: &mut BytesMut) -> io::Result<()>;
 }
 
-impl<T> Encoded for T
+impl<T> EncodeWhole for T
 where
     T: EncodedSize + Encode<SubjectWriter>,
     io::Error: From<<T::Encoder as Encoder<T>>::Error>,
@@ -77,12 +77,12 @@ where
 
 /// What a function returns if all went well.
 pub(crate) trait Success: EncodedSize {
-    type Item: Encoded;
+    type Item: EncodeWhole;
 
     fn begin(self, to: &mut BytesMut) -> io::Result<vec::IntoIter<Self::Item>>;
 }
 
-impl<T: Encoded> Success for Vec<T> {
+impl<T: EncodeWhole> Success for Vec<T> {
     type Item = T;
 
     fn begin(self, to: &mut BytesMut) -> io::Result<vec::IntoIter<T>> {
@@ -91,7 +91,7 @@ impl<T: Encoded> Success for Vec<T> {
     }
 }
 
-macro_rules! at_once {
+macro_rules! whole {
     ($($type:ty),+) => {
         $(impl Success for $type {
             type Item = ();
@@ -105,7 +105,7 @@ macro_rules! at_once {
     };
 }
 
-at_once!((), bool, u64, Option<Bytes>, Option<Value>, KeyResponse);
+whole!((), bool, u64, Option<Bytes>, Option<Value>, KeyResponse);
 
 /// Encoded results, in parts of at most `max` bytes.
 pub(super) struct Parts<I> {
@@ -116,7 +116,7 @@ pub(super) struct Parts<I> {
     max: usize,
 }
 
-impl<I: Encoded> Parts<I> {
+impl<I: EncodeWhole> Parts<I> {
     /// The parts of these results. The caller passes their encoded `size`, because computing it
     /// walks all results.
     pub(super) fn new<R: Results<Item = I>>(

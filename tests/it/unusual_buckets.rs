@@ -363,6 +363,11 @@ async fn a_bucket_that_only_has_sources_is_read_and_not_written(version: &str) -
         for answer in [
             reader.set_many("default", &[("a", "1")]).await?,
             reader.delete_many("default", &["a"]).await?,
+            reader
+                .atomic()
+                .increment("default", "n", 1)
+                .await?
+                .map(drop),
         ] {
             let error = answer.unwrap_err();
             assert_eq!(error.case(), "other", "{error:?}");

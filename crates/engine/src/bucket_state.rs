@@ -159,7 +159,7 @@ impl BucketState {
             return Ok(Arc::clone(info));
         }
         let started = Instant::now();
-        let outcome = stream_info::fetch(&self.connection, &self.spec, deadline)
+        let outcome = stream_info::fetch_or_create(&self.connection, &self.spec, deadline)
             .await
             .map(|mut info| {
                 if let Some(before) = &cached {

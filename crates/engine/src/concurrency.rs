@@ -43,8 +43,8 @@ impl ConcurrencyLimit {
         self.batch_started_at(total_items, self.created.elapsed());
     }
 
-    /// How many requests a batch may have in flight, if it has to yield to small batches. `None`: it
-    /// need not yield. The batch has sent `sent` of its `total` items.
+    /// How many key operations a batch may have in flight, if it has to yield to small batches.
+    /// `None`: it need not yield. The batch has sent `sent` of its `total` items.
     ///
     /// A large batch yields while small batches are expected. A server answers in the order in
     /// which requests come, so a small batch would wait behind all of the large batch's requests.

@@ -158,7 +158,7 @@ impl Connection {
 
     /// Waits until the connection of this epoch has been lost and made again. Requests of this
     /// epoch are no longer answered then.
-    pub(super) async fn until_lost(&self, epoch: u64) {
+    pub(super) async fn until_reconnected(&self, epoch: u64) {
         let mut status = self.status.clone();
         let lost = status.wait_for(|status| status.epoch > epoch);
         if lost.await.is_err() {

@@ -39,7 +39,7 @@ impl Deadline {
     }
 
     /// How long after the call's start it may send, and may answer.
-    pub(super) fn durations(&self) -> TimeLimits {
+    pub(super) fn time_limits(&self) -> TimeLimits {
         self.limits
     }
 
@@ -54,7 +54,7 @@ impl Deadline {
         self.start + self.limits.answer_within
     }
 
-    /// Whether a batch is late that has sent `sent` of its `total` items.
+    /// Whether a batch that has sent `sent` of its `total` items is late.
     pub(super) fn is_late(&self, sent: usize, total: usize) -> bool {
         self.limits.is_late(sent, total, self.start.elapsed())
     }

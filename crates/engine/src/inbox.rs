@@ -22,13 +22,13 @@ pub(super) struct Inbox {
     next_token: usize,
     /// The connection that the inbox was opened in.
     epoch: u64,
-    /// The pooled inbox has the ticket.
-    ticket: Option<PoolTicket>,
+    /// `Some`: the inbox goes back to the pool after its batch. Any other inbox is dropped.
+    pool_slot: Option<PoolSlot>,
     client_ended: bool,
 }
 
 /// Held by the pooled inbox. There is one for each connection.
-type PoolTicket = Arc<()>;
+type PoolSlot = Arc<()>;
 
 impl Inbox {
     /// An inbox for the answers to `tokens` requests, which no earlier request has used. `None` if
@@ -41,13 +41,13 @@ impl Inbox {
         client: Client,
         epoch: u64,
         tokens: usize,
-        ticket: Option<PoolTicket>,
+        pool_slot: Option<PoolSlot>,
     ) -> Option<Self> {
         let prefix = format!("{}.", client.new_inbox());
         // For a wildcard subscription the server searches all subjects that it has seen lately.
         // That is too much work for a single request. But the pooled inbox needs a wildcard,
         // because it serves any batch.
-        let subject = match (&ticket, tokens) {
+        let subject = match (&pool_slot, tokens) {
             (None, 1) => format!("{prefix}0"),
             _ => format!("{prefix}*"),
         };
@@ -59,7 +59,7 @@ impl Inbox {
             first_token: 0,
             next_token: 0,
             epoch,
-            ticket,
+            pool_slot,
             client_ended: false,
         })
     }
@@ -129,7 +129,7 @@ pub(super) struct InboxPool(Mutex<Pooled>);
 struct Pooled {
     inbox: Option<Inbox>,
     /// Alive while there is a pooled inbox, in the pool or in use by a batch.
-    ticket: Weak<()>,
+    pool_slot: Weak<()>,
 }
 
 impl InboxPool {
@@ -141,7 +141,7 @@ impl InboxPool {
                 inbox.drain();
                 inbox
             }
-            Err(ticket) => Inbox::subscribe(client, epoch, tokens, ticket).await?,
+            Err(pool_slot) => Inbox::subscribe(client, epoch, tokens, pool_slot).await?,
         };
         inbox.first_token = inbox.next_token;
         inbox.next_token += tokens;
@@ -151,23 +151,23 @@ impl InboxPool {
     /// Keeps the inbox for the next batch, if it is the pooled one. No answer may still be to come:
     /// late answers would pile up until the next batch.
     pub(super) fn put(&self, inbox: Inbox) {
-        if inbox.ticket.is_some() && !inbox.client_ended {
+        if inbox.pool_slot.is_some() && !inbox.client_ended {
             self.lock().inbox = Some(inbox);
         }
     }
 
-    /// The pooled inbox, if it is not in use. `Err` has the ticket for a new pooled inbox, if there
+    /// The pooled inbox, if it is not in use. `Err` has the slot for a new pooled inbox, if there
     /// is none. An inbox of an earlier epoch is dropped, because the server may not deliver its
     /// answers.
-    fn take_pooled(&self, epoch: u64) -> Result<Inbox, Option<PoolTicket>> {
+    fn take_pooled(&self, epoch: u64) -> Result<Inbox, Option<PoolSlot>> {
         let mut pooled = self.lock();
         let inbox = pooled.inbox.take().filter(|inbox| inbox.epoch == epoch);
         inbox.ok_or_else(|| {
-            let vacant = pooled.ticket.strong_count() == 0;
+            let vacant = pooled.pool_slot.strong_count() == 0;
             vacant.then(|| {
-                let ticket = PoolTicket::default();
-                pooled.ticket = Arc::downgrade(&ticket);
-                ticket
+                let pool_slot = PoolSlot::default();
+                pooled.pool_slot = Arc::downgrade(&pool_slot);
+                pool_slot
             })
         })
     }

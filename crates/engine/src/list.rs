@@ -122,7 +122,7 @@ where
         );
         let listed = tokio::select! {
             listed = listing => listed,
-            () = bucket.connection().until_lost(epoch), if !attempts.needs_quarantine() => {
+            () = bucket.connection().until_reconnected(epoch), if !attempts.needs_quarantine() => {
                 Ok(Err(ListError::Interrupted))
             }
             // The server never answers a request that it denies.

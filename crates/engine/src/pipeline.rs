@@ -52,7 +52,7 @@ pub(super) trait Operation: Items<Info = StreamInfo> {
     fn connection_lost(&mut self) {}
 
     /// Notes that an item is sent again of which an earlier copy may be stored.
-    fn may_duplicate(&mut self) {}
+    fn note_may_duplicate(&mut self) {}
 
     /// Turns the error of an item into one that says that a copy of the item may be stored.
     fn to_unclear_error(&self, error: Error) -> Error;

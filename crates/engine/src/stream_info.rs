@@ -106,7 +106,7 @@ pub(super) struct StreamInfo {
 }
 
 /// Fetches the stream info. If the bucket is missing, it is created if the spec says so.
-pub(super) async fn fetch(
+pub(super) async fn fetch_or_create(
     connection: &Connection,
     spec: &BucketSpec,
     deadline: &Deadline,

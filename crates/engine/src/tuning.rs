@@ -25,7 +25,7 @@ pub(super) const LARGE_BATCH: usize = 2048;
 /// (with 32, three to four times). The large batch takes three times as long.
 pub(super) const WINDOW_BESIDE_SMALL: usize = 8;
 
-/// The same if the large batch is late.
+/// The most requests of a large batch that is late in flight, while small batches are expected.
 pub(super) const WINDOW_WHEN_LATE: usize = 32;
 
 /// How long after a small batch another one is expected.
@@ -41,8 +41,8 @@ pub(super) const BURST_PERMITS_DIVISOR: usize = 4;
 /// queues 128 errors of the server and drops further ones.
 pub(super) const WINDOW_ONCE_DENIED: usize = 64;
 
-/// How long the batch waits for an answer then, before it sends the request again. It is long
-/// enough for a server that is not overloaded.
+/// After the server has denied one of the requests of a batch, the batch waits so long for an answer
+/// before it resends a request. It is long enough for a server that is not overloaded.
 pub(super) const ANSWER_TIMEOUT_ONCE_DENIED: Duration = Duration::from_millis(400);
 
 /// Writes are sent in groups only to a bucket with at least this duplicate window.
@@ -68,8 +68,8 @@ pub(super) const MULTI_LAST_MIN: usize = 8;
 /// request when it has answered the first.
 pub(super) const MULTI_LAST_REQUESTS: usize = 2;
 
-/// The shortest and the longest pause before a request is sent again that nobody received, or that
-/// the cluster could not carry out. It doubles from one to the other.
+/// The shortest and the longest pause before resending a request that nobody received, or that the
+/// cluster could not carry out. It doubles from one to the other.
 pub(super) const BACKOFF: (Duration, Duration) =
     (Duration::from_millis(20), Duration::from_millis(400));
 

@@ -55,8 +55,8 @@ impl CallError {
 /// Who makes a call, and over which of its links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallOrigin {
-    /// The component's or embedder's name for itself; `None` if the call does not say.
-    pub id: Option<String>,
+    /// The caller, as the host or the embedder names it; `None` if the call does not say.
+    pub caller: Option<String>,
     /// The link's name.
     pub link: String,
 }
@@ -89,7 +89,7 @@ impl Call {
         );
         let origin = span.in_scope(identify);
         let shown = |name| shorten(name, SHOWN_NAME_CHARS);
-        span.record("source", origin.id.as_deref().map(shown));
+        span.record("source", origin.caller.as_deref().map(shown));
         span.record("link", shown(&origin.link));
         Self {
             links: Arc::clone(links),
@@ -109,7 +109,7 @@ impl Call {
     }
 
     fn resolve(&self, name: &str) -> Result<Grant, LinkError> {
-        let caller = self.origin.id.as_deref().ok_or(LinkError::NoCaller)?;
+        let caller = self.origin.caller.as_deref().ok_or(LinkError::NoCaller)?;
         self.links.resolve(caller, &self.origin.link, name)
     }
 

@@ -58,7 +58,7 @@ impl KeyValueHost {
             usage: Arc::new(Usage::new(&shared.limits, Arc::clone(&shared.bytes))),
             shared,
             caller: CallOrigin {
-                id: Some(caller.into()),
+                caller: Some(caller.into()),
                 link: DEFAULT_LINK.to_owned(),
             },
         }

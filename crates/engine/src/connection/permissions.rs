@@ -60,7 +60,7 @@ impl Connection {
     }
 
     /// How many permission errors there have been in all.
-    pub(crate) fn permission_errors(&self) -> u64 {
+    pub(crate) fn permission_error_count(&self) -> u64 {
         self.status.borrow().permission_errors.count()
     }
 

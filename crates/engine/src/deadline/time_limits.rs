@@ -20,7 +20,7 @@ impl TimeLimits {
         }
     }
 
-    /// Whether a batch is late that has sent `sent` of its `total` items, `elapsed` after the
+    /// Whether a batch that has sent `sent` of its `total` items is late, `elapsed` after the
     /// start. A batch is in time if, at this pace, all items are sent in two thirds of the time for
     /// sending.
     pub(crate) fn is_late(&self, sent: usize, total: usize, elapsed: Duration) -> bool {

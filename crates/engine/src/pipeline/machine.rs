@@ -14,8 +14,8 @@
 //!        ┌────────┐  no responders, stream not found, "try again"             ┌───────────┐
 //!  ─────▶│ queued │◀────────────── (after a pause) ───────────────────────────│ in flight │
 //!        └────────┘                                                           └───────────┘
-//!          │    ▲   no answer in time, connection lost, not all of the group    │ │ │
-//!          │    ├── done: only within the resend window, else failed ───────────┘ │ │
+//!          │    ▲   no answer in time, connection lost, group not complete      │ │ │
+//!          │    ├── (only within the resend window, else failed) ───────────────┘ │ │
 //!          │    │                                                                 │ │
 //!          │    │ info changed ┌──────────────────┐   refused for its size, maybe │ │
 //!          │    └──────────────│ awaiting refresh │◀─ for a stale stream info ────┘ │
@@ -31,13 +31,14 @@
 //!                              └──────────────────┘
 //! ```
 //!
-//! A group is several requests that share a reply subject. An answer does not tell which request of
-//! the group it is to. That does not matter as long as all answers are good. If an answer is
-//! missing or not good, the items of the group are sent again one by one.
+//! A group is the requests that share a reply subject: one request, or several. An answer does not
+//! tell which request of the group it is to. That does not matter as long as all answers are good.
+//! If an answer is missing or not good, the items of the group are sent again one by one.
 //!
 //! Each request in flight holds a permit of the bucket's concurrency limit. The machine acquires a
 //! burst of permits at a time. While it waits for them it does not change their number, because it
-//! would lose its place in the queue. If it then needs fewer, it gives the rest back.
+//! would lose its place in the queue. If it then needs fewer, it gives the rest back. So a permit is
+//! requested, then unused, then reserved for the burst, then held by a request, and then released.
 
 mod answers;
 mod attempts;
@@ -61,8 +62,8 @@ use std::time::Duration;
 
 use self::in_flight::InFlight;
 use self::queue::SendQueue;
-use self::refresh::{Refresh, RefusedMaybeStale};
-use self::sending::Sending;
+use self::refresh::{AwaitingRefresh, Refresh};
+use self::sending::{BurstOutdated, Sending};
 use crate::deadline::TimeLimits;
 
 pub(crate) use self::config::PipelineConfig;
@@ -76,7 +77,7 @@ pub(crate) use self::tokens::token_count;
 #[derive(Debug)]
 pub(crate) struct Machine<I, E> {
     config: PipelineConfig,
-    limits: TimeLimits,
+    time_limits: TimeLimits,
     /// From then on the machine sends nothing, and only waits for answers.
     send_deadline: Time,
     /// From then on it waits for no answer.
@@ -102,20 +103,21 @@ pub(crate) struct Machine<I, E> {
 
     /// The permits that no request holds.
     unused_permits: usize,
-    /// How many of these are for the burst that is being sent. Each sends one of its items.
-    burst_permits: usize,
+    /// How many of the unused permits are for the burst that is being sent. Each sends one of its
+    /// items.
+    reserved_permits: usize,
     /// When the burst was planned. Items that became due later are not part of it.
     burst_planned: Time,
     /// How many permits the driver is waiting for.
     requested_permits: usize,
     permits_to_release: usize,
 
-    /// The pause before an item is sent again that nobody received.
+    /// The pause before resending an item that nobody received.
     backoff: Duration,
     /// When the stream info was last fetched because nobody answered.
     last_refresh: Option<Time>,
     refresh: Refresh,
-    awaiting_refresh: VecDeque<RefusedMaybeStale<I, E>>,
+    awaiting_refresh: VecDeque<AwaitingRefresh<I, E>>,
 
     /// The first permission error of one of the requests.
     denied: Option<E>,
@@ -141,15 +143,15 @@ impl<I, E: Clone> Machine<I, E> {
         len: usize,
         info: Arc<I>,
         config: PipelineConfig,
-        limits: TimeLimits,
+        time_limits: TimeLimits,
         elapsed: Duration,
     ) -> Self {
-        let from_now = |since_call: Duration| Time::from_start(since_call.saturating_sub(elapsed));
+        let since_call_start = |time: Duration| Time::from_start(time.saturating_sub(elapsed));
         Self {
-            send_deadline: from_now(limits.send_within),
-            answer_deadline: from_now(limits.answer_within),
+            send_deadline: since_call_start(time_limits.send_within),
+            answer_deadline: since_call_start(time_limits.answer_within),
             elapsed_before: elapsed,
-            limits,
+            time_limits,
             now: Time::START,
             info,
             epoch: 0,
@@ -162,7 +164,7 @@ impl<I, E: Clone> Machine<I, E> {
             last_token: 0,
             sending: None,
             unused_permits: 0,
-            burst_permits: 0,
+            reserved_permits: 0,
             burst_planned: Time::START,
             requested_permits: 0,
             permits_to_release: 0,
@@ -179,10 +181,10 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Takes an event.
-    pub(crate) fn handle(&mut self, now: Time, event: Event<I, E>, items: &impl Items<Info = I>) {
+    pub(crate) fn handle(&mut self, now: Time, event: Event<I, E>, batch: &impl Items<Info = I>) {
         self.now = self.now.max(now);
         match event {
-            Event::Connection { epoch, is_up } => self.connection(epoch, is_up, items),
+            Event::Connection { epoch, is_up } => self.connection(epoch, is_up, batch),
             Event::ClientEnded => self.client_ended(),
             Event::InboxOpened(opened) => {
                 self.inbox = if opened {
@@ -198,12 +200,12 @@ impl<I, E: Clone> Machine<I, E> {
                 self.requested_permits = 0;
                 self.unused_permits += permits;
             }
-            Event::Sent { count, failure } => self.sent(count, failure, items),
-            Event::Answer { token, outcome } => self.answer(token, outcome, items),
-            Event::ItemsDenied { token, denied } => self.items_denied(token, denied, items),
+            Event::Sent { count, failure } => self.sent(count, failure, batch),
+            Event::Answer { token, outcome } => self.answer(token, outcome, batch),
+            Event::ItemsDenied { token, denied } => self.items_denied(token, denied, batch),
             Event::InboxDenied(error) => self.inbox_denied(error),
-            Event::Refreshed(outcome) => self.refreshed(outcome, items),
-            Event::Tick => self.check_time(items),
+            Event::Refreshed(outcome) => self.refreshed(outcome, batch),
+            Event::Tick => self.check_time(batch),
         }
     }
 
@@ -211,37 +213,49 @@ impl<I, E: Clone> Machine<I, E> {
     pub(crate) fn next_action(
         &mut self,
         now: Time,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) -> Option<Action<I, E>> {
         self.now = self.now.max(now);
+        loop {
+            if let Ok(action) = self.decide(batch) {
+                return action;
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        batch: &impl Items<Info = I>,
+    ) -> Result<Option<Action<I, E>>, BurstOutdated> {
         if self.sending.is_some() {
-            return None;
+            return Ok(None);
         }
         let waits_for_info = self.refresh.running.is_some() || self.needs_refresh();
         if self.actions.is_empty() && !self.finished && (!waits_for_info || self.is_over()) {
-            self.plan_burst(items);
+            self.plan_burst(batch);
         }
         if let Some(action) = self.actions.pop_front() {
-            return Some(action);
+            return Ok(Some(action));
         }
         if self.permits_to_release > 0 {
             let permits = std::mem::take(&mut self.permits_to_release);
-            return Some(Action::ReleasePermits(permits));
+            return Ok(Some(Action::ReleasePermits(permits)));
         }
         if self.finished {
-            return None;
+            return Ok(None);
         }
         if self.is_over() {
             self.finished = true;
             let all_answered = self.all_answered;
-            return Some(Action::Finish { all_answered });
+            return Ok(Some(Action::Finish { all_answered }));
         }
         if self.refresh.running.is_some() {
-            return None;
+            return Ok(None);
         }
-        self.next_refresh()
-            .or_else(|| self.next_inbox())
-            .or_else(|| self.next_send(items))
+        match self.next_refresh().or_else(|| self.next_inbox()) {
+            Some(action) => Ok(Some(action)),
+            None => self.next_send(batch),
+        }
     }
 
     /// The items of a group in flight, and the stream info that their requests were made from.

@@ -45,10 +45,10 @@ pub(crate) async fn run(
             operation.len(),
             info,
             config(bucket),
-            deadline.durations(),
+            deadline.time_limits(),
             started.saturating_duration_since(deadline.start()),
         ),
-        permission_errors: bucket.connection().permission_errors(),
+        permission_errors_seen: bucket.connection().permission_error_count(),
         permits: None,
         semaphore: PollSemaphore::new(Arc::clone(bucket.concurrency().permits())),
         requested_permits: 0,
@@ -113,7 +113,7 @@ struct Run<'a, O> {
     /// How many items are done or have failed.
     ended_items: usize,
     /// How many permission errors the connection had when this run last looked.
-    permission_errors: u64,
+    permission_errors_seen: u64,
 }
 
 impl<O: Operation> Run<'_, O> {
@@ -208,10 +208,10 @@ impl<O: Operation> Run<'_, O> {
     /// calls use the connection too, so the subject decides whether an error is this run's.
     fn handle_permission_errors(&mut self) {
         let connection = self.bucket.connection();
-        let Some(new) = connection.permission_errors_after(self.permission_errors) else {
+        let Some(new) = connection.permission_errors_after(self.permission_errors_seen) else {
             return;
         };
-        self.permission_errors = new.count;
+        self.permission_errors_seen = new.count;
         if let Some(error) = new.of_inbox {
             self.tell(Event::InboxDenied(error));
             return;

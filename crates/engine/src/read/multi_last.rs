@@ -2,10 +2,10 @@
 //! server ≥ 2.11).
 //!
 //! The request answers most keys fast. A marker in the answer proves that its key is missing. But a
-//! key's absence from the answer proves nothing, for three reasons. The server may leave out a key that is overwritten while it looks. It ends the answer
-//! early if a message is removed meanwhile ("404 Message Not Found"). And an older server in a
-//! mixed cluster does not know the request at all. So a key without an answer stays unknown, and is
-//! read one by one afterwards.
+//! key's absence from the answer proves nothing, for three reasons. The server may leave out a key
+//! that is overwritten while it looks. It ends the answer early if a message is removed meanwhile
+//! ("404 Message Not Found"). And an older server in a mixed cluster does not know the request at
+//! all. So a key without an answer stays unknown, and is read one by one afterwards.
 
 mod response;
 
@@ -48,16 +48,17 @@ pub(super) async fn read(
         return Ok(());
     }
     let mut queue = VecDeque::from(batch.unknown());
-    let total = queue.len();
     bucket.concurrency().batch_started(batch.total_items);
     let mut requests = FuturesUnordered::new();
     let mut connection_lost = false;
     loop {
         while !queue.is_empty() {
-            let sent = total - queue.len();
-            let yielding_window = bucket
-                .concurrency()
-                .window_if_yielding(sent, total, deadline);
+            // The keys that are read one by one, or were read before, count as sent.
+            let sent = batch.total_items.saturating_sub(queue.len());
+            let yielding_window =
+                bucket
+                    .concurrency()
+                    .window_if_yielding(sent, batch.total_items, deadline);
             let (max_requests, keys) = match yielding_window {
                 Some(window) => (1, window),
                 None => (tuning::MULTI_LAST_REQUESTS, tuning::MULTI_LAST_SUBJECTS),
@@ -73,7 +74,7 @@ pub(super) async fn read(
             requests.push(request(bucket, info, subjects, deadline));
         }
         let Some(response) = requests.next().await else {
-            // The requests in flight have all lost the same connection.
+            // Several requests may have lost the connection. It is one loss.
             if connection_lost {
                 batch.lost.record();
             }
@@ -87,6 +88,7 @@ pub(super) async fn read(
         }
         queue.extend(response.cut_off);
         match response.end {
+            // What was not sent had no time or no connection left. Nothing would come sooner.
             ResponseEnd::Complete | ResponseEnd::NotSent => continue,
             ResponseEnd::Unanswered => {}
             ResponseEnd::ConnectionLost => connection_lost = true,
@@ -141,7 +143,7 @@ async fn request(
     };
     let lost_or_denied = async {
         tokio::select! {
-            () = connection.until_lost(epoch) => ResponseEnd::ConnectionLost,
+            () = connection.until_reconnected(epoch) => ResponseEnd::ConnectionLost,
             // The login may still be allowed to read each key.
             _ = connection.until_permission_error(deadline.start(), |it| it == to) => {
                 ResponseEnd::Unanswered

@@ -117,7 +117,7 @@ impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
     ) -> AnswerOutcome<Error> {
         match self.target.set_last_message(self.indexes[item], last) {
             Ok(()) => AnswerOutcome::Done { sequence: None },
-            Err(error) => AnswerOutcome::Failed(error),
+            Err(error) => AnswerOutcome::Unusable(error),
         }
     }
 }
@@ -218,7 +218,7 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
         match message.status {
             Some(StatusCode::NOT_FOUND) => return self.missing(item),
             Some(status) => {
-                return AnswerOutcome::Failed(Error::Refused {
+                return AnswerOutcome::Refused(Error::Refused {
                     what: "a read",
                     reason: LogText::of_status(status, message.description.as_deref()),
                 });
@@ -235,7 +235,7 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
                 ErrorCode::NO_MESSAGE_FOUND => self.missing(item),
                 ErrorCode::STREAM_NOT_FOUND => AnswerOutcome::StreamNotFound,
                 _ if is_transient(&error) => AnswerOutcome::TryAgain,
-                _ => AnswerOutcome::Failed(Error::Refused {
+                _ => AnswerOutcome::Refused(Error::Refused {
                     what: "a read",
                     reason: LogText::of_jetstream(&error),
                 }),
@@ -260,7 +260,7 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
 }
 
 fn unreadable(why: &LogText) -> AnswerOutcome<Error> {
-    AnswerOutcome::Failed(Error::BadAnswer {
+    AnswerOutcome::Unusable(Error::BadAnswer {
         what: "a read",
         reason: why.clone(),
     })

@@ -117,17 +117,6 @@ impl WriteBatch {
         if self.writes.is_empty() {
             return Ok(());
         }
-        let info = bucket.stream_info(deadline).await?;
-        // The bucket may have been changed since its stream info was fetched.
-        if !info.takes_writes
-            && !bucket
-                .refresh_stream_info(Some(&info), deadline)
-                .await?
-                .takes_writes
-        {
-            let bucket = bucket.name().to_owned();
-            return Err(Error::ReadOnly { bucket });
-        }
         self.send(bucket, deadline).await?;
         match self.failures.first_cause {
             None => Ok(()),
@@ -141,12 +130,24 @@ impl WriteBatch {
         }
     }
 
-    /// Sends the writes. Later reads from a copy of the bucket see the acknowledged ones.
+    /// Sends the writes, if the bucket takes any. Later reads from a copy of the bucket see the
+    /// acknowledged ones.
     pub(super) async fn send(
         &mut self,
         bucket: &BucketState,
         deadline: &Deadline,
     ) -> Result<(), Error> {
+        let info = bucket.stream_info(deadline).await?;
+        // The bucket may have been changed since its stream info was fetched.
+        if !info.takes_writes
+            && !bucket
+                .refresh_stream_info(Some(&info), deadline)
+                .await?
+                .takes_writes
+        {
+            let bucket = bucket.name().to_owned();
+            return Err(Error::ReadOnly { bucket });
+        }
         let position = bucket.replica().map(ReplicaUser::position);
         let sent = pipeline::run(bucket, self, deadline).await;
         if let (Some(replica), Some(position)) = (bucket.replica(), position) {

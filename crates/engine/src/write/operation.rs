@@ -124,13 +124,13 @@ impl Operation for WriteBatch {
             reason: LogText::of_jetstream(&error),
         };
         if is_checked_before_id {
-            AnswerOutcome::FailedBeforeIdCheck(error)
+            AnswerOutcome::RefusedBeforeIdCheck(error)
         } else {
-            AnswerOutcome::Failed(error)
+            AnswerOutcome::Refused(error)
         }
     }
 
-    fn may_duplicate(&mut self) {
+    fn note_may_duplicate(&mut self) {
         self.may_be_duplicated = true;
     }
 
@@ -155,7 +155,7 @@ impl WriteBatch {
     fn too_large(&self, item: usize, info: &StreamInfo, reason: &LogText) -> AnswerOutcome<Error> {
         let size = self.value_bytes(item);
         if let Some(max) = info.max_message.filter(|&max| size > max) {
-            return AnswerOutcome::Failed(Error::ValueTooLarge {
+            return AnswerOutcome::Refused(Error::ValueTooLarge {
                 key: CallerText::key(&self.writes[item].key),
                 size,
                 limit: ValueLimit::BucketMaxValueSize,
@@ -189,7 +189,7 @@ fn to_unclear_error(error: Error) -> Error {
 }
 
 fn bad_answer(why: &LogText) -> AnswerOutcome<Error> {
-    AnswerOutcome::Failed(Error::BadAnswer {
+    AnswerOutcome::Unusable(Error::BadAnswer {
         what: "a write",
         reason: why.clone(),
     })

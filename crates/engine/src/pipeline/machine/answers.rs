@@ -6,7 +6,7 @@ use super::Machine;
 use super::attempts::{Attempts, EarlierAttempts};
 use super::in_flight::{GroupOutcome, InFlightGroup};
 use super::interface::{Action, AnswerOutcome, FailReason, Items};
-use super::refresh::RefusedMaybeStale;
+use super::refresh::AwaitingRefresh;
 
 impl<I, E: Clone> Machine<I, E> {
     /// Takes an answer. An answer that comes after its group was removed is ignored.
@@ -14,7 +14,7 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         token: usize,
         outcome: AnswerOutcome<E>,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) {
         let Some(group) = self.in_flight.get(token) else {
             return;
@@ -22,7 +22,7 @@ impl<I, E: Clone> Machine<I, E> {
         if group.items.len() > 1 {
             self.in_flight.record_answer(token, &outcome);
             self.permits_to_release += 1;
-            self.end_group_if_answered(token, items);
+            self.end_group_if_answered(token, batch);
             return;
         }
         let item = group.items.start;
@@ -35,24 +35,25 @@ impl<I, E: Clone> Machine<I, E> {
                 self.actions.push_back(Action::Done(item..item + 1));
             }
             AnswerOutcome::TryAgain => {
-                self.resend_unless_denied(item, group.attempts, self.backoff, items);
+                self.resend_unless_denied(item, group.attempts, self.backoff, batch);
             }
-            AnswerOutcome::Failed(error) => {
+            AnswerOutcome::Refused(error) => {
                 let maybe_stored = group.attempts.may_be_stored_if_refused();
                 self.fail(item, maybe_stored, FailReason::Error(error));
             }
-            AnswerOutcome::FailedBeforeIdCheck(error) => {
+            AnswerOutcome::RefusedBeforeIdCheck(error) => {
                 let maybe_stored = group.attempts.may_be_stored();
                 self.fail(item, maybe_stored, FailReason::Error(error));
             }
+            AnswerOutcome::Unusable(error) => self.fail(item, true, FailReason::Error(error)),
             AnswerOutcome::NoResponders
             | AnswerOutcome::StreamNotFound
             | AnswerOutcome::NotAcknowledged => {
-                self.resend_unless_denied(item, group.attempts, self.backoff, items);
+                self.resend_unless_denied(item, group.attempts, self.backoff, batch);
                 self.refresh_info_soon();
             }
             AnswerOutcome::RefusedMaybeStale(error) => {
-                self.awaiting_refresh.push_back(RefusedMaybeStale {
+                self.awaiting_refresh.push_back(AwaitingRefresh {
                     item,
                     attempts: group.attempts.refused_for_size(),
                     info: group.info,
@@ -65,7 +66,7 @@ impl<I, E: Clone> Machine<I, E> {
     /// Ends a group if all of its requests are answered. If all answers are good, its items are
     /// done. Otherwise each item is sent again by itself, because nothing tells which item a bad
     /// answer is to.
-    fn end_group_if_answered(&mut self, token: usize, items: &impl Items<Info = I>) {
+    fn end_group_if_answered(&mut self, token: usize, batch: &impl Items<Info = I>) {
         let is_answered = |group: &InFlightGroup<I>| group.outstanding() == 0;
         if !self.in_flight.get(token).is_some_and(is_answered) {
             return;
@@ -92,7 +93,7 @@ impl<I, E: Clone> Machine<I, E> {
             _ => self.backoff,
         };
         for item in group.items {
-            self.resend_unless_denied(item, attempts, pause, items);
+            self.resend_unless_denied(item, attempts, pause, batch);
         }
         if no_responders > 0 {
             self.refresh_info_soon();
@@ -105,11 +106,11 @@ impl<I, E: Clone> Machine<I, E> {
         item: usize,
         attempts: Attempts,
         pause: Duration,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) {
         match self.denied.clone() {
             Some(denied) => self.fail(item, attempts.may_be_stored(), FailReason::Error(denied)),
-            None => self.resend(item, attempts, pause, items),
+            None => self.resend(item, attempts, pause, batch),
         }
     }
 
@@ -122,7 +123,7 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         token: usize,
         denied: Vec<(usize, E)>,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) {
         let Some((_, first)) = denied.first() else {
             return;
@@ -139,9 +140,9 @@ impl<I, E: Clone> Machine<I, E> {
         let attempts = group.attempts.with(EarlierAttempts::LikelyDenied);
         let mut denied = denied.into_iter().peekable();
         for item in group.items {
-            match denied.next_if(|(denied, _)| *denied == item) {
+            match denied.next_if(|(denied_item, _)| *denied_item == item) {
                 Some((_, error)) => self.fail(item, maybe_stored, FailReason::Error(error)),
-                None => self.resend(item, attempts, Duration::ZERO, items),
+                None => self.resend(item, attempts, Duration::ZERO, batch),
             }
         }
     }

@@ -10,8 +10,11 @@ pub(super) struct Attempts {
     pub(super) earlier: EarlierAttempts,
 }
 
-/// What became of the copies that were sent before this one, from the best case to the worst. (A
-/// read stores nothing. For a read, "stored" means that it was carried out.)
+/// What became of the copies that were sent before this one. (A read stores nothing. For a read,
+/// "stored" means that it was carried out.)
+///
+/// They are ordered by what may be stored if the server refuses the next copy. For a next copy that
+/// the server denies the order is another one, so [`Attempts::with`] does not only take the larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum EarlierAttempts {
     /// No copy was stored.

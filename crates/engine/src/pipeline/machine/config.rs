@@ -18,12 +18,12 @@ pub(crate) struct PipelineConfig {
     pub(crate) large_call: usize,
     /// The window of a large call while small batches are expected.
     pub(crate) window_beside_small: usize,
-    /// The same if the large call is late.
+    /// The window of a large call that is late, while small batches are expected.
     pub(crate) window_when_late: usize,
-    /// The shortest and the longest pause before an item is sent again that nobody received.
+    /// The shortest and the longest pause before resending an item that nobody received.
     pub(crate) backoff: (Duration, Duration),
     /// The window after the server has denied one of the requests.
     pub(crate) window_once_denied: usize,
-    /// How long the machine waits for an answer then.
+    /// How long the machine waits for an answer after the server has denied one of the requests.
     pub(crate) answer_timeout_once_denied: Duration,
 }

@@ -42,7 +42,7 @@ pub(super) struct GroupAnswers {
     pub(super) no_responders: usize,
 }
 
-/// What as many answers as a group has requests say, all together.
+/// What the answers to a group say, once there are as many answers as requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GroupOutcome {
     AllDone,

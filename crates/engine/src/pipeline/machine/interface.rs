@@ -45,9 +45,12 @@ pub(crate) enum AnswerOutcome<E> {
     TryAgain,
     /// The server refused the request after the id check: no earlier copy is stored yet. Otherwise
     /// the server would have recognized the id, and acknowledged the request.
-    Failed(E),
+    Refused(E),
     /// The server refused the request before the id check, so an earlier copy may be stored.
-    FailedBeforeIdCheck(E),
+    RefusedBeforeIdCheck(E),
+    /// The answer does not say whether the server carried the request out, or the operation cannot
+    /// use it.
+    Unusable(E),
     /// The stream refused the request for its size, or for what it asks for. The item fails, unless
     /// the request was made from a stale stream info.
     RefusedMaybeStale(E),

@@ -18,9 +18,9 @@ impl<I, E: Clone> Machine<I, E> {
         item: usize,
         attempts: Attempts,
         pause: Duration,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) {
-        if !self.may_resend(item, attempts, items) {
+        if !self.may_resend(item, attempts, batch) {
             self.fail(item, true, FailReason::ResendUnsafe);
             return;
         }
@@ -37,9 +37,9 @@ impl<I, E: Clone> Machine<I, E> {
         &self,
         item: usize,
         attempts: Attempts,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) -> bool {
-        !attempts.may_be_stored() || self.now < self.resend_deadline(item, attempts, items)
+        !attempts.may_be_stored() || self.now < self.resend_deadline(item, attempts, batch)
     }
 
     /// The end of the item's resend window.
@@ -47,9 +47,9 @@ impl<I, E: Clone> Machine<I, E> {
         &self,
         item: usize,
         attempts: Attempts,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) -> Time {
-        let window = items.resend_window(item, &self.info);
+        let window = batch.resend_window(item, &self.info);
         attempts.first_sent.after(window)
     }
 
@@ -108,14 +108,14 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         token: usize,
         earlier: EarlierAttempts,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) {
         let Some(group) = self.stop_waiting(token) else {
             return;
         };
         let attempts = group.attempts.with(earlier);
         for item in group.items {
-            self.resend(item, attempts, Duration::ZERO, items);
+            self.resend(item, attempts, Duration::ZERO, batch);
         }
     }
 }

@@ -62,7 +62,7 @@ impl SendQueue {
         start..self.next
     }
 
-    /// Puts back the last of the items that [`Self::pop_never_sent`] took.
+    /// Puts back the unsent tail of the items that [`Self::pop_never_sent`] took.
     pub(super) fn put_back(&mut self, items: &Range<usize>) {
         if !items.is_empty() {
             self.next = items.start;

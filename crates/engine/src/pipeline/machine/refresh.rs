@@ -27,7 +27,7 @@ pub(super) enum RefreshReason {
 /// An item that was refused, and awaits a fresh stream info. It fails, unless the stream has been
 /// changed since `info` was fetched.
 #[derive(Debug)]
-pub(super) struct RefusedMaybeStale<I, E> {
+pub(super) struct AwaitingRefresh<I, E> {
     pub(super) item: usize,
     pub(super) attempts: Attempts,
     /// The stream info that the request was made from.
@@ -71,7 +71,7 @@ impl<I, E: Clone> Machine<I, E> {
     pub(super) fn refreshed(
         &mut self,
         outcome: RefreshOutcome<I, E>,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) {
         // The burst was planned for the old stream info.
         self.cancel_burst();
@@ -86,7 +86,7 @@ impl<I, E: Clone> Machine<I, E> {
                     RefreshOutcome::TimedOut => {}
                 }
             }
-            Some(RefreshReason::RefusedMaybeStale) => self.judge_first_awaiting(outcome, items),
+            Some(RefreshReason::RefusedMaybeStale) => self.judge_first_awaiting(outcome, batch),
             None => {}
         }
     }
@@ -96,7 +96,7 @@ impl<I, E: Clone> Machine<I, E> {
     fn judge_first_awaiting(
         &mut self,
         outcome: RefreshOutcome<I, E>,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) {
         let Some(waiting) = self.awaiting_refresh.pop_front() else {
             return;
@@ -107,14 +107,14 @@ impl<I, E: Clone> Machine<I, E> {
                 writes_changed: true,
             } => {
                 self.info = info;
-                self.resend_unless_denied(waiting.item, waiting.attempts, Duration::ZERO, items);
+                self.resend_unless_denied(waiting.item, waiting.attempts, Duration::ZERO, batch);
             }
             _ => self.fail_awaiting(waiting),
         }
     }
 
     /// Fails an item with the error that it had before the refresh.
-    pub(super) fn fail_awaiting(&mut self, waiting: RefusedMaybeStale<I, E>) {
+    pub(super) fn fail_awaiting(&mut self, waiting: AwaitingRefresh<I, E>) {
         let maybe_stored = waiting.attempts.may_be_stored();
         self.fail(waiting.item, maybe_stored, FailReason::Error(waiting.error));
     }

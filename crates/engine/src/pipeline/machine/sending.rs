@@ -23,28 +23,31 @@ pub(super) struct Sending {
     started: Time,
 }
 
+/// The queue has changed since the burst was planned, so that another one has to be planned.
+pub(super) struct BurstOutdated;
+
 impl<I, E: Clone> Machine<I, E> {
     /// Plans the next burst, and which permits to acquire and to release for it.
-    pub(super) fn plan_burst(&mut self, items: &impl Items<Info = I>) {
-        if self.burst_permits > 0 && self.may_send_now() {
+    pub(super) fn plan_burst(&mut self, batch: &impl Items<Info = I>) {
+        if self.reserved_permits > 0 && self.may_send_now() {
             return;
         }
         self.cancel_burst();
         let wanted = if self.may_send_now() {
-            self.next_burst(items)
+            self.next_burst(batch)
         } else {
             0
         };
         if wanted > 0 {
-            self.burst_permits = wanted.min(self.unused_permits);
+            self.reserved_permits = wanted.min(self.unused_permits);
             self.burst_planned = self.now;
         }
-        self.permits_to_release += self.unused_permits - self.burst_permits;
-        self.unused_permits = self.burst_permits;
+        self.permits_to_release += self.unused_permits - self.reserved_permits;
+        self.unused_permits = self.reserved_permits;
         if wanted == 0 && self.requested_permits > 0 {
             self.requested_permits = 0;
             self.actions.push_back(Action::CancelAcquire);
-        } else if wanted > 0 && self.burst_permits == 0 && self.requested_permits == 0 {
+        } else if wanted > 0 && self.reserved_permits == 0 && self.requested_permits == 0 {
             self.requested_permits = wanted;
             self.actions.push_back(Action::AcquirePermits(wanted));
         }
@@ -53,7 +56,7 @@ impl<I, E: Clone> Machine<I, E> {
     /// Ends the planned burst, because it no longer fits the queue or the stream info. The next one
     /// is planned before anything else is sent.
     pub(super) fn cancel_burst(&mut self) {
-        self.burst_permits = 0;
+        self.reserved_permits = 0;
     }
 
     /// Without a connection nothing is sent. The NATS client would keep the request, and a write
@@ -66,13 +69,13 @@ impl<I, E: Clone> Machine<I, E> {
     ///
     /// It is a whole burst or nothing, even if there is room for a part of it. Client and server
     /// spend less on each message when messages come many at a time.
-    fn next_burst(&self, items: &impl Items<Info = I>) -> usize {
-        let (window, burst) = self.window_and_burst(items);
+    fn next_burst(&self, batch: &impl Items<Info = I>) -> usize {
+        let (window, burst) = self.window_and_burst(batch);
         let room = window.saturating_sub(self.in_flight.requests());
         let mut bytes = self.in_flight.value_bytes();
         let mut count = 0;
         for item in self.queue.ready(self.now).take(burst) {
-            bytes += items.value_bytes(item);
+            bytes += batch.value_bytes(item);
             let is_only_value = count == 0 && self.in_flight.is_empty();
             if bytes > self.config.window_bytes && !is_only_value {
                 break;
@@ -86,19 +89,19 @@ impl<I, E: Clone> Machine<I, E> {
     ///
     /// While small batches are expected, a large call keeps few requests in flight. A server
     /// answers in the order in which requests come, so a small batch would wait behind all of them.
-    fn window_and_burst(&self, items: &impl Items<Info = I>) -> (usize, usize) {
+    fn window_and_burst(&self, batch: &impl Items<Info = I>) -> (usize, usize) {
         let config = &self.config;
         if self.denied.is_some() {
             let window = config.window_once_denied;
             return (window, config.burst.min(window));
         }
-        let total = items.total_items();
+        let total = batch.total_items();
         if total < config.large_call || self.now >= self.small_expected_until {
             return (config.window, config.burst);
         }
         let sent = total - self.queue.never_sent().len();
         let elapsed = self.elapsed_before + self.now.since_start();
-        let window = if self.limits.is_late(sent, total, elapsed) {
+        let window = if self.time_limits.is_late(sent, total, elapsed) {
             config.window_when_late
         } else {
             config.window_beside_small
@@ -107,33 +110,35 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Sends the next items of the burst: one that is sent again, or several that go together.
-    pub(super) fn next_send(&mut self, items: &impl Items<Info = I>) -> Option<Action<I, E>> {
-        if self.burst_permits == 0 {
-            return None;
+    pub(super) fn next_send(
+        &mut self,
+        batch: &impl Items<Info = I>,
+    ) -> Result<Option<Action<I, E>>, BurstOutdated> {
+        if self.reserved_permits == 0 {
+            return Ok(None);
         }
         let (range, attempts) = match self.queue.pop_resend(self.burst_planned) {
-            Some(resend) if !self.may_resend(resend.item, resend.attempts, items) => {
+            Some(resend) if !self.may_resend(resend.item, resend.attempts, batch) => {
                 // The resend window has ended while the item was queued.
                 self.fail(resend.item, true, FailReason::ResendUnsafe);
                 (0..0, None)
             }
             Some(resend) => (resend.item..resend.item + 1, Some(resend.attempts)),
-            None => (self.pop_group(items), None),
+            None => (self.pop_group(batch), None),
         };
         if range.is_empty() {
-            // The queue has changed since the burst was planned, so plan again.
             self.cancel_burst();
-            return self.next_action(self.now, items);
+            return Err(BurstOutdated);
         }
-        self.burst_permits -= range.len();
+        self.reserved_permits -= range.len();
         self.unused_permits -= range.len();
         let may_duplicate = attempts.is_some_and(Attempts::may_be_stored);
         let mut send_before = self.send_deadline;
         if let Some(attempts) = attempts.filter(|_| may_duplicate) {
-            send_before = send_before.min(self.resend_deadline(range.start, attempts, items));
+            send_before = send_before.min(self.resend_deadline(range.start, attempts, batch));
         }
-        let group = self.group_to_join(&range, attempts, items);
-        let token = group.unwrap_or_else(|| token_of(&range, items.len()));
+        let group = self.group_to_join(&range, attempts, batch);
+        let token = group.unwrap_or_else(|| token_of(&range, batch.len()));
         self.sending = Some(Sending {
             token,
             items: range.clone(),
@@ -141,18 +146,18 @@ impl<I, E: Clone> Machine<I, E> {
             joins_group: group.is_some(),
             started: self.now,
         });
-        Some(Action::Send {
+        Ok(Some(Action::Send {
             token,
             items: range,
             send_before,
             may_duplicate,
-        })
+        }))
     }
 
     /// Takes the next items from the queue that go together. It may be a single item.
-    fn pop_group(&mut self, items: &impl Items<Info = I>) -> Range<usize> {
-        let next = self.queue.never_sent().take(self.burst_permits);
-        let group = next.take_while(|&item| items.may_group(item, &self.info));
+    fn pop_group(&mut self, batch: &impl Items<Info = I>) -> Range<usize> {
+        let next = self.queue.never_sent().take(self.reserved_permits);
+        let group = next.take_while(|&item| batch.may_group(item, &self.info));
         let group = group.count().clamp(1, self.config.group);
         self.queue.pop_never_sent(group)
     }
@@ -163,7 +168,7 @@ impl<I, E: Clone> Machine<I, E> {
         &self,
         range: &Range<usize>,
         attempts: Option<Attempts>,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) -> Option<usize> {
         let group = self.in_flight.get(self.last_token)?;
         let may_join = attempts.is_none()
@@ -172,7 +177,7 @@ impl<I, E: Clone> Machine<I, E> {
             && group.items.len() + range.len() <= self.config.group
             && group.epoch == self.epoch
             && Arc::ptr_eq(&group.info, &self.info)
-            && items.may_group(range.start, &self.info);
+            && batch.may_group(range.start, &self.info);
         may_join.then_some(self.last_token)
     }
 
@@ -181,7 +186,7 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         count: usize,
         failure: Option<SendFailure<E>>,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) {
         let Some(sending) = self.sending.take() else {
             return;
@@ -190,10 +195,10 @@ impl<I, E: Clone> Machine<I, E> {
         let unsent = (start + count).min(end)..end;
         self.permits_to_release += unsent.len();
         if unsent.start > start {
-            self.put_in_flight(start..unsent.start, &sending, items);
+            self.put_in_flight(start..unsent.start, &sending, batch);
         }
         if let Some(failure) = failure {
-            self.send_failed(unsent, sending.attempts, failure, items);
+            self.send_failed(unsent, sending.attempts, failure, batch);
         }
     }
 
@@ -201,9 +206,9 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         range: Range<usize>,
         sending: &Sending,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) {
-        let value_bytes = range.clone().map(|item| items.value_bytes(item)).sum();
+        let value_bytes = range.clone().map(|item| batch.value_bytes(item)).sum();
         if sending.joins_group {
             self.in_flight
                 .extend(sending.token, &range, value_bytes, self.now);
@@ -230,7 +235,7 @@ impl<I, E: Clone> Machine<I, E> {
         unsent: Range<usize>,
         attempts: Option<Attempts>,
         failure: SendFailure<E>,
-        items: &impl Items<Info = I>,
+        batch: &impl Items<Info = I>,
     ) {
         let item = unsent.start;
         let maybe_stored = attempts.is_some_and(Attempts::may_be_stored);
@@ -241,7 +246,7 @@ impl<I, E: Clone> Machine<I, E> {
             }
             (SendFailure::ClientEnded, Some(attempts)) => {
                 self.client_ended();
-                self.resend(item, attempts, Duration::ZERO, items);
+                self.resend(item, attempts, Duration::ZERO, batch);
             }
             (SendFailure::Rejected(error), _) => {
                 self.queue.put_back(&(item + 1..unsent.end));

@@ -10,7 +10,7 @@ use super::{InboxState, Machine};
 impl<I, E: Clone> Machine<I, E> {
     /// Takes the state of the connection. After a reconnect, answers to what was sent before it may
     /// never come, so those items are sent again.
-    pub(super) fn connection(&mut self, epoch: u64, is_up: bool, items: &impl Items<Info = I>) {
+    pub(super) fn connection(&mut self, epoch: u64, is_up: bool, batch: &impl Items<Info = I>) {
         self.is_connected = is_up;
         if epoch > self.epoch {
             self.epoch = epoch;
@@ -19,13 +19,13 @@ impl<I, E: Clone> Machine<I, E> {
                 self.actions.push_back(Action::ConnectionLost);
             }
             for token in lost {
-                self.resend_group(token, EarlierAttempts::MaybeStoredLater, items);
+                self.resend_group(token, EarlierAttempts::MaybeStoredLater, batch);
             }
         }
     }
 
     /// Fails, or sends again, the items whose time is over.
-    pub(super) fn check_time(&mut self, items: &impl Items<Info = I>) {
+    pub(super) fn check_time(&mut self, batch: &impl Items<Info = I>) {
         if self.now >= self.send_deadline {
             self.fail_queued(&FailReason::DeadlinePassed);
         }
@@ -47,7 +47,7 @@ impl<I, E: Clone> Machine<I, E> {
                 Some(_) => EarlierAttempts::LikelyDenied,
                 None => EarlierAttempts::MaybeStoredLater,
             };
-            self.resend_group(token, earlier, items);
+            self.resend_group(token, earlier, batch);
         }
     }
 
@@ -57,7 +57,9 @@ impl<I, E: Clone> Machine<I, E> {
     /// when many come at once. A request whose error was dropped is sent again, to get the error
     /// then.
     fn answer_timeout(&self) -> Duration {
-        let timeout = self.limits.answer_timeout(self.in_flight.value_bytes());
+        let timeout = self
+            .time_limits
+            .answer_timeout(self.in_flight.value_bytes());
         match self.denied {
             Some(_) => timeout.min(self.config.answer_timeout_once_denied),
             None => timeout,

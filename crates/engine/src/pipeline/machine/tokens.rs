@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// How many tokens a run of `len` items uses. Each item has a token of its own, and one for the
-/// group that begins with the item. A single item is never a group.
+/// How many tokens a run of `len` items uses. Each item has two: one for when it is sent by itself,
+/// and one for a group of several items that begins with it. A run of one item needs no groups.
 pub(crate) fn token_count(len: usize) -> usize {
     if len == 1 { 1 } else { 2 * len }
 }

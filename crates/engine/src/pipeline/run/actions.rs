@@ -37,7 +37,7 @@ impl<O: Operation> Run<'_, O> {
                     may_duplicate,
                 } => {
                     if may_duplicate {
-                        self.operation.may_duplicate();
+                        self.operation.note_may_duplicate();
                     }
                     let send_before = self.started + send_before.since_start();
                     let (count, failure) = self.send(token, items, send_before).await;

@@ -50,14 +50,18 @@ impl World {
                 _ => return,
             }
         } else if self.trouble() && self.tape.one_in(2) {
-            match self.tape.below(5) {
+            match self.tape.below(6) {
                 0 => AnswerOutcome::TryAgain,
                 1 => AnswerOutcome::NoResponders,
-                2 => AnswerOutcome::FailedBeforeIdCheck("no space"),
+                2 => AnswerOutcome::RefusedBeforeIdCheck("no space"),
                 // A server that recognizes the copy acknowledges it.
                 _ if self.knows(copy) => self.store(copy),
                 3 => AnswerOutcome::RefusedMaybeStale("too large"),
-                _ => AnswerOutcome::Failed("refused"),
+                4 => {
+                    self.store(copy);
+                    AnswerOutcome::Unusable("garbled")
+                }
+                _ => AnswerOutcome::Refused("refused"),
             }
         } else if copy.version % 2 == 1 && self.version > copy.version && !self.knows(copy) {
             AnswerOutcome::RefusedMaybeStale("too large for an old version")

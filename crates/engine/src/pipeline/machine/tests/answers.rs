@@ -41,7 +41,7 @@ fn an_error_after_an_unanswered_copy_says_that_the_item_may_be_stored() {
     test.send_all();
     test.pass(2_000 * MS);
     resend_one(&mut test, 0);
-    test.answer(0, AnswerOutcome::Failed("refused"));
+    test.answer(0, AnswerOutcome::Refused("refused"));
     let expected = "Failed { items: 0..1, maybe_stored: true, reason: Error(\"refused\") }";
     assert_eq!(failed(&mut test), expected);
 }
@@ -58,10 +58,10 @@ fn an_error_after_a_group_says_that_the_item_may_be_stored_if_the_server_has_not
         failed(&mut test)
     };
     let expected = "Failed { items: 0..1, maybe_stored: false, reason: Error(\"refused\") }";
-    let refused = AnswerOutcome::Failed("refused");
+    let refused = AnswerOutcome::Refused("refused");
     assert_eq!(failed_after_group(refused), expected);
     let expected = "Failed { items: 0..1, maybe_stored: true, reason: Error(\"no space\") }";
-    let no_space = AnswerOutcome::FailedBeforeIdCheck("no space");
+    let no_space = AnswerOutcome::RefusedBeforeIdCheck("no space");
     assert_eq!(failed_after_group(no_space), expected);
 }
 
@@ -72,7 +72,7 @@ fn if_an_answer_came_twice_another_request_of_the_group_is_unanswered() {
     test.answer_done(2, 7);
     test.answer_done(2, 7);
     resend_one(&mut test, 0);
-    test.answer(0, AnswerOutcome::Failed("refused"));
+    test.answer(0, AnswerOutcome::Refused("refused"));
     let expected = "Failed { items: 0..1, maybe_stored: true, reason: Error(\"refused\") }";
     assert_eq!(failed(&mut test), expected);
 }
