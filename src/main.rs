@@ -20,12 +20,18 @@ const NAME: &str = env!("CARGO_PKG_NAME");
 /// configuration with all that is in it; the NATS client, at info, subjects and in them keys.
 const QUIET: &str = "wasmcloud_provider_sdk=info,async_nats=warn";
 
+/// The variable of OpenTelemetry for what describes this process in all that it exports.
+const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
+
+/// Tells the instances of a provider apart, whose metrics would else be taken for those of one.
+const INSTANCE_ID: &str = "service.instance.id";
+
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// The SDK sets the log up, and takes such directives from nowhere but the environment, which a
-/// process can safely change only for another one. So this one begins again with them, under the
-/// same id and before it has read anything.
+/// The SDK sets the log and the exports up. It takes such directives and such attributes from nowhere
+/// but the environment, which a process can safely change only for another one. So this one begins
+/// again with them, under the same id and before it has read anything.
 fn main() -> anyhow::Result<()> {
     const RUST_LOG: &str = "RUST_LOG";
     let given = env::var(RUST_LOG).unwrap_or_default();
@@ -36,15 +42,28 @@ fn main() -> anyhow::Result<()> {
         runtime.shutdown_background();
         return outcome;
     }
-    let directives = match given.as_str() {
-        "" => QUIET.to_owned(),
-        given => format!("{given},{QUIET}"),
+    let directives = join(&given, QUIET);
+    let resource = env::var(RESOURCE_ATTRIBUTES).unwrap_or_default();
+    let resource = if resource.contains(INSTANCE_ID) {
+        resource
+    } else {
+        join(&resource, &format!("{INSTANCE_ID}={}", nuid::next()))
     };
     let error = Command::new(env::current_exe()?)
         .args(env::args_os().skip(1))
         .env(RUST_LOG, directives)
+        .env(RESOURCE_ATTRIBUTES, resource)
         .exec();
     Err(error).context("cannot start anew with the log's directives")
+}
+
+/// Two lists, of which the first may be empty.
+fn join(given: &str, more: &str) -> String {
+    if given.is_empty() {
+        more.to_owned()
+    } else {
+        format!("{given},{more}")
+    }
 }
 
 /// With a thread for every two cores, unless the environment says how many: calls wait for servers, and

@@ -12,6 +12,7 @@ use futures::poll;
 use tokio::time::sleep;
 use tracing::subscriber::{NoSubscriber, with_default};
 use wasmcloud_provider_sdk::core::secrets::SecretValue;
+use wasmcloud_provider_sdk::wasmcloud_tracing::global::meter;
 use wasmcloud_provider_sdk::{
     HealthCheckRequest, HealthCheckResponse, HostData, LinkConfig, LinkDeleteInfo, Provider,
     ProviderConfigUpdate, get_connection,
@@ -25,6 +26,9 @@ use eventual_batch_engine::Secret;
 use eventual_batch_links::{ConfigError, Links, RawSettings};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
+
+/// The name of the meter. The SDK has made the meters' provider, as the host configures it.
+const METER: &str = "eventual-batch";
 
 /// The key of the provider's configuration that bounds the memory of all answers under way. It is
 /// read when the provider starts. All other keys are defaults of links.
@@ -50,7 +54,7 @@ impl EventualBatchProvider {
         let values = values(&link_defaults(&host.config), &host.secrets)?;
         let timeout = default_timeout(host.default_rpc_timeout_ms);
         Ok(Self {
-            links: Arc::new(Links::new(NAME, values, timeout)),
+            links: Arc::new(Links::new(NAME, values, timeout).with_metrics(&meter(METER))),
             serving: Serving::new(max_response_bytes),
             stopped: Arc::default(),
         })

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use eventual_batch_engine::{CountedSize, Kind};
-use eventual_batch_links::{Call, CallError, CallOrigin, Links};
+use eventual_batch_engine::CountedSize;
+use eventual_batch_links::{Call, CallError, CallOrigin, DEFAULT_LINK, Links, ShedReason};
 use lattice_nats::HeaderMap;
-use wasmcloud_provider_sdk::provider::invocation_context;
+use wasmcloud_provider_sdk::core::TraceContext;
+use wasmcloud_provider_sdk::wasmcloud_tracing::context::get_span_context;
 
 use super::memory_budget::MemoryBudget;
 use super::request::Request;
@@ -13,21 +14,28 @@ use super::request::Request;
 /// The header in which the host names the caller.
 const SOURCE_ID: &str = "source-id";
 
-/// The call that an invocation with these headers is.
+/// The header in which the host names the caller's link.
+const LINK_NAME: &str = "link-name";
+
+/// The headers of W3C Trace Context.
+const TRACE_CONTEXT: [&str; 2] = ["traceparent", "tracestate"];
+
+/// The call that an invocation with these headers is. Its span belongs to the caller's trace.
 pub(super) fn call(
     links: &Arc<Links>,
     operation: &'static str,
     headers: Option<&HeaderMap>,
 ) -> Call {
-    Call::new(links, operation, || {
-        let context = headers.map(invocation_context).unwrap_or_default();
-        // Without the header the SDK's context names a component all the same.
-        let named = headers.is_some_and(|headers| headers.get(SOURCE_ID).is_some());
-        CallOrigin {
-            link: context.link_name().to_owned(),
-            caller: context.component.filter(|_| named),
-        }
-    })
+    let header = |name| headers?.get(name).map(|value| value.as_str().to_owned());
+    let origin = CallOrigin {
+        caller: header(SOURCE_ID),
+        link: header(LINK_NAME).unwrap_or_else(|| DEFAULT_LINK.to_owned()),
+    };
+    let trace = TRACE_CONTEXT.map(|name| header(name).map(|value| (name.to_owned(), value)));
+    let trace: TraceContext = trace.into_iter().flatten().collect();
+    // A span's parent is what is attached when the span is made. Later it cannot be set any more.
+    let _attached = (!trace.is_empty()).then(|| get_span_context(&trace).attach());
+    Call::new(links, operation, origin)
 }
 
 /// The maximum number of bytes read of the parameters. It is far above what the link allows in a
@@ -66,9 +74,9 @@ pub(super) fn too_many_keys(call: &Call, keys: usize) -> CallError {
 
 /// The error for parameters that are over the process's memory budget.
 pub(super) fn no_memory(budget: &MemoryBudget) -> CallError {
-    CallError::Rejected {
-        kind: Kind::Unavailable,
-        reason: format!(
+    CallError::Shed {
+        reason: ShedReason::ParameterMemory,
+        text: format!(
             "the parameters of the calls under way take the {} MiB that this provider keeps for them: \
              try again later, with smaller batches, or run more instances",
             budget.mebibytes()

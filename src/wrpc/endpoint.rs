@@ -26,7 +26,7 @@ use super::parameters::{ParameterError, Parameters};
 use super::request::Request;
 use super::response_memory::ResponseMemory;
 use super::results::Results;
-use eventual_batch_links::{Call, CallError, Links};
+use eventual_batch_links::{Call, CallError, Links, ShedReason};
 
 /// How long a caller may take to send its parameters. The call of a host times out long before
 /// that.
@@ -84,7 +84,16 @@ where
         let unresponsive = Arc::clone(&unresponsive);
         let limits = context.limits.clone();
         async move {
-            let (accepted, params) = receive(&call, invocation, &limits).await?;
+            let received = receive(&call, invocation, &limits).await;
+            let (accepted, params) = match received {
+                Ok(received) => received,
+                Err(error) => {
+                    if matches!(error, InvocationError::TooManyUnfinished) {
+                        call.abandon(ShedReason::UnfinishedCalls);
+                    }
+                    return Err(error);
+                }
+            };
             let request = Request {
                 call,
                 params,

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventual_batch_engine::{Bucket, Deadline, Kind, Page, ResponseBudget};
-use eventual_batch_links::CallError;
+use eventual_batch_engine::{Bucket, Deadline, Page, ResponseBudget};
+use eventual_batch_links::{CallError, ShedReason};
 use tokio::time::timeout_at;
 
 use super::memory_budget::Reservation;
@@ -108,9 +108,9 @@ impl ResponseMemory {
         let Self(reservation) = self;
         reservation.release();
         let room = timeout_at(deadline.send_deadline(), reservation.wait_for(ahead(bytes)));
-        room.await.map_err(|_| CallError::Rejected {
-            kind: Kind::Unavailable,
-            reason: format!(
+        room.await.map_err(|_| CallError::Shed {
+            reason: ShedReason::ResponseMemory,
+            text: format!(
                 "the answers of the calls under way take the {} MiB that this provider keeps for \
                  them (`max_response_bytes_in_flight`): try again later, with smaller batches, or \
                  run more instances",

@@ -1,11 +1,11 @@
 //! Many more invocations than the provider keeps: memory is bounded, and other callers are served.
 
 use crate::support::CALLS_CONNECTION;
-use crate::support::hostile::{Bystander, HOSTILE, assert_healthy, stack};
+use crate::support::hostile::{Bystander, HOSTILE, assert_healthy, stack_of};
 use crate::support::waiting::{eventually, logged};
 use crate::support::wire::{FUNCTIONS, WireCaller, length, text};
 use anyhow::Result;
-use testkit::Stack;
+use testkit::{OtlpCollector, Stack};
 
 on_version!(
     any_server,
@@ -23,7 +23,13 @@ async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Res
     /// How much memory they may take: a task and a subscription for each that is kept, and the
     /// messages of the others until they are refused.
     const MOST_KIB: u64 = 256 * 1024;
-    let mut stack = stack(version).await?;
+    /// What the log says of each that is refused.
+    const REFUSED: &str = "too many calls wait";
+    let collector = OtlpCollector::start().await?;
+    let url = collector.url().to_owned();
+    let builder = crate::support::stack(version);
+    let builder = builder.provider(|provider, _| provider.collector(url));
+    let mut stack = stack_of(builder).await?;
     let others = Bystander::start(&stack).await?;
     let subscriptions_before = subscriptions(&stack).await?;
     let before = stack.provider.rss_kib()?;
@@ -68,7 +74,7 @@ async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Res
         let reserved = reserved.saturating_sub(reserved_before);
         assert!(reserved < 2 * 1024 * 1024, "they reserve {reserved} KiB");
 
-        logged(&stack.provider, &["too many calls wait"]).await?;
+        logged(&stack.provider, &[REFUSED]).await?;
         // Afterwards a call whose parameters come in parts is served as usual.
         drop(wire);
         eventually("the invocations to be given up", async || {
@@ -81,6 +87,13 @@ async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Res
         stack.caller("large").set_many("default", &pairs).await??;
     }
     others.stop().await?;
+    eventually("the refused invocations to be counted", async || {
+        let shed = collector.metric("eventual_batch.calls.shed")?;
+        let shed = shed.map_or(0.0, |shed| shed.sum(&[("reason", "unfinished-calls")]));
+        let refused = stack.provider.logs().matches(REFUSED).count();
+        Ok((shed.to_string() == refused.to_string()).then_some(()))
+    })
+    .await?;
     assert_healthy(&mut stack).await
 }
 

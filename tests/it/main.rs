@@ -22,6 +22,7 @@ mod links;
 mod load_shedding;
 mod logins;
 mod memory;
+mod metrics;
 mod observability;
 mod open_bucket;
 mod permissions;

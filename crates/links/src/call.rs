@@ -1,13 +1,16 @@
-//! What all calls have in common: a caller, a link, a deadline, a span, and log lines.
+//! What all calls have in common: a caller, a link, a deadline, a span, metrics, and log
+//! lines.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use eventual_batch_engine::{Bucket, Deadline, Error, Kind, Limits, LogText, shorten};
+use opentelemetry::KeyValue;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 
 use crate::grants::{Grant, LinkError, Links, SHOWN_NAME_CHARS};
+use crate::metrics::{CallMetrics, InFlightCall, ShedReason, attribute};
 
 /// The name that stands for the link's own bucket.
 const OWN_BUCKET: &str = "";
@@ -29,6 +32,15 @@ pub enum CallError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// The front end refused the call because the process is at one of its limits. Trying again
+    /// may help.
+    #[error("{text}")]
+    Shed {
+        /// The limit.
+        reason: ShedReason,
+        /// What the limit is, and what to do.
+        text: String,
+    },
 }
 
 impl CallError {
@@ -40,6 +52,7 @@ impl CallError {
             Self::Link(_) => Kind::AccessDenied,
             Self::Engine(error) => error.kind(),
             Self::Rejected { kind, .. } => *kind,
+            Self::Shed { .. } => Kind::Unavailable,
         }
     }
 
@@ -47,7 +60,7 @@ impl CallError {
     fn log_text(&self) -> Option<LogText> {
         match self {
             Self::Engine(error) => error.log_text(),
-            Self::Link(_) | Self::Rejected { .. } => None,
+            Self::Link(_) | Self::Rejected { .. } | Self::Shed { .. } => None,
         }
     }
 }
@@ -65,34 +78,39 @@ pub struct CallOrigin {
 #[derive(Debug)]
 pub struct Call {
     links: Arc<Links>,
+    operation: &'static str,
     origin: CallOrigin,
     started: Instant,
     span: Span,
+    /// `None` if the links have no metrics.
+    _in_flight: Option<InFlightCall>,
 }
 
 impl Call {
-    /// A call that starts now. `identify` runs in the call's span, so that it can set the span's
-    /// parent.
-    pub fn new(
-        links: &Arc<Links>,
-        operation: &'static str,
-        identify: impl FnOnce() -> CallOrigin,
-    ) -> Self {
+    /// A call that starts now. Its span is a child of the current span.
+    #[must_use]
+    pub fn new(links: &Arc<Links>, operation: &'static str, origin: CallOrigin) -> Self {
         let span = info_span!(
             "call",
-            operation,
+            otel.name = operation,
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            db.system.name = attribute::NATS,
+            db.operation.name = operation,
+            db.collection.name = field::Empty,
+            db.operation.batch.size = field::Empty,
             source = field::Empty,
             link = field::Empty,
-            bucket = field::Empty,
-            keys = field::Empty,
-            outcome = field::Empty,
+            error.type = field::Empty,
         );
-        let origin = span.in_scope(identify);
         let shown = |name| shorten(name, SHOWN_NAME_CHARS);
         span.record("source", origin.caller.as_deref().map(shown));
         span.record("link", shown(&origin.link));
+        let metrics = links.metrics();
         Self {
+            _in_flight: metrics.map(|metrics| metrics.calls.begin(operation)),
             links: Arc::clone(links),
+            operation,
             origin,
             started: Instant::now(),
             span,
@@ -115,8 +133,8 @@ impl Call {
 
     /// Runs the call: finds the bucket that the name `bucket` means, does `work` on it, and logs
     /// the outcome. `work` gets the bucket and the call's deadline, which follows from the link's
-    /// timeout. `keys` is the number of keys in the batch, for the span; `None` if the operation
-    /// has no batch.
+    /// timeout. `keys` is the number of keys that the call names, for the span and the metrics;
+    /// `None` if it names none.
     ///
     /// # Errors
     ///
@@ -131,17 +149,26 @@ impl Call {
         F: Future<Output = Result<T, CallError>>,
     {
         let span = self.span.clone();
-        span.record("keys", keys);
+        // By the conventions, a batch has two keys or more.
+        span.record("db.operation.batch.size", keys.filter(|keys| *keys > 1));
         async move {
-            let result = match self.resolve(bucket) {
+            let (bucket, result) = match self.resolve(bucket) {
                 Ok(grant) => {
-                    self.span.record("bucket", grant.bucket.name());
-                    let deadline = Deadline::new(self.started, grant.link.timeout());
-                    work(grant.bucket, deadline).await
+                    let Grant {
+                        link,
+                        bucket,
+                        attribute,
+                    } = grant;
+                    self.span.record(attribute::BUCKET, bucket.name());
+                    if let (Some(metrics), Some(keys)) = (self.metrics(), keys) {
+                        metrics.keys(self.operation, &attribute, keys);
+                    }
+                    let deadline = Deadline::new(self.started, link.timeout());
+                    (Some(attribute), work(bucket, deadline).await)
                 }
-                Err(error) => Err(error.into()),
+                Err(error) => (None, Err(error.into())),
             };
-            self.log(result.as_ref().err());
+            self.end(bucket.as_ref(), result.as_ref().err());
             result
         }
         .instrument(span)
@@ -150,23 +177,46 @@ impl Call {
 
     /// Ends a call that is refused before it reaches a bucket, and logs the error.
     pub fn reject(self, error: &CallError) {
-        self.span.in_scope(|| self.log(Some(error)));
+        self.span.in_scope(|| self.end(None, Some(error)));
+    }
+
+    /// Ends a call that is refused under load, and gets no answer.
+    pub fn abandon(self, reason: ShedReason) {
+        if let Some(metrics) = self.metrics() {
+            metrics.shed(reason);
+        }
+    }
+
+    fn metrics(&self) -> Option<&CallMetrics> {
+        Some(&self.links.metrics()?.calls)
+    }
+
+    /// Counts and logs the outcome.
+    fn end(&self, bucket: Option<&KeyValue>, error: Option<&CallError>) {
+        if let Some(metrics) = self.metrics() {
+            let kind = error.map(|error| error.kind().name());
+            metrics.ended(self.operation, bucket, kind, self.started.elapsed());
+            if let Some(CallError::Shed { reason, .. }) = error {
+                metrics.shed(*reason);
+            }
+        }
+        self.log(error);
     }
 
     /// Logs the outcome. The whole error is logged at debug only, because it may name keys. At
     /// higher levels the log has only the error's [`LogText`].
     fn log(&self, error: Option<&CallError>) {
-        let outcome = error.map_or("ok", |error| error.kind().name());
-        self.span.record("outcome", outcome);
-        match error {
-            None => debug!("answered"),
-            Some(error) => {
-                match error.log_text() {
-                    Some(trouble) => warn!(outcome, trouble = trouble.as_str(), "call failed"),
-                    None => info!(outcome, "call refused"),
-                }
-                debug!(%error, "answered with an error");
-            }
+        let Some(error) = error else {
+            debug!(outcome = "ok", "answered");
+            return;
+        };
+        let outcome = error.kind().name();
+        self.span.record(attribute::ERROR, outcome);
+        self.span.record("otel.status_code", "ERROR");
+        match error.log_text() {
+            Some(trouble) => warn!(outcome, trouble = trouble.as_str(), "call failed"),
+            None => info!(outcome, "call refused"),
         }
+        debug!(outcome, %error, "answered with an error");
     }
 }

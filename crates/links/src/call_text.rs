@@ -14,7 +14,7 @@ pub fn call_text(error: &CallError) -> String {
             "use `default` for the link's bucket, or add the name to the link's `buckets`, or put a \
              link named {name:?}"
         )),
-        CallError::Link(_) | CallError::Rejected { .. } => None,
+        CallError::Link(_) | CallError::Rejected { .. } | CallError::Shed { .. } => None,
     };
     with_hint(error, hint)
 }

@@ -10,11 +10,15 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Meter;
 use tokio::sync::Mutex;
 use tracing::{error, info};
 
+use link::GrantedBucket;
 pub use link::Link;
 
+use crate::metrics::{LinkMetrics, WatchMetrics};
 use crate::settings::{ConfigError, LinkSettings, RawSettings};
 use eventual_batch_engine::{Bucket, Connections, Outage, Replicas, shorten};
 
@@ -71,6 +75,19 @@ pub struct Grant {
     pub link: Arc<Link>,
     /// The bucket.
     pub bucket: Arc<Bucket>,
+    /// The bucket's name, as metrics have it.
+    pub(crate) attribute: KeyValue,
+}
+
+impl Grant {
+    fn new(link: Arc<Link>, granted: &GrantedBucket) -> Self {
+        let GrantedBucket { bucket, attribute } = granted.clone();
+        Self {
+            link,
+            bucket,
+            attribute,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -124,6 +141,7 @@ pub struct Links {
     connections: Connections,
     replicas: Replicas,
     default_timeout: Duration,
+    metrics: Option<LinkMetrics>,
     by_caller: RwLock<HashMap<String, CallerLinks>>,
     /// The settings of links that do not set their own. This is locked while links change, so that
     /// they change one by one.
@@ -140,9 +158,27 @@ impl Links {
             connections: Connections::new(client_name),
             replicas: Replicas::new(MAX_REPLICA_BYTES),
             default_timeout,
+            metrics: None,
             by_caller: RwLock::default(),
             defaults: Mutex::new(defaults),
         }
+    }
+
+    /// The same with metrics: all of [`METRICS`](crate::METRICS), made with the meter.
+    #[must_use]
+    pub fn with_metrics(mut self, meter: &Meter) -> Self {
+        self.metrics = Some(LinkMetrics::new(meter));
+        self
+    }
+
+    /// What counts the changes of a watched bucket. `None` if the links have no metrics.
+    #[must_use]
+    pub fn watch_metrics(&self, bucket: &str) -> Option<WatchMetrics> {
+        Some(self.metrics.as_ref()?.watch(bucket))
+    }
+
+    pub(crate) fn metrics(&self) -> Option<&LinkMetrics> {
+        self.metrics.as_ref()
     }
 
     /// Adds a link, or replaces the link of the same caller and name. Calls that are running go on
@@ -256,23 +292,14 @@ impl Links {
         })?;
         let own = ready(caller, link, own)?;
         if own.is_own_name(name) {
-            return Ok(Grant {
-                bucket: Arc::clone(own.bucket()),
-                link: own,
-            });
+            return Ok(Grant::new(Arc::clone(&own), own.bucket()));
         }
         if let Some(other) = entry(name) {
             let other = ready(caller, name, other)?;
-            return Ok(Grant {
-                bucket: Arc::clone(other.bucket()),
-                link: other,
-            });
+            return Ok(Grant::new(Arc::clone(&other), other.bucket()));
         }
         match own.additional_bucket(name) {
-            Some(bucket) => Ok(Grant {
-                bucket: Arc::clone(bucket),
-                link: own,
-            }),
+            Some(granted) => Ok(Grant::new(Arc::clone(&own), granted)),
             None => Err(LinkError::NotGranted {
                 link: link.to_owned(),
                 name: shorten(name, SHOWN_NAME_CHARS),

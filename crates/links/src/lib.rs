@@ -2,18 +2,21 @@
 //!
 //! A host or an embedder puts links, each with the strings of its configuration ([`RawSettings`]).
 //! [`Links::resolve`] finds the bucket that a caller means by a name, and nothing else hands out a
-//! bucket. What every call has in common (its link, deadline, span and log lines) is a [`Call`].
+//! bucket. What every call has in common (its link, deadline, span, metrics and log lines) is a
+//! [`Call`].
 
 mod call;
 mod call_text;
 mod grants;
 mod hints;
+mod metrics;
 mod settings;
 
 pub use call::{Call, CallError, CallOrigin};
 pub use call_text::call_text;
 pub use grants::{DEFAULT_LINK, Grant, Link, LinkError, LinkOutage, Links};
 pub use hints::{connection_hint, setting_hint, with_hint};
+pub use metrics::{METRICS, MetricDefinition, MetricKind, ShedReason, WatchMetrics};
 pub use settings::{
     ConfigError, LinkSettings, RawSettings, is_secret_setting, is_setting, nearest_setting,
 };

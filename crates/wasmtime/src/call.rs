@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eventual_batch_engine::{Bucket, Deadline, Kind};
-use eventual_batch_links::{Call, CallError};
+use eventual_batch_links::{Call, CallError, ShedReason};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::info;
 
@@ -103,13 +103,13 @@ impl KeyValueCtx {
 
     fn begin(&self, operation: &'static str) -> Result<(OwnedSemaphorePermit, Call), CallError> {
         let HostState { links, calls, .. } = &*self.shared;
-        let call = Call::new(links, operation, || self.caller.clone());
+        let call = Call::new(links, operation, self.caller.clone());
         match Arc::clone(calls).try_acquire_owned() {
             Ok(permit) => Ok((permit, call)),
             Err(_) => {
-                let error = CallError::Rejected {
-                    kind: Kind::Unavailable,
-                    reason: format!(
+                let error = CallError::Shed {
+                    reason: ShedReason::Calls,
+                    text: format!(
                         "the host's limit `max_calls` = {} is reached; trying again may help",
                         self.shared.limits.max_calls
                     ),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use testkit::async_nats::jetstream::kv;
-use testkit::{LatticeCaller, Stack};
+use testkit::{LatticeCaller, Stack, StackBuilder};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -21,7 +21,12 @@ const BYSTANDER_TIMEOUT: Duration = LONG_TIMEOUT;
 
 /// A stack with two components: one of them is hostile, and has a bucket of its own.
 pub async fn stack(version: &str) -> Result<Stack> {
-    let stack = super::stack(version).separate_lattice().start().await?;
+    stack_of(super::stack(version)).await
+}
+
+/// The same of a stack that is set up further.
+pub async fn stack_of(builder: StackBuilder) -> Result<Stack> {
+    let stack = builder.separate_lattice().start().await?;
     for (component, bucket) in [(HOSTILE, "theirs"), ("others", "orders")] {
         stack.create_bucket(bucket, kv::Config::default()).await?;
         let link = stack

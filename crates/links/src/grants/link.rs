@@ -5,16 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::DEFAULT_LINK;
+use crate::metrics::bucket_attribute;
 use crate::settings::LinkSettings;
 use eventual_batch_engine::{Bucket, ConcurrencyLimit, Connection, Replicas};
+use opentelemetry::KeyValue;
+
+/// A bucket that a link grants.
+#[derive(Clone, Debug)]
+pub(super) struct GrantedBucket {
+    pub(super) bucket: Arc<Bucket>,
+    /// Its name, as metrics have it.
+    pub(super) attribute: KeyValue,
+}
 
 /// A link whose configuration is in order.
 #[derive(Debug)]
 pub struct Link {
     name: String,
     connection: Arc<Connection>,
-    bucket: Arc<Bucket>,
-    additional: HashMap<String, Arc<Bucket>>,
+    bucket: GrantedBucket,
+    additional: HashMap<String, GrantedBucket>,
     timeout: Duration,
 }
 
@@ -35,7 +45,11 @@ impl Link {
                 Arc::clone(&concurrency),
             );
             let bucket = bucket.with_write_settings(settings.writes);
-            Arc::new(bucket.with_replica(replicas, settings.replica))
+            let bucket = bucket.with_replica(replicas, settings.replica);
+            GrantedBucket {
+                attribute: bucket_attribute(bucket.name()),
+                bucket: Arc::new(bucket),
+            }
         };
         Self {
             name: name.to_owned(),
@@ -64,24 +78,28 @@ impl Link {
 
     /// The buckets that the link grants: its own first, then the additional ones.
     pub fn buckets(&self) -> impl Iterator<Item = &Arc<Bucket>> {
-        std::iter::once(&self.bucket).chain(self.additional.values())
+        let all = std::iter::once(&self.bucket).chain(self.additional.values());
+        all.map(|granted| &granted.bucket)
     }
 
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    pub(super) fn bucket(&self) -> &Arc<Bucket> {
+    pub(super) fn bucket(&self) -> &GrantedBucket {
         &self.bucket
     }
 
     /// Whether `name` is one of the names of the link's own bucket.
     pub(super) fn is_own_name(&self, name: &str) -> bool {
-        name.is_empty() || name == DEFAULT_LINK || name == self.name || name == self.bucket.name()
+        name.is_empty()
+            || name == DEFAULT_LINK
+            || name == self.name
+            || name == self.bucket.bucket.name()
     }
 
     /// The additional bucket that the link grants under `name`.
-    pub(super) fn additional_bucket(&self, name: &str) -> Option<&Arc<Bucket>> {
+    pub(super) fn additional_bucket(&self, name: &str) -> Option<&GrantedBucket> {
         self.additional.get(name)
     }
 }

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use nkeys::{KeyPair, XKey};
 use tokio::sync::Mutex;
 use wasmcloud_core::HostData;
+use wasmcloud_core::OtelConfig;
 use wasmcloud_core::logging::Level;
 use wasmcloud_core::secrets::SecretValue;
 
@@ -37,6 +38,7 @@ pub struct ProviderBuilder {
     lattice_login: (String, String),
     env: Vec<(String, String)>,
     identity: Option<(String, String)>,
+    otel: OtelConfig,
 }
 
 impl ProviderBuilder {
@@ -52,6 +54,7 @@ impl ProviderBuilder {
             lattice_login: Default::default(),
             env: Vec::new(),
             identity: None,
+            otel: OtelConfig::default(),
         }
     }
 
@@ -104,6 +107,17 @@ impl ProviderBuilder {
     pub fn lattice_login(mut self, jwt: impl Into<String>, seed: impl Into<String>) -> Self {
         self.lattice_login = (jwt.into(), seed.into());
         self
+    }
+
+    /// Has the provider export metrics and spans to a collector at this URL, by OTLP over HTTP,
+    /// five times a second.
+    #[must_use]
+    pub fn collector(mut self, url: impl Into<String>) -> Self {
+        self.otel.enable_metrics = Some(true);
+        self.otel.enable_traces = Some(true);
+        self.otel.observability_endpoint = Some(url.into());
+        self.env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "200")
     }
 
     /// Adds a variable to the provider's environment.
@@ -167,6 +181,7 @@ impl ProviderBuilder {
                 u64::try_from(self.rpc_timeout.as_millis()).context("rpc_timeout is too long")?,
             ),
             log_level: Some(self.log_level),
+            otel_config: self.otel,
             ..HostData::default()
         };
 

@@ -1,0 +1,130 @@
+//! The list of all metrics.
+
+use opentelemetry::metrics::{Counter, Histogram, InstrumentBuilder, Meter, UpDownCounter};
+
+use super::attribute::{BUCKET, ERROR, OPERATION, REASON, SYSTEM};
+
+/// What a metric measures, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricDefinition {
+    /// Its name. A name of OpenTelemetry's conventions for database clients means what it means
+    /// there.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: MetricKind,
+    /// Its unit, as UCUM writes it.
+    pub unit: &'static str,
+    /// What it measures.
+    pub description: &'static str,
+    /// The attributes that its points may have.
+    pub attributes: &'static [&'static str],
+}
+
+/// The kind of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// A sum that only grows.
+    Counter,
+    /// A sum that grows and shrinks.
+    UpDownCounter,
+    /// A value as it is now.
+    Gauge,
+    /// How often values of which size occurred.
+    Histogram,
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $name:literal, $kind:ident, $unit:literal, [$($attribute:expr),*], $description:literal;)*) => {
+        $(
+            pub(super) const $constant: MetricDefinition = MetricDefinition {
+                name: $name,
+                kind: MetricKind::$kind,
+                unit: $unit,
+                description: $description,
+                attributes: &[$($attribute),*],
+            };
+        )*
+
+        /// All metrics that [`Links::with_metrics`](crate::Links::with_metrics) exports.
+        pub const METRICS: &[MetricDefinition] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    OPERATION_DURATION = "db.client.operation.duration", Histogram, "s",
+        [SYSTEM, OPERATION, BUCKET, ERROR],
+        "How long calls took, from their first message to their outcome.";
+    KEYS = "eventual_batch.keys", Histogram, "{key}", [OPERATION, BUCKET],
+        "How many keys calls named.";
+    CALLS_IN_FLIGHT = "eventual_batch.calls.in_flight", UpDownCounter, "{call}", [OPERATION],
+        "Calls under way.";
+    CALLS_SHED = "eventual_batch.calls.shed", Counter, "{call}", [REASON],
+        "Calls that were refused because the process is at one of its limits.";
+    WATCH_DELIVERED = "eventual_batch.watch.delivered", Counter, "{change}", [BUCKET],
+        "Changes that a component has taken.";
+    WATCH_REDELIVERED = "eventual_batch.watch.redelivered", Counter, "{change}", [BUCKET],
+        "Further tries to deliver a change that a component did not take.";
+    WATCH_GIVEN_UP = "eventual_batch.watch.given_up", Counter, "{change}", [BUCKET],
+        "Changes that no component took in the tries that the link allows.";
+    WATCH_LAG = "eventual_batch.watch.lag", Histogram, "s", [BUCKET],
+        "How long after a change was stored a component had taken it.";
+}
+
+/// The bounds of histograms of times, in seconds: those of the conventions, and some between them.
+const SECONDS: [f64; 15] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// The bounds of histograms of numbers of keys.
+const NUMBERS: [f64; 16] = [
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5,
+];
+
+impl MetricDefinition {
+    pub(super) fn counter(&self, meter: &Meter) -> Counter<u64> {
+        self.described(meter.u64_counter(self.name)).build()
+    }
+
+    pub(super) fn up_down_counter(&self, meter: &Meter) -> UpDownCounter<i64> {
+        self.described(meter.i64_up_down_counter(self.name)).build()
+    }
+
+    /// A histogram of times in seconds.
+    pub(super) fn seconds(&self, meter: &Meter) -> Histogram<f64> {
+        meter
+            .f64_histogram(self.name)
+            .with_unit(self.unit)
+            .with_description(self.description)
+            .with_boundaries(SECONDS.to_vec())
+            .build()
+    }
+
+    /// A histogram of numbers.
+    pub(super) fn numbers(&self, meter: &Meter) -> Histogram<u64> {
+        meter
+            .u64_histogram(self.name)
+            .with_unit(self.unit)
+            .with_description(self.description)
+            .with_boundaries(NUMBERS.to_vec())
+            .build()
+    }
+
+    fn described<'a, T>(&self, instrument: InstrumentBuilder<'a, T>) -> InstrumentBuilder<'a, T> {
+        instrument
+            .with_unit(self.unit)
+            .with_description(self.description)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_metric_has_a_name_of_its_own() {
+        let names: HashSet<_> = METRICS.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), METRICS.len());
+    }
+}

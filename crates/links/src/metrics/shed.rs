@@ -1,0 +1,27 @@
+//! Why calls are refused under load.
+
+/// Which limit of the process refuses a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShedReason {
+    /// The memory for the parameters of all calls.
+    ParameterMemory,
+    /// The memory for the answers of all calls.
+    ResponseMemory,
+    /// The number of calls that wait for the rest of their parameters.
+    UnfinishedCalls,
+    /// The number of calls at once.
+    Calls,
+}
+
+impl ShedReason {
+    /// Its name, as metrics have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ParameterMemory => "parameter-memory",
+            Self::ResponseMemory => "response-memory",
+            Self::UnfinishedCalls => "unfinished-calls",
+            Self::Calls => "calls",
+        }
+    }
+}
