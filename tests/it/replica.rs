@@ -8,6 +8,7 @@
 mod consumer;
 mod faults;
 mod load;
+mod permissions;
 mod rows;
 mod server_reads;
 mod setup;

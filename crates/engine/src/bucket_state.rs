@@ -252,6 +252,12 @@ impl BucketState {
         last.is_some_and(|last| last.elapsed() < KNOWN_TO_EXIST)
     }
 
+    /// Whether a message of the bucket is known to break the NATS client's parser.
+    pub(crate) fn is_under_quarantine(&self) -> bool {
+        self.cached()
+            .is_some_and(|info| info.quarantine.is_active())
+    }
+
     /// Warns once if the bucket exists with other settings than the spec asks for.
     fn warn_of_differences(&self, before: Option<&StreamInfo>, now: &StreamInfo) {
         let known = before.map_or("", |info| info.differences.as_str());

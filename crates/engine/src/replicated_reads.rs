@@ -14,7 +14,7 @@ use super::concurrency::yield_periodically;
 use super::deadline::Deadline;
 use super::error::Error;
 use super::limits::Limits;
-use super::replica::{CopyReader, ReplicaUser};
+use super::replica::{CopiedValue, CopyReader, ReplicaUser};
 use super::response_budget::{self, ResponseBudget};
 use super::{list, read};
 
@@ -29,13 +29,15 @@ pub(super) async fn get_many(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    if let Some(reader) = user.reader(latest(deadline)).await {
+    if let Some(reader) = reader(bucket, user, deadline).await {
         let answer = values(bucket, &reader, keys, budget).await?;
         if reader.is_of_late() {
             bucket.note_answer();
         }
-        if reader.finish() {
-            return Ok(answer);
+        match answer {
+            Some(answer) if reader.finish() => return Ok(answer),
+            Some(_) => {}
+            None => reader.give_up(),
         }
     }
     let answer = read::get_many_at_leader(bucket, keys, budget, deadline).await?;
@@ -50,7 +52,7 @@ pub(super) async fn keys(
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<String>, Error> {
-    if let Some(reader) = user.reader(latest(deadline)).await {
+    if let Some(reader) = reader(bucket, user, deadline).await {
         let answer = names(bucket, &reader, budget).await?;
         if reader.is_of_late() {
             bucket.note_answer();
@@ -70,10 +72,20 @@ pub(super) async fn keys(
     Ok(answer)
 }
 
-/// How long a call may wait for the copy: most of its time is left for the server.
-fn latest(deadline: &Deadline) -> Instant {
+/// A copy that may be answered from. `None`: the server is to answer.
+async fn reader<'a>(
+    bucket: &BucketState,
+    user: &'a ReplicaUser,
+    deadline: &Deadline,
+) -> Option<CopyReader<'a>> {
+    if bucket.is_under_quarantine() {
+        user.quarantine();
+        return None;
+    }
+    // Most of the call's time is left for the server.
     let now = Instant::now();
-    now + deadline.answer_deadline().saturating_duration_since(now) / 4
+    let latest = now + deadline.answer_deadline().saturating_duration_since(now) / 4;
+    user.reader(latest).await
 }
 
 /// The size of an answer, which is checked while the answer grows.
@@ -99,12 +111,13 @@ impl<'a> AnswerSize<'a> {
     }
 }
 
+/// The value of each key. `None`: the copy does not know one of them.
 async fn values(
     bucket: &BucketState,
     reader: &CopyReader<'_>,
     keys: &[String],
     budget: &dyn ResponseBudget,
-) -> Result<Vec<Option<Bytes>>, Error> {
+) -> Result<Option<Vec<Option<Bytes>>>, Error> {
     let mut size = AnswerSize::new(bucket, budget);
     let mut answer: Vec<Option<Bytes>> = Vec::with_capacity(keys.len());
     let mut places = HashMap::with_capacity(keys.len());
@@ -115,14 +128,17 @@ async fn values(
         let value = if first < place {
             answer[first].clone()
         } else {
-            reader.value(&bucket.encoding().encode(key)?)
+            match reader.value(&bucket.encoding().encode(key)?) {
+                CopiedValue::Known(value) => value,
+                CopiedValue::Doubtful => return Ok(None),
+            }
         };
         if let Some(value) = &value {
             size.grow(key.len() + value.len())?;
         }
         answer.push(value);
     }
-    Ok(answer)
+    Ok(Some(answer))
 }
 
 async fn names(

@@ -11,6 +11,7 @@ use crate::support::waiting::eventually;
 
 on_all_versions! {
     one_request_for_messages_is_open_however_many_came,
+    a_message_larger_than_what_is_asked_for_at_once_is_followed,
 }
 
 /// Several times what one request for messages asks for.
@@ -36,5 +37,23 @@ async fn one_request_for_messages_is_open_however_many_came(version: &str) -> Re
     let consumers: Vec<Info> = stream.consumers().try_collect().await?;
     let consumer = consumers.first().context("the copy has no consumer")?;
     ensure!(consumer.num_waiting == 1, "{consumer:?}");
+    Ok(())
+}
+
+async fn a_message_larger_than_what_is_asked_for_at_once_is_followed(version: &str) -> Result<()> {
+    testkit::init_tracing();
+    let server = NatsServer::builder(version)
+        .config("max_payload: 16MB")
+        .start()
+        .await?;
+    let (mode, bound) = MODES[0];
+    let replicated = Replicated::start(&server, stream("b"), mode, bound).await?;
+    let large = "x".repeat(9 * 1024 * 1024);
+    replicated.put("a", "1").await?;
+    replicated.put("large", &large).await?;
+    replicated.put("b", "2").await?;
+    let expected = [("a", "1"), ("b", "2"), ("large", large.as_str())];
+    replicated.is_right(&expected).await?;
+    ensure!(replicated.stats().repairs == 0, "{:?}", replicated.stats());
     Ok(())
 }

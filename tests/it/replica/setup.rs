@@ -248,11 +248,16 @@ impl Replicated {
         Ok(values)
     }
 
+    /// The names of the stream's consumers.
+    pub(super) async fn consumers(&self) -> Result<Vec<String>> {
+        let stream = self.js.get_stream(&self.config.name).await?;
+        Ok(stream.consumer_names().try_collect().await?)
+    }
+
     /// Deletes every consumer of the stream.
     pub(super) async fn delete_consumers(&self) -> Result<()> {
         let stream = self.js.get_stream(&self.config.name).await?;
-        let names: Vec<String> = stream.consumer_names().try_collect().await?;
-        for name in names {
+        for name in self.consumers().await? {
             // It may have gone by itself.
             drop(stream.delete_consumer(&name).await);
         }

@@ -27,15 +27,16 @@ pub(super) struct ReplicaCopy {
 }
 
 impl ReplicaCopy {
-    pub(super) fn new(memory: &Arc<ReplicaMemory>) -> Self {
-        Self {
+    /// A copy that will take about so many bytes. `None`: there is no room for it beside the others.
+    pub(super) fn begin(memory: &Arc<ReplicaMemory>, bytes: usize) -> Option<Self> {
+        Some(Self {
+            share: MemoryShare::reserve(Arc::clone(memory), bytes)?,
             map: ReplicaMap::new(),
-            share: MemoryShare::new(Arc::clone(memory)),
             position: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             complete_as_of: AtomicU64::new(0),
             clock: AtomicI64::new(0),
-        }
+        })
     }
 
     /// Every message up to this sequence has been taken.
@@ -91,7 +92,13 @@ impl ReplicaCopy {
         }
     }
 
-    /// Counts the memory that the map takes. Returns whether all replicas are within their bound.
+    /// Gives back what was reserved for the copy and is not used.
+    pub(super) fn release_reserve(&self) {
+        self.share.release();
+        self.count_memory();
+    }
+
+    /// Counts the memory that the map takes. Returns whether there was room for it.
     pub(super) fn count_memory(&self) -> bool {
         self.share.set(self.map.memory())
     }

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_write_is_reached_by_its_sequence_or_by_a_later_question() {
-        let copy = Arc::new(ReplicaCopy::new(&Arc::new(ReplicaMemory::new(1000))));
+        let copy = Arc::new(ReplicaCopy::begin(&Arc::new(ReplicaMemory::new(1000)), 0).unwrap());
         let floors = ReplicaFloors::default();
         let wrote = |sequence, at| floors.wrote(sequence, 0, Some(&copy), secs(at));
         assert!(floors.now().are_met(&copy));
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_written_later_does_not_concern_a_call() {
-        let copy = Arc::new(ReplicaCopy::new(&Arc::new(ReplicaMemory::new(1000))));
+        let copy = Arc::new(ReplicaCopy::begin(&Arc::new(ReplicaMemory::new(1000)), 0).unwrap());
         let floors = ReplicaFloors::default();
         floors.wrote(7, 0, Some(&copy), secs(1));
         let begun = floors.now();
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_write_with_a_sequence_of_before_is_of_another_stream() {
-        let copy = Arc::new(ReplicaCopy::new(&Arc::new(ReplicaMemory::new(1000))));
+        let copy = Arc::new(ReplicaCopy::begin(&Arc::new(ReplicaMemory::new(1000)), 0).unwrap());
         let floors = ReplicaFloors::default();
         copy.set_position(100);
         floors.wrote(5, 100, Some(&copy), secs(1));
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_the_server_answered_is_reached_by_a_later_question_only() {
-        let copy = ReplicaCopy::new(&Arc::new(ReplicaMemory::new(1000)));
+        let copy = ReplicaCopy::begin(&Arc::new(ReplicaMemory::new(1000)), 0).unwrap();
         let floors = ReplicaFloors::default();
         copy.set_position(100);
         copy.complete(secs(1));

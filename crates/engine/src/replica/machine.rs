@@ -9,6 +9,7 @@
 //!
 //! Times are since the replica was made.
 
+mod asking;
 mod audit;
 mod consumer;
 mod feed;
@@ -18,6 +19,8 @@ mod leadership;
 mod lifecycle;
 mod questions;
 mod take;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,17 +30,14 @@ use self::audit::Audit;
 use self::feed::{Feed, FeedState};
 use self::history::History;
 pub(super) use self::interface::{
-    Answered, ConsumerCheck, Creation, Delivery, Listed, MessagePull, MessageTtl, OffReason, Phase,
-    PullEnd, ReplicaAction, ReplicaDemand, ReplicaEvent, StreamState,
+    Answered, ConsumerCheck, Creation, Delivery, DeniedRequest, Listed, MessagePull, MessageTtl,
+    OffReason, Phase, PullEnd, ReplicaAction, ReplicaDemand, ReplicaEvent, StreamState,
 };
 use self::leadership::Leadership;
 use self::lifecycle::Pauses;
-use self::questions::{Answer, Question, Questions};
+use self::questions::Questions;
 use super::copy::ReplicaCopy;
 use super::memory::ReplicaMemory;
-
-/// How long after the last read the leader is still asked.
-const ACTIVE: Duration = Duration::from_secs(30);
 
 /// How long after the last read the copy is given up.
 const UNUSED: Duration = Duration::from_secs(300);
@@ -79,6 +79,8 @@ pub(super) struct ReplicaMachine {
     questions: Questions,
     history: History,
     audit: Audit,
+    /// When the leader last answered about this stream.
+    answered_at: Duration,
     /// When somebody last read.
     wanted: Duration,
     /// When to begin anew: after trouble, or after there was no copy for a while.
@@ -114,6 +116,7 @@ impl ReplicaMachine {
             questions: Questions::default(),
             history: History::new(),
             audit: Audit::default(),
+            answered_at: Duration::ZERO,
             wanted: Duration::ZERO,
             begin_at: None,
             live_since: None,
@@ -144,6 +147,10 @@ impl ReplicaMachine {
         self.questions.open_since()
     }
 
+    pub(super) fn demand(&self) -> ReplicaDemand {
+        self.demand
+    }
+
     pub(super) fn set_demand(&mut self, demand: ReplicaDemand) {
         self.demand = demand;
     }
@@ -163,6 +170,10 @@ impl ReplicaMachine {
             ReplicaEvent::Checked { number, check } => self.checked(number, check, now),
             ReplicaEvent::Delivered(delivery) => self.delivered(&delivery, now),
             ReplicaEvent::Unreadable => self.doubt(),
+            ReplicaEvent::PullDenied => {
+                self.turn_off(OffReason::Denied(DeniedRequest::NextMessages), now);
+            }
+            ReplicaEvent::Quarantined => self.quarantine(now),
             ReplicaEvent::Heartbeat {
                 pull,
                 delivered,
@@ -220,26 +231,8 @@ impl ReplicaMachine {
         }
     }
 
-    fn question(&mut self, now: Duration) -> Question {
-        Question {
-            number: self.number(),
-            sent: now,
-            position: self.copy.as_ref().map_or(0, |copy| copy.position()),
-        }
-    }
-
     fn begin_due(&self) -> Option<Duration> {
         self.begin_at.filter(|_| self.connected)
-    }
-
-    fn question_due(&self, now: Duration) -> Option<Duration> {
-        let is_off = matches!(self.phase, Phase::Off(_));
-        if !self.connected || is_off || self.begin_at.is_some() {
-            return None;
-        }
-        let is_active = now < self.wanted + ACTIVE;
-        self.questions
-            .due(now, is_active.then_some(self.demand.staleness / 3))
     }
 
     fn is_wanted(&mut self, question: bool, now: Duration) {
@@ -252,54 +245,15 @@ impl ReplicaMachine {
         }
     }
 
-    fn answered(&mut self, number: u64, answered: Answered, now: Duration) {
-        let Some(question) = self.questions.close(number) else {
-            return;
-        };
-        let state = match answered {
-            Answered::State(state) => state,
-            Answered::Missing => return self.turn_off(OffReason::NoBucket, now),
-            Answered::Denied => return self.turn_off(OffReason::Denied, now),
-            Answered::Silent => return,
-        };
-        if let Some(why) = state.unfit {
-            return self.turn_off(OffReason::Unfit(why), now);
+    /// Gives up the copy of a bucket that cannot be read by a consumer.
+    fn quarantine(&mut self, now: Duration) {
+        let is_known = matches!(
+            self.phase,
+            Phase::Off(OffReason::Unparsable | OffReason::LosesConnection)
+        );
+        if !is_known {
+            self.turn_off(OffReason::Unparsable, now);
         }
-        if self.stream.is_none() {
-            return self.begin(&state, now);
-        }
-        if self.is_of_another_stream(&state) {
-            return self.resync(now);
-        }
-        if let Err(believed) = self.leadership.answered(state.leader.as_deref(), now) {
-            return self.questions.ask(believed);
-        }
-        if let Some(copy) = &self.copy
-            && state.server_time > 0
-        {
-            copy.set_clock(state.server_time, now);
-        }
-        if self
-            .feed
-            .is_none_or(|feed| feed.state == FeedState::Creating)
-        {
-            // The question may have been sent before the consumer was created.
-            return;
-        }
-        if state.consumers == 0 {
-            // The consumer is gone, so what it still delivers may be of an earlier stream.
-            return self.doubt();
-        }
-        self.questions.wait(Answer { question, state });
-        self.forget_history();
-        self.judge(now);
-    }
-
-    fn is_of_another_stream(&self, state: &StreamState) -> bool {
-        let identity = StreamIdentity::of(state);
-        self.stream
-            .as_ref()
-            .is_some_and(|stream| *stream != identity)
     }
 
     fn number(&mut self) -> u64 {

@@ -127,9 +127,9 @@ mod tests {
         put(&map, "a", Some(b"2"), 3);
         assert_eq!(map.len(), 2);
         let a = map.get("a").unwrap();
-        assert_eq!((a.sequence(), a.value_at(0)), (3, Some("2".into())));
+        assert_eq!((a.sequence(), a.value()), (3, Some("2".into())));
         put(&map, "a", None, 4);
-        assert_eq!(map.get("a").unwrap().value_at(0), None);
+        assert_eq!(map.get("a").unwrap().value(), None);
         assert_eq!(map.len(), 2, "a marker is a message, too");
         assert!(map.get("c").is_none());
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::copy::ReplicaCopy;
+use super::machine::Phase;
 use super::map::SHARDS;
 use super::shared::{ReplicaMode, ReplicaUser};
 use super::stats::FallbackReason;
@@ -16,6 +17,15 @@ const MEMORY_OF_ANSWERS: Duration = Duration::from_secs(60);
 
 /// A copy that is younger shows that the bucket exists.
 const OF_LATE: Duration = Duration::from_secs(5);
+
+/// What a copy knows of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CopiedValue {
+    /// Its value, if it has one.
+    Known(Option<Bytes>),
+    /// Its value's time is over. Whether it still is there, only the leader knows.
+    Doubtful,
+}
 
 /// A copy that a call may be answered from.
 #[derive(Debug)]
@@ -45,6 +55,16 @@ impl ReplicaUser {
         }
     }
 
+    /// Takes note that the bucket has a message that breaks the client's parser. A consumer would deliver
+    /// it, and the connection would be lost.
+    pub(crate) fn quarantine(&self) {
+        let state = self.state();
+        state.counts.fall_back(FallbackReason::Off);
+        if !matches!(state.phase(), Phase::Off(_)) {
+            state.quarantine();
+        }
+    }
+
     /// Whether answers must be no older than the call.
     pub(crate) fn is_fresh(&self) -> bool {
         self.settings().mode == ReplicaMode::Fresh
@@ -71,8 +91,14 @@ impl CopyReader<'_> {
     }
 
     /// The value of a key, which is as it stands in the bucket.
-    pub(crate) fn value(&self, key: &str) -> Option<Bytes> {
-        self.copy.map.get(key)?.value_at(self.time)
+    pub(crate) fn value(&self, key: &str) -> CopiedValue {
+        let Some(record) = self.copy.map.get(key) else {
+            return CopiedValue::Known(None);
+        };
+        if record.may_have_expired(self.time) {
+            return CopiedValue::Doubtful;
+        }
+        CopiedValue::Known(record.value())
     }
 
     /// The parts that the keys are in.
@@ -80,7 +106,8 @@ impl CopyReader<'_> {
         0..SHARDS
     }
 
-    /// Shows each key of one part that has a value, as it stands in the bucket.
+    /// Shows each key of one part that has a value, as it stands in the bucket. A value whose time is
+    /// over counts until the leader has dropped it.
     ///
     /// # Errors
     ///
@@ -91,9 +118,7 @@ impl CopyReader<'_> {
         mut show: impl FnMut(&str) -> Result<(), E>,
     ) -> Result<(), E> {
         let records = self.copy.map.records(shard);
-        let mut with_values = records
-            .iter()
-            .filter(|record| record.has_value_at(self.time));
+        let mut with_values = records.iter().filter(|record| record.has_value());
         with_values.try_for_each(|record| show(record.key()))
     }
 
@@ -104,9 +129,19 @@ impl CopyReader<'_> {
         as_of.is_some_and(|as_of| now.saturating_sub(as_of) < OF_LATE)
     }
 
+    /// Takes note that the leader is to answer for the sake of a doubtful value, and has the leader asked
+    /// what the copy has to drop.
+    pub(crate) fn give_up(&self) {
+        let state = self.user.state();
+        state.counts.fall_back(FallbackReason::Expired);
+        if state.is_retry_due() {
+            state.want_question();
+        }
+    }
+
     /// Whether the call may be answered with what was read: the copy is still not too old. A call that
     /// wants to be fresh is answered as of when it began.
-    pub(crate) fn finish(self) -> bool {
+    pub(crate) fn finish(&self) -> bool {
         let (user, state) = (self.user, self.user.state());
         let is_young = || {
             let as_of = self.copy.complete_as_of();

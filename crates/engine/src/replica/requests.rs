@@ -1,6 +1,5 @@
 //! The requests that a replica sends, and what their answers mean.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, ErrorCode};
@@ -11,7 +10,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::copy::nanos;
-use super::machine::{Answered, ConsumerCheck, Creation, Listed, MessagePull};
+use super::machine::{Answered, ConsumerCheck, Creation, MessagePull};
 use super::stream_state::StreamInfoAnswer;
 use crate::connection::Connection;
 use crate::message::is_transient;
@@ -20,7 +19,7 @@ use crate::message::is_transient;
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a list of all subjects is waited for.
-const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After how long without a request the server drops the consumer of a process that has ended.
 const INACTIVE: Duration = Duration::from_secs(30);
@@ -34,9 +33,6 @@ pub(super) const PULL: u64 = 2048;
 /// Bytes of messages asked for at once, at most. A larger message is asked for alone.
 const PULL_BYTES: usize = 8 * 1024 * 1024;
 
-/// Pages of subjects, at most.
-const PAGES: usize = 1000;
-
 /// Which stream a replica is of.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplicaSource {
@@ -47,7 +43,7 @@ pub(crate) struct ReplicaSource {
 }
 
 /// What came of a request.
-enum ApiResponse<T> {
+pub(super) enum ApiResponse<T> {
     Answer(T),
     /// The server does not let this login ask.
     Denied,
@@ -70,7 +66,7 @@ struct Delivered {
 
 impl ReplicaSource {
     /// The subject of all keys.
-    fn subjects(&self) -> String {
+    pub(super) fn subjects(&self) -> String {
         format!("{}>", self.prefix)
     }
 
@@ -80,39 +76,6 @@ impl ReplicaSource {
             ApiResponse::Denied => Answered::Denied,
             ApiResponse::Silent => Answered::Silent,
         }
-    }
-
-    pub(super) async fn list(&self, connection: &Connection) -> Listed {
-        let mut keys = HashSet::new();
-        let mut first: Option<StreamInfoAnswer> = None;
-        for _ in 0..PAGES {
-            let page = json!({ "subjects_filter": self.subjects(), "offset": keys.len() });
-            let page = Bytes::from(page.to_string());
-            let ApiResponse::Answer(mut answer) =
-                self.stream_info(connection, page, LIST_TIMEOUT).await
-            else {
-                return Listed::Silent;
-            };
-            let subjects = answer.take_subjects();
-            let is_empty = subjects.is_empty();
-            let key = |subject: String| Some(subject.strip_prefix(&self.prefix)?.to_owned());
-            keys.extend(subjects.into_keys().filter_map(key));
-            if first
-                .as_ref()
-                .is_some_and(|first| !first.is_of_same_state(&answer))
-            {
-                return Listed::Changed;
-            }
-            let total = answer.total;
-            let first = first.get_or_insert(answer);
-            if keys.len() >= total || is_empty {
-                return match first.answered(&self.subjects()) {
-                    Answered::State(state) => Listed::Keys { state, keys },
-                    _ => Listed::Silent,
-                };
-            }
-        }
-        Listed::Silent
     }
 
     pub(super) async fn create(&self, connection: &Connection, name: &str) -> Creation {
@@ -140,7 +103,7 @@ impl ReplicaSource {
                 Some(error) if is_transient(&error) || is_gone(&error) => Creation::Silent,
                 Some(_) => Creation::Refused,
             },
-            ApiResponse::Denied => Creation::Refused,
+            ApiResponse::Denied => Creation::Denied,
             ApiResponse::Silent => Creation::Silent,
         }
     }
@@ -152,8 +115,17 @@ impl ReplicaSource {
                 Some(error) if is_gone(&error) => ConsumerCheck::Gone,
                 Some(_) => ConsumerCheck::Silent,
             },
-            ApiResponse::Denied | ApiResponse::Silent => ConsumerCheck::Silent,
+            ApiResponse::Denied => ConsumerCheck::Denied,
+            ApiResponse::Silent => ConsumerCheck::Silent,
         }
+    }
+
+    /// Where requests for messages are sent to.
+    pub(super) fn pull_subject(&self, name: &str) -> String {
+        let Self {
+            api_prefix, stream, ..
+        } = self;
+        format!("{api_prefix}.CONSUMER.MSG.NEXT.{stream}.{name}")
     }
 
     /// Asks the consumer for messages. Returns whether the request could be sent.
@@ -171,10 +143,7 @@ impl ReplicaSource {
             "idle_heartbeat": nanos(heartbeat),
             "max_bytes": if pull.bounded { PULL_BYTES } else { 0 },
         });
-        let subject = format!(
-            "{}.CONSUMER.MSG.NEXT.{}.{name}",
-            self.api_prefix, self.stream
-        );
+        let subject = self.pull_subject(name);
         let request = Bytes::from(request.to_string());
         client
             .publish_with_reply(subject, inbox, request)
@@ -193,7 +162,7 @@ impl ReplicaSource {
         );
     }
 
-    async fn stream_info(
+    pub(super) async fn stream_info(
         &self,
         connection: &Connection,
         payload: Bytes,

@@ -51,6 +51,7 @@ pub(super) async fn run(
         answers: FuturesUnordered::new(),
         inbox: None,
         consumer: None,
+        pulled: None,
     };
     task.keep(&connection, &cancel).await;
     task.end().await;
@@ -68,6 +69,8 @@ struct ReplicaTask {
     /// What the names of this replica's consumers begin with.
     consumer_id: String,
     epoch: u64,
+    /// Where the last request for messages was sent to, and when.
+    pulled: Option<(String, Instant)>,
 }
 
 impl ReplicaTask {
@@ -84,6 +87,9 @@ impl ReplicaTask {
             tokio::select! {
                 () = cancel.cancelled() => return,
                 () = self.state.wanted.notified() => {
+                    if self.state.take_quarantine() {
+                        self.tell(ReplicaEvent::Quarantined);
+                    }
                     if self.state.has_readers() {
                         let question = self.state.take_question();
                         self.tell(ReplicaEvent::Wanted { question });
@@ -109,6 +115,10 @@ impl ReplicaTask {
     }
 
     fn look_at_connection(&mut self) {
+        if self.is_pull_denied() {
+            self.pulled = None;
+            self.tell(ReplicaEvent::PullDenied);
+        }
         let (epoch, is_up) = (self.connection.epoch(), self.connection.is_up());
         if epoch != self.epoch || !is_up {
             self.epoch = epoch;
@@ -134,12 +144,13 @@ impl ReplicaTask {
         while let Some(action) = self.machine.next_action() {
             let connection = Arc::clone(&self.connection);
             let source = Arc::clone(&self.source);
+            let max_bytes = self.machine.demand().max_bytes;
             match action {
                 ReplicaAction::Ask { number } => self.answers.push(Box::pin(async move {
                     ReplicaAnswer::Answered(number, source.ask(&connection).await)
                 })),
                 ReplicaAction::List { number } => self.answers.push(Box::pin(async move {
-                    ReplicaAnswer::Listed(number, source.list(&connection).await)
+                    ReplicaAnswer::Listed(number, source.list(&connection, max_bytes).await)
                 })),
                 ReplicaAction::Create { number } => {
                     self.consumer = Some(number);

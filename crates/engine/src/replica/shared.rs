@@ -4,16 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::copy::ReplicaCopy;
 use super::floors::ReplicaFloors;
-use super::machine::{Phase, ReplicaDemand};
+use super::machine::{OffReason, Phase, ReplicaDemand};
 use super::memory::ReplicaMemory;
 use super::requests::ReplicaSource;
 use super::run;
 use super::state::ReplicaState;
 use super::stats::ReplicaStats;
+use super::task_slot::TaskSlot;
 use crate::connection::Connection;
 use crate::stream_info::BucketSpec;
 
@@ -103,7 +102,7 @@ impl Replicas {
                 state: Arc::new(ReplicaState::new(Arc::clone(&self.memory))),
                 connection: Arc::clone(connection),
                 source,
-                task: Mutex::default(),
+                task: TaskSlot::default(),
             });
             shared.insert(id, Arc::downgrade(&replica));
             replica
@@ -118,32 +117,27 @@ struct SharedReplica {
     state: Arc<ReplicaState>,
     connection: Arc<Connection>,
     source: ReplicaSource,
-    /// Ends the task, if there is one.
-    task: Mutex<Option<CancellationToken>>,
+    task: TaskSlot,
 }
 
 impl SharedReplica {
     /// Starts the task, if there is none.
     fn start(&self) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        if task.is_some() {
-            return;
-        }
-        let cancel = CancellationToken::new();
-        tokio::spawn(run::run(
-            Arc::clone(&self.state),
-            Arc::clone(&self.connection),
-            self.source.clone(),
-            cancel.clone(),
-        ));
-        *task = Some(cancel);
-    }
-
-    fn stop(&self) {
-        let task = self.task.lock();
-        if let Some(cancel) = task.unwrap_or_else(PoisonError::into_inner).take() {
-            cancel.cancel();
-        }
+        let spawn = |cancel| {
+            tokio::spawn(run::run(
+                Arc::clone(&self.state),
+                Arc::clone(&self.connection),
+                self.source.clone(),
+                cancel,
+            ))
+        };
+        self.task.start(spawn, || {
+            tracing::error!(
+                stream = self.source.stream,
+                "the task that looks after a copy has ended; please report this"
+            );
+            self.state.publish(None, Phase::Off(OffReason::Ended), None);
+        });
     }
 }
 
@@ -246,7 +240,7 @@ impl Drop for ReplicaUser {
         if let Some(number) = self.number {
             self.replica.state.leave(number);
             if self.replica.state.demand().is_none() {
-                self.replica.stop();
+                self.replica.task.stop();
             }
         }
     }

@@ -44,6 +44,8 @@ pub(super) struct ReplicaState {
     answered: AtomicU64,
     /// Whether a question to the leader is wanted.
     pub(super) question: AtomicBool,
+    /// Whether a reader has found that the bucket cannot be read by a consumer.
+    quarantined: AtomicBool,
     /// Since when a question is without an answer, in nanoseconds and one more. 0: there is none.
     unanswered_since: AtomicU64,
     /// When a reader waited in vain for the copy, in nanoseconds and one more. Readers do not wait until
@@ -72,6 +74,7 @@ impl ReplicaState {
             told: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             question: AtomicBool::new(false),
+            quarantined: AtomicBool::new(false),
             unanswered_since: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             retried: AtomicU64::new(0),
@@ -174,6 +177,18 @@ impl ReplicaState {
     /// Whether somebody wants a question since this was last asked.
     pub(super) fn take_question(&self) -> bool {
         self.question.swap(false, Ordering::AcqRel)
+    }
+
+    /// Takes note that a message of the bucket breaks the client's parser.
+    pub(super) fn quarantine(&self) {
+        if !self.quarantined.swap(true, Ordering::AcqRel) {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// Whether a reader has said so since this was last asked.
+    pub(super) fn take_quarantine(&self) -> bool {
+        self.quarantined.swap(false, Ordering::AcqRel)
     }
 
     /// Takes note that a reader has waited in vain for the copy.

@@ -15,10 +15,18 @@ pub enum FallbackReason {
     Stale,
     /// A message that this process has written did not come in time.
     Behind,
+    /// The time of a value is over, and the leader has not said yet that the value is gone.
+    Expired,
 }
 
 impl FallbackReason {
-    const ALL: [Self; 4] = [Self::Off, Self::Syncing, Self::Stale, Self::Behind];
+    const ALL: [Self; 5] = [
+        Self::Off,
+        Self::Syncing,
+        Self::Stale,
+        Self::Behind,
+        Self::Expired,
+    ];
 
     /// Its name, as metrics have it.
     #[must_use]
@@ -28,6 +36,7 @@ impl FallbackReason {
             Self::Syncing => "syncing",
             Self::Stale => "stale",
             Self::Behind => "behind",
+            Self::Expired => "expired",
         }
     }
 }
@@ -55,7 +64,7 @@ pub struct ReplicaStats {
 #[derive(Debug, Default)]
 pub(super) struct ReplicaCounts {
     hits: AtomicU64,
-    fallbacks: [AtomicU64; 4],
+    fallbacks: [AtomicU64; FallbackReason::ALL.len()],
     pub(super) repairs: AtomicU64,
 }
 

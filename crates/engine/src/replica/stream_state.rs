@@ -90,8 +90,6 @@ struct StreamStateJson {
     #[serde(default)]
     num_subjects: u64,
     #[serde(default)]
-    num_deleted: u64,
-    #[serde(default)]
     consumer_count: u64,
     #[serde(default)]
     subjects: Option<HashMap<String, u64>>,
@@ -135,19 +133,9 @@ impl StreamInfoAnswer {
         self.state.subjects.take().unwrap_or_default()
     }
 
-    /// Whether nothing has changed between the two answers, as far as one can tell.
-    pub(super) fn is_of_same_state(&self, other: &Self) -> bool {
-        let of = |answer: &Self| {
-            let StreamStateJson {
-                first_seq,
-                last_seq,
-                num_subjects,
-                num_deleted,
-                ..
-            } = answer.state;
-            (first_seq, last_seq, num_subjects, num_deleted, answer.total)
-        };
-        of(self) == of(other) && self.created == other.created
+    /// Whether the same node has answered for the same stream.
+    pub(super) fn is_of_same_leader(&self, other: &Self) -> bool {
+        self.created == other.created && self.cluster.leader() == other.cluster.leader()
     }
 }
 

@@ -91,7 +91,8 @@ impl ReplicaState {
         }
     }
 
-    fn want_question(&self) {
+    /// Has the leader asked.
+    pub(super) fn want_question(&self) {
         self.question.store(true, Ordering::Release);
         self.wanted.notify_one();
     }
@@ -136,7 +137,7 @@ mod tests {
     fn live() -> (Arc<ReplicaState>, Arc<ReplicaCopy>) {
         let memory = Arc::new(ReplicaMemory::new(1000));
         let state = Arc::new(ReplicaState::new(Arc::clone(&memory)));
-        let copy = Arc::new(ReplicaCopy::new(&memory));
+        let copy = Arc::new(ReplicaCopy::begin(&memory, 0).unwrap());
         copy.complete(state.now());
         state.publish(Some(&copy), Phase::Live, None);
         (state, copy)

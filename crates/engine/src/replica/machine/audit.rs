@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::ReplicaMachine;
-use super::interface::{Listed, Phase};
+use super::interface::{Listed, OffReason, Phase, StreamState};
 use super::questions::{Answer, Question};
 use crate::replica::copy::ReplicaCopy;
 use crate::replica::map::SHARDS;
@@ -22,6 +22,9 @@ const LEADER_BEHIND: u32 = 3;
 
 /// Subjects are listed at most for one part in so many of the time.
 const LISTING_SHARE: u32 = 8;
+
+/// Lists in a row that cannot be put together, before the copy is read anew.
+const LISTS_OF_CHANGES: u32 = 3;
 
 /// How long after its time is over a message may still be there, before its time counts as wrong.
 const LINGERING: Duration = Duration::from_secs(10);
@@ -45,6 +48,8 @@ struct SubjectListing {
     due: Option<Duration>,
     /// Not before this.
     earliest: Duration,
+    /// Lists in a row that could not be put together.
+    changed: u32,
     open: Option<Question>,
     /// A list that waits until the copy has come as far.
     waiting: Option<SubjectList>,
@@ -94,7 +99,7 @@ impl ReplicaMachine {
         while let Some(copy) = self.copy.clone() {
             if let Some(answer) = self.questions.reached(copy.position()) {
                 let verdict = self.verdict(&copy, &answer);
-                self.follow(&copy, verdict, answer.question, now);
+                self.follow(&copy, verdict, &answer, now);
             } else if self.list_is_reached(&copy) {
                 self.compare_list(&copy, now);
             } else {
@@ -149,11 +154,11 @@ impl ReplicaMachine {
         &mut self,
         copy: &ReplicaCopy,
         verdict: AuditVerdict,
-        question: Question,
+        answer: &Answer,
         now: Duration,
     ) {
         match verdict {
-            AuditVerdict::Complete => self.complete(copy, question.sent, now),
+            AuditVerdict::Complete => self.complete(copy, answer, now),
             AuditVerdict::Inconclusive => {
                 self.audit.inconclusive += 1;
                 if self.audit.inconclusive <= HASTY {
@@ -168,16 +173,17 @@ impl ReplicaMachine {
         }
     }
 
-    fn complete(&mut self, copy: &ReplicaCopy, as_of: Duration, now: Duration) {
-        copy.complete(as_of);
+    fn complete(&mut self, copy: &ReplicaCopy, answer: &Answer, now: Duration) {
+        copy.complete(answer.question.sent);
         self.audit.inconclusive = 0;
         self.losses = 0;
         if self.phase == Phase::Syncing {
             self.phase = Phase::Live;
+            copy.release_reserve();
         }
         let since = *self.live_since.get_or_insert(now);
         self.pauses.has_been_live(since, now);
-        self.correct_expiries(copy, now);
+        self.correct_expiries(copy, &answer.state, now);
     }
 
     fn drop_records(&mut self, copy: &ReplicaCopy, gone: impl Fn(&Record) -> bool) {
@@ -189,17 +195,21 @@ impl ReplicaMachine {
         }
     }
 
-    /// The leader still has as many subjects as the copy. So a message is still there whose time has long
-    /// been over by the copy's reckoning, and the reckoning is wrong.
-    fn correct_expiries(&mut self, copy: &ReplicaCopy, now: Duration) {
-        let server_time = copy.server_time(now);
+    /// The leader still had as many subjects as the copy when it answered. So a message was still there
+    /// then whose time had long been over by the copy's reckoning, and the reckoning is wrong.
+    fn correct_expiries(&mut self, copy: &ReplicaCopy, state: &StreamState, now: Duration) {
         let checked = self.audit.expiries_checked;
-        if !self.audit.has_expiring || server_time == 0 || now < checked + LINGERING {
+        if !self.audit.has_expiring || state.server_time == 0 || now < checked + LINGERING {
             return;
         }
         self.audit.expiries_checked = now;
-        let long_ago = server_time.saturating_sub(crate::replica::copy::nanos(LINGERING));
-        let is_wrong = |record: &Record| record.expires() > 0 && record.expires() < long_ago;
+        let long_ago = state
+            .server_time
+            .saturating_sub(crate::replica::copy::nanos(LINGERING));
+        let is_wrong = |record: &Record| {
+            let is_over = record.expires() > 0 && record.expires() < long_ago;
+            is_over && record.sequence() <= state.last_sequence
+        };
         let records = (0..SHARDS).flat_map(|shard| copy.map.records(shard));
         let wrong: Vec<Record> = records.filter(is_wrong).collect();
         for record in wrong {
@@ -234,6 +244,7 @@ impl ReplicaMachine {
                 self.questions.ask(now);
             }
             Listed::Keys { state, keys } => {
+                self.audit.listing.changed = 0;
                 self.audit.listing.waiting = Some(SubjectList {
                     question,
                     last_sequence: state.last_sequence,
@@ -241,7 +252,14 @@ impl ReplicaMachine {
                 });
                 self.judge(now);
             }
-            Listed::Changed => self.resync(now),
+            Listed::Changed => {
+                self.audit.listing.changed += 1;
+                if self.audit.listing.changed > LISTS_OF_CHANGES {
+                    return self.resync(now);
+                }
+                self.audit.list_soon(now);
+            }
+            Listed::TooLarge => self.turn_off(OffReason::TooLarge, now),
             Listed::Silent => self.questions.ask(now),
         }
     }
@@ -251,7 +269,10 @@ impl ReplicaMachine {
         waiting.is_some_and(|list| list.last_sequence <= copy.position())
     }
 
-    /// Drops every key that the leader did not have when it listed them.
+    /// Drops every key that the leader did not have at some time while it listed them.
+    ///
+    /// That does not make the copy complete: another key may have gone before, and have come again while
+    /// the list was made. So the leader is asked again.
     fn compare_list(&mut self, copy: &ReplicaCopy, now: Duration) {
         let Some(list) = self.audit.listing.waiting.take() else {
             return;
@@ -264,12 +285,6 @@ impl ReplicaMachine {
             record.sequence() <= list.last_sequence && !list.keys.contains(record.key())
         };
         self.drop_records(copy, gone);
-        let has_all = list.keys.iter().all(|key| copy.map.get(key).is_some());
-        let verdict = if has_all && copy.skipped() <= list.question.position {
-            AuditVerdict::Complete
-        } else {
-            AuditVerdict::Inconclusive
-        };
-        self.follow(copy, verdict, list.question, now);
+        self.questions.ask(now);
     }
 }

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use super::feed::{Feed, FeedState};
 use super::interface::{
-    ConsumerCheck, Creation, MessagePull, OffReason, Phase, PullEnd, ReplicaAction,
+    ConsumerCheck, Creation, DeniedRequest, MessagePull, OffReason, Phase, PullEnd, ReplicaAction,
 };
 use super::{LOSSES, ReplicaMachine};
 
 /// How long after the last heartbeat was due a consumer is doubted.
 const SILENCE: Duration = Duration::from_millis(500);
+
+/// How long to wait before the leader is asked again that does not know the consumer, and how long that
+/// may go on.
+const UNLISTED: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 
 /// How many times in a row nobody may answer for a consumer.
 const SILENT_CHECKS: u32 = 2;
@@ -41,6 +45,9 @@ impl ReplicaMachine {
                 self.questions.ask(now);
             }
             Creation::Refused => self.turn_off(OffReason::ConsumerRefused, now),
+            Creation::Denied => {
+                self.turn_off(OffReason::Denied(DeniedRequest::CreateConsumer), now);
+            }
             Creation::Silent => self.resync(now),
         }
     }
@@ -80,6 +87,19 @@ impl ReplicaMachine {
         }
     }
 
+    /// The leader says that the stream has no consumer. So what the consumer still delivers may be of an
+    /// earlier stream, or the leader has not heard of the consumer yet.
+    pub(super) fn is_unlisted(&mut self, now: Duration) {
+        let Some(feed) = &mut self.feed else {
+            return;
+        };
+        if now >= *feed.unlisted_since.get_or_insert(now) + UNLISTED.1 {
+            self.resync(now);
+        } else {
+            self.doubt();
+        }
+    }
+
     /// Has the consumer looked for.
     pub(super) fn doubt(&mut self) {
         if let Some(feed) = &mut self.feed
@@ -107,7 +127,8 @@ impl ReplicaMachine {
             FeedState::Pulling | FeedState::Doubtful => {
                 self.doubt();
                 self.losses += 1;
-                if self.losses >= LOSSES {
+                let has_lost = self.pauses.have_grown_by_losses();
+                if self.losses >= LOSSES || has_lost {
                     self.losses = 0;
                     self.turn_off(OffReason::LosesConnection, now);
                 }
@@ -144,15 +165,24 @@ impl ReplicaMachine {
                 feed.silent_checks = 0;
                 feed.heard = now;
                 feed.state = FeedState::Pulling;
-                self.pull(true, true);
+                let is_listed = feed.unlisted_since.is_none();
                 if self.phase == Phase::Behind {
                     self.phase = Phase::Live;
                 }
-                self.questions.ask(now);
+                let pause = if is_listed {
+                    Duration::ZERO
+                } else {
+                    UNLISTED.0
+                };
+                self.questions.ask(now + pause);
+                self.pull(true, true);
             }
             ConsumerCheck::Silent if feed.silent_checks + 1 < SILENT_CHECKS => {
                 feed.silent_checks += 1;
                 feed.state = FeedState::Doubtful;
+            }
+            ConsumerCheck::Denied => {
+                self.turn_off(OffReason::Denied(DeniedRequest::ConsumerInfo), now);
             }
             ConsumerCheck::Delivered(_) | ConsumerCheck::Gone | ConsumerCheck::Silent => {
                 self.resync(now);

@@ -14,6 +14,8 @@ pub(super) struct Feed {
     pub(super) state: FeedState,
     /// How many times in a row nobody answered for it.
     pub(super) silent_checks: u32,
+    /// Since when the leader has said that the stream has no consumer.
+    pub(super) unlisted_since: Option<Duration>,
     /// The open request for messages. Whatever answers another one is late. 0: there is none.
     pub(super) pull: u64,
     /// How many messages it may still bring.
@@ -41,6 +43,7 @@ impl Feed {
             heard: now,
             state: FeedState::Creating,
             silent_checks: 0,
+            unlisted_since: None,
             pull: 0,
             left: 0,
             asked: 0,

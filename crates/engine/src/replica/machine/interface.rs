@@ -77,6 +77,8 @@ pub(in crate::replica) enum Creation {
     Created,
     /// The server will not have it.
     Refused,
+    /// The server does not let this login ask.
+    Denied,
     Silent,
 }
 
@@ -86,19 +88,23 @@ pub(in crate::replica) enum ConsumerCheck {
     /// It exists, and has delivered so many messages.
     Delivered(u64),
     Gone,
+    /// The server does not let this login ask.
+    Denied,
     Silent,
 }
 
 /// What came of asking for all subjects.
 #[derive(Clone, Debug)]
 pub(in crate::replica) enum Listed {
-    /// The keys that have a message. The state is of before they were listed.
+    /// Every key that has had a message all the while. The state is of before they were listed.
     Keys {
         state: StreamState,
         keys: HashSet<String>,
     },
-    /// The stream changed between two pages.
+    /// The stream changed so much between two pages that they could not be put together.
     Changed,
+    /// They would take more memory than the copy may.
+    TooLarge,
     Silent,
 }
 
@@ -136,6 +142,10 @@ pub(in crate::replica) enum ReplicaEvent<'a> {
     Delivered(Delivery<'a>),
     /// A message that cannot be read.
     Unreadable,
+    /// The server does not let this login ask the consumer for messages.
+    PullDenied,
+    /// The bucket has a message that breaks the client's parser.
+    Quarantined,
     /// The consumer has delivered so many messages, and looked at all up to this sequence.
     Heartbeat {
         pull: u64,
@@ -192,7 +202,8 @@ pub(in crate::replica) enum OffReason {
     /// Nobody has read for some time.
     Unused,
     NoBucket,
-    Denied,
+    /// The login lacks a permission.
+    Denied(DeniedRequest),
     /// The bucket is of a kind of which no copy can be kept.
     Unfit(&'static str),
     /// The copy would be over its limit.
@@ -202,6 +213,19 @@ pub(in crate::replica) enum OffReason {
     ConsumerRefused,
     /// The connection was lost again and again while the copy was read.
     LosesConnection,
+    /// The bucket has a message that breaks the client's parser.
+    Unparsable,
+    /// The task that looked after the copy ended. That is a fault of this program.
+    Ended,
+}
+
+/// A request that the server does not let a login make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::replica) enum DeniedRequest {
+    StreamInfo,
+    CreateConsumer,
+    ConsumerInfo,
+    NextMessages,
 }
 
 impl OffReason {
@@ -209,7 +233,18 @@ impl OffReason {
         match self {
             Self::Unused => "nobody reads it",
             Self::NoBucket => "there is no such bucket",
-            Self::Denied => "the login may not ask for the stream's info",
+            Self::Denied(DeniedRequest::StreamInfo) => {
+                "the login may not publish to `$JS.API.STREAM.INFO.<stream>`"
+            }
+            Self::Denied(DeniedRequest::CreateConsumer) => {
+                "the login may not publish to `$JS.API.CONSUMER.CREATE.<stream>.*`"
+            }
+            Self::Denied(DeniedRequest::ConsumerInfo) => {
+                "the login may not publish to `$JS.API.CONSUMER.INFO.<stream>.*`"
+            }
+            Self::Denied(DeniedRequest::NextMessages) => {
+                "the login may not publish to `$JS.API.CONSUMER.MSG.NEXT.<stream>.*`"
+            }
             Self::Unfit(why) => why,
             Self::TooLarge => "it would be larger than `replica_max_bytes`",
             Self::NoMemory => "there is no memory left beside the other copies",
@@ -218,6 +253,8 @@ impl OffReason {
                 "the connection was lost over it again and again, as by a message that the NATS client \
                  cannot parse"
             }
+            Self::Unparsable => "another client has written what the NATS client cannot parse",
+            Self::Ended => "the task that looked after it ended: please report this",
         }
     }
 }

@@ -17,7 +17,8 @@ const RESYNC: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 const OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The same if connections were lost over it, which other calls need.
-const OFF_AFTER_LOSSES: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+const OFF_AFTER_LOSSES: (Duration, Duration) =
+    (Duration::from_secs(300), Duration::from_secs(3600));
 
 /// A copy that has been live for so long has been read without trouble.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -41,6 +42,11 @@ impl Default for Pauses {
 }
 
 impl Pauses {
+    /// Whether connections have been lost over the copy, and it has not been live for a while since.
+    pub(super) fn have_grown_by_losses(&self) -> bool {
+        self.off_after_losses > OFF_AFTER_LOSSES.0
+    }
+
     /// Takes note that a copy has been live since then.
     pub(super) fn has_been_live(&mut self, since: Duration, now: Duration) {
         if now >= since + SETTLED {
@@ -56,12 +62,13 @@ impl ReplicaMachine {
         if bytes > self.demand.max_bytes {
             return self.turn_off(OffReason::TooLarge, now);
         }
-        if !self.memory.has_room_for(bytes) {
+        let Some(copy) = ReplicaCopy::begin(&self.memory, bytes) else {
             return self.turn_off(OffReason::NoMemory, now);
-        }
+        };
         let number = self.number();
         self.stream = Some(StreamIdentity::of(state));
-        self.copy = Some(Arc::new(ReplicaCopy::new(&self.memory)));
+        self.answered_at = now;
+        self.copy = Some(Arc::new(copy));
         self.history = History::new();
         self.feed = Some(Feed::new(number, now));
         self.actions.push_back(ReplicaAction::Create { number });
@@ -83,7 +90,9 @@ impl ReplicaMachine {
         self.begin_at = None;
         let (pause, max) = match reason {
             OffReason::Unused => return,
-            OffReason::LosesConnection => (&mut self.pauses.off_after_losses, OFF_AFTER_LOSSES.1),
+            OffReason::LosesConnection | OffReason::Unparsable => {
+                (&mut self.pauses.off_after_losses, OFF_AFTER_LOSSES.1)
+            }
             _ => (&mut self.pauses.off, OFF.1),
         };
         self.begin_at = Some(now + *pause);

@@ -52,7 +52,7 @@ impl Questions {
     }
 
     /// When the next question is due. `every`: how often, if nobody asks.
-    pub(super) fn due(&self, now: Duration, every: Option<Duration>) -> Option<Duration> {
+    pub(super) fn due(&self, now: Duration, every: Duration) -> Option<Duration> {
         if self.open.len() >= MAX_OPEN {
             return None;
         }
@@ -63,8 +63,8 @@ impl Questions {
         if self.waiting.len() >= MAX_WAITING {
             return None;
         }
-        let regular = every.map(|every| self.last_sent.map_or(now, |sent| sent + every));
-        regular.into_iter().chain(self.asked).min()
+        let regular = self.last_sent.map_or(now, |sent| sent + every);
+        Some(self.asked.map_or(regular, |asked| asked.min(regular)))
     }
 
     pub(super) fn sent(&mut self, question: Question) {

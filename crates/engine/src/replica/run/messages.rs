@@ -1,7 +1,7 @@
 //! Asking the consumer for messages, and taking what it sends.
 
 use async_nats::Message;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{END, ReplicaTask};
 use crate::inbox::Inbox;
@@ -57,6 +57,13 @@ impl ReplicaTask {
         self.machine.handle(event, now);
     }
 
+    /// Whether the server does not let this login ask the consumer for messages. Such a request has no
+    /// answer.
+    pub(super) fn is_pull_denied(&self) -> bool {
+        let pulled = self.pulled.as_ref();
+        pulled.is_some_and(|(subject, since)| self.connection.is_denied(subject, *since))
+    }
+
     /// Sends a request for messages. Its number is the token of the reply subject, so that the end of
     /// an earlier request is told from its own.
     pub(super) async fn pull(&mut self, pull: MessagePull) {
@@ -70,6 +77,7 @@ impl ReplicaTask {
             return self.tell(ReplicaEvent::Disconnected);
         };
         let name = self.name(pull.number);
+        self.pulled = Some((self.source.pull_subject(&name), Instant::now()));
         let reply = inbox.reply_subject(usize::try_from(pull.pull).unwrap_or(0));
         let heartbeat = self.machine.heartbeat_interval();
         let sent = self

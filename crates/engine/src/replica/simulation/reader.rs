@@ -17,8 +17,6 @@ pub(super) fn key_name(key: usize) -> String {
 struct Was {
     since: Duration,
     value: Option<u64>,
-    /// When the value's time is over, in microseconds.
-    expires: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -39,7 +37,6 @@ impl SimReader {
         let was = Was {
             since: Duration::ZERO,
             value: None,
-            expires: None,
         };
         let key = |_| KeyHistory {
             was: vec![was],
@@ -53,21 +50,11 @@ impl SimReader {
     }
 
     /// Takes note of what a key is now.
-    pub(super) fn record(
-        &mut self,
-        key: usize,
-        value: Option<u64>,
-        expires: Option<u64>,
-        now: Duration,
-    ) {
+    pub(super) fn record(&mut self, key: usize, value: Option<u64>, now: Duration) {
         let was = &mut self.keys[key].was;
         let last = was[was.len() - 1];
-        if last.value != value || last.expires != expires {
-            was.push(Was {
-                since: now,
-                value,
-                expires,
-            });
+        if last.value != value {
+            was.push(Was { since: now, value });
         }
     }
 
@@ -94,16 +81,16 @@ impl SimReader {
         let time = copy.server_time(now);
         for (key, history) in self.keys.iter_mut().enumerate() {
             let record = copy.map.get(&key_name(key));
-            let answer = record.and_then(|record| record.value_at(time));
+            if record.as_ref().is_some_and(|it| it.may_have_expired(time)) {
+                // The leader answers.
+                continue;
+            }
+            let answer = record.and_then(|record| record.value());
             let answer = answer
                 .map(|value| u64::from_le_bytes(value.as_ref().try_into().expect("eight bytes")));
-            let micros = u64::try_from(now.as_micros()).expect("short");
             let first = history.was.partition_point(|was| was.since <= as_of);
             let first = first.saturating_sub(1);
-            let is_answer = |was: &Was| {
-                let is_over = was.expires.is_some_and(|expires| expires <= micros);
-                was.value == answer || (answer.is_none() && is_over)
-            };
+            let is_answer = |was: &Was| was.value == answer;
             let found = |from: usize| {
                 let place = history.was[from..].iter().position(is_answer);
                 place.map(|place| from + place)

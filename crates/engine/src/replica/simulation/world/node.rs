@@ -32,7 +32,7 @@ impl ReplicaWorld {
             subjects: self.leader.by_key.len() as u64,
             bytes: 0,
             consumers: u64::from(self.consumer.is_some()),
-            server_time: self.micros() * 1000,
+            server_time: self.server_micros() * 1000,
             max_age: self.max_age * 1000,
             message_ttl: true,
             unfit: None,
@@ -41,7 +41,7 @@ impl ReplicaWorld {
 
     /// The node catches up, the consumer delivers, and what is over expires.
     pub(super) fn server(&mut self) {
-        let micros = self.micros();
+        let micros = self.server_micros();
         let lingers = self.is_leaderless() || (!self.calm && self.chance.one_in(2));
         if !lingers {
             let is_over = |(_, message): &(&u64, &SimMessage)| {

@@ -22,9 +22,7 @@ impl ReplicaWorld {
             let sequence = self.leader.by_key.get(&key);
             let message = sequence.map(|sequence| &self.leader.messages[sequence]);
             let value = message.and_then(|message| message.value);
-            let expires = message.and_then(|message| message.expires);
-            self.reader
-                .record(key, value, expires.filter(|_| value.is_some()), self.now);
+            self.reader.record(key, value, self.now);
         }
     }
 
@@ -32,7 +30,7 @@ impl ReplicaWorld {
         let before = ReplicaFloors::position(self.machine.copy());
         let key = self.chance.place(KEYS);
         self.values += 1;
-        let time = self.micros();
+        let time = self.server_micros();
         let own = self
             .chance
             .one_in(5)
@@ -125,6 +123,7 @@ impl ReplicaWorld {
     fn elect(&mut self) {
         let former = self.state();
         self.node_leads = 1 + self.node_leads % 3;
+        self.clock_ahead = self.chance.below(3) * 1_000_000;
         let election = Duration::from_secs(4) + self.chance.micros(2_000_000);
         self.leaderless_until = self.now + election;
         let from = self.leaderless_until + self.chance.micros(1_500_000);
