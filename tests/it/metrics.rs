@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::float_cmp, reason = "whole numbers")]
 
+mod engine;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use futures::future::try_join_all;
 use testkit::async_nats::jetstream::kv;
 use testkit::{
     ExportedMetric, ExportedPoint, ExportedSpan, LatticeCaller, Level, NatsServer, OtlpCollector,
-    Stack, free_port,
+    Stack, StackBuilder, free_port,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
@@ -45,7 +47,11 @@ async fn exporting(version: &str, collector: &OtlpCollector) -> Result<Stack> {
 }
 
 async fn exporting_to(version: &str, collector: String) -> Result<Stack> {
-    let stack = crate::support::stack(version)
+    set_up(crate::support::stack(version), collector).await
+}
+
+async fn set_up(stack: StackBuilder, collector: String) -> Result<Stack> {
+    let stack = stack
         .provider(|provider, _| provider.collector(collector).log_level(Level::Info))
         .start()
         .await?;

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use connections::Connections;
+pub use connections::{ConnectionStats, Connections};
 pub use settings::{Auth, ConnectionSetting, ConnectionSettings, Secret, SettingError, Tls};
 
 use self::client::ClientFactory;
@@ -28,6 +28,7 @@ pub(super) use self::status::Status;
 use super::deadline::Deadline;
 use super::error::Error;
 use super::inbox::{Inbox, InboxPool};
+use super::retries::{RetryCounts, RetryReason};
 use super::write_ids::WriteIds;
 
 /// The longest pause between two attempts to connect. It is short, so that a server that is back is
@@ -52,6 +53,7 @@ pub struct Connection {
     hints: ErrorHints,
     inbox_pool: InboxPool,
     write_ids: WriteIds,
+    retries: Arc<RetryCounts>,
     /// When this is dropped with the connection, the client stops its attempts to connect.
     _alive: Arc<()>,
     _supervisor: AbortOnDropHandle<()>,
@@ -63,7 +65,11 @@ impl Connection {
     /// # Errors
     ///
     /// The setting that cannot be used, and why.
-    async fn start(client_name: &str, settings: &ConnectionSettings) -> Result<Self, SettingError> {
+    async fn start(
+        client_name: &str,
+        settings: &ConnectionSettings,
+        retries: Arc<RetryCounts>,
+    ) -> Result<Self, SettingError> {
         let (status_sender, status) = watch::channel(Status::default());
         let status_sender = Arc::new(status_sender);
         let alive = Arc::new(());
@@ -84,6 +90,7 @@ impl Connection {
             hints: ErrorHints::new(settings),
             inbox_pool: InboxPool::default(),
             write_ids: WriteIds::new(),
+            retries,
             _alive: alive,
             _supervisor: AbortOnDropHandle::new(supervisor),
         })
@@ -111,6 +118,11 @@ impl Connection {
     /// ended.
     pub(super) async fn open_fresh_inbox(&self, tokens: usize) -> Option<Inbox> {
         Inbox::open_fresh(self.client(), self.epoch(), tokens).await
+    }
+
+    /// Counts a request that is sent again.
+    pub(super) fn count_retry(&self, reason: RetryReason) {
+        self.retries.add(reason);
     }
 
     /// Takes back an inbox. No answer to it may still be to come.

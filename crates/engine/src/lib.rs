@@ -92,6 +92,7 @@ mod read;
 mod replica;
 mod replicated_reads;
 mod response_budget;
+mod retries;
 mod stream_info;
 mod text;
 mod tuning;
@@ -102,7 +103,8 @@ mod write_settings;
 pub use bucket::Bucket;
 pub use concurrency::ConcurrencyLimit;
 pub use connection::{
-    Auth, Connection, ConnectionSetting, ConnectionSettings, Connections, Secret, SettingError, Tls,
+    Auth, Connection, ConnectionSetting, ConnectionSettings, ConnectionStats, Connections, Secret,
+    SettingError, Tls,
 };
 pub use deadline::Deadline;
 pub use error::{
@@ -114,6 +116,7 @@ pub use list::Page;
 pub use outage::{ConnectionError, ErrorHint, LoginKind, Outage};
 pub use replica::{FallbackReason, ReplicaMode, ReplicaSettings, ReplicaStats, Replicas};
 pub use response_budget::ResponseBudget;
+pub use retries::RetryReason;
 pub use stream_info::{BucketSpec, BucketTemplate};
 pub use text::{CallerText, LogText, shorten};
 pub use write_settings::WriteSettings;

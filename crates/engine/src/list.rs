@@ -21,6 +21,7 @@ use super::error::Error;
 use super::message::is_marker;
 use super::quarantine::LostConnections;
 use super::response_budget::{self, ResponseBudget};
+use super::retries::RetryReason;
 use super::stream_info::{ReadPath, StreamInfo};
 use super::text::{CallerText, LogText};
 use super::{read, tuning};
@@ -135,6 +136,8 @@ where
             Ok(Err(ListError::Final(error))) => return Err(error),
             Ok(Err(ListError::Interrupted)) if Instant::now() < deadline.send_deadline() => {
                 attempts.interrupted += 1;
+                let connection = bucket.connection();
+                connection.count_retry(RetryReason::ListingInterrupted);
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(tuning::BACKOFF.1);
                 info = bucket.refresh_stream_info(Some(&info), deadline).await?;

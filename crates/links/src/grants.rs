@@ -138,8 +138,8 @@ type CallerLinks = HashMap<String, Entry>;
 /// All links of a front end.
 #[derive(Debug)]
 pub struct Links {
-    connections: Connections,
-    replicas: Replicas,
+    connections: Arc<Connections>,
+    replicas: Arc<Replicas>,
     default_timeout: Duration,
     metrics: Option<LinkMetrics>,
     by_caller: RwLock<HashMap<String, CallerLinks>>,
@@ -155,8 +155,8 @@ impl Links {
     pub fn new(client_name: &str, defaults: RawSettings, default_timeout: Duration) -> Self {
         defaults.warn_of_unknown_keys(DEFAULTS);
         Self {
-            connections: Connections::new(client_name),
-            replicas: Replicas::new(MAX_REPLICA_BYTES),
+            connections: Arc::new(Connections::new(client_name)),
+            replicas: Arc::new(Replicas::new(MAX_REPLICA_BYTES)),
             default_timeout,
             metrics: None,
             by_caller: RwLock::default(),
@@ -167,7 +167,7 @@ impl Links {
     /// The same with metrics: all of [`METRICS`](crate::METRICS), made with the meter.
     #[must_use]
     pub fn with_metrics(mut self, meter: &Meter) -> Self {
-        self.metrics = Some(LinkMetrics::new(meter));
+        self.metrics = Some(LinkMetrics::new(meter, &self.connections, &self.replicas));
         self
     }
 

@@ -6,9 +6,13 @@
 
 mod calls;
 mod definitions;
+mod engine;
 mod shed;
 mod watch;
 
+use std::sync::Arc;
+
+use eventual_batch_engine::{Connections, Replicas};
 use opentelemetry::metrics::Meter;
 use opentelemetry::{KeyValue, StringValue};
 
@@ -25,6 +29,7 @@ pub(crate) mod attribute {
     pub(crate) const BUCKET: &str = "db.collection.name";
     pub(crate) const ERROR: &str = "error.type";
     pub(crate) const REASON: &str = "reason";
+    pub(crate) const STATE: &str = "state";
 
     /// The value of [`SYSTEM`].
     pub(crate) const NATS: &str = "nats";
@@ -38,7 +43,12 @@ pub(crate) struct LinkMetrics {
 }
 
 impl LinkMetrics {
-    pub(crate) fn new(meter: &Meter) -> Self {
+    pub(crate) fn new(
+        meter: &Meter,
+        connections: &Arc<Connections>,
+        replicas: &Arc<Replicas>,
+    ) -> Self {
+        engine::observe(meter, connections, replicas);
         Self {
             calls: CallMetrics::new(meter),
             watch: WatchInstruments::new(meter),
@@ -54,6 +64,9 @@ impl LinkMetrics {
 pub(crate) fn bucket_attribute(bucket: &str) -> KeyValue {
     KeyValue::new(
         attribute::BUCKET,
-        StringValue::from(std::sync::Arc::<str>::from(bucket)),
+        StringValue::from(Arc::<str>::from(bucket)),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,33 @@
 //! The connections of a program, shared by settings.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::sync::Mutex;
 
 use super::{Connection, ConnectionSettings, SettingError};
+use crate::retries::{RetryCounts, RetryReason};
 
 /// The connections in use, one for each [`ConnectionSettings`].
 #[derive(Debug)]
 pub struct Connections {
     client_name: String,
     by_settings: Mutex<HashMap<ConnectionSettings, Weak<Connection>>>,
+    /// The same connections, for those who cannot wait while another one is made.
+    all: std::sync::Mutex<Vec<Weak<Connection>>>,
+    retries: Arc<RetryCounts>,
+}
+
+/// How the connections of a program do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionStats {
+    /// Connections that are up now.
+    pub up: usize,
+    /// Connections that are down now. Attempts to connect go on.
+    pub down: usize,
+    /// How many requests were sent again for each reason, over all connections, those that are
+    /// closed included.
+    pub retries: BTreeMap<RetryReason, u64>,
 }
 
 impl Connections {
@@ -22,7 +38,27 @@ impl Connections {
         Self {
             client_name: client_name.to_owned(),
             by_settings: Mutex::default(),
+            all: std::sync::Mutex::default(),
+            retries: Arc::default(),
         }
+    }
+
+    /// How the connections do now.
+    #[must_use]
+    pub fn stats(&self) -> ConnectionStats {
+        let mut stats = ConnectionStats {
+            retries: self.retries.by_reason(),
+            ..ConnectionStats::default()
+        };
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        for connection in all.iter().filter_map(Weak::upgrade) {
+            if connection.is_up() {
+                stats.up += 1;
+            } else {
+                stats.down += 1;
+            }
+        }
+        stats
     }
 
     /// The connection of these settings: the one in use, or a new one.
@@ -39,8 +75,13 @@ impl Connections {
         if let Some(connection) = by_settings.get(settings).and_then(Weak::upgrade) {
             return Ok(connection);
         }
-        let connection = Arc::new(Connection::start(&self.client_name, settings).await?);
+        let retries = Arc::clone(&self.retries);
+        let connection = Connection::start(&self.client_name, settings, retries).await?;
+        let connection = Arc::new(connection);
         by_settings.insert(settings.clone(), Arc::downgrade(&connection));
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|connection| connection.strong_count() > 0);
+        all.push(Arc::downgrade(&connection));
         Ok(connection)
     }
 }

@@ -12,6 +12,7 @@ use super::turn::KnownNumber;
 use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::retries::RetryReason;
 use crate::text::CallerText;
 
 /// A round under way.
@@ -77,6 +78,8 @@ impl Round {
         };
         let Some(revision) = number_of_key.write(number, before.revision).await? else {
             self.queue.record_conflict();
+            let connection = self.bucket.connection();
+            connection.count_retry(RetryReason::Conflict);
             return Ok(ControlFlow::Continue(()));
         };
         self.queue.succeed(before.number);

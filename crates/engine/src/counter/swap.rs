@@ -8,6 +8,7 @@ use super::turn::{Counters, KnownNumber};
 use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::retries::RetryReason;
 
 /// Sets the key's number to `new` if it is `old`, and returns whether it was.
 ///
@@ -55,6 +56,7 @@ pub(crate) async fn compare_and_swap(
         if Instant::now() >= deadline.send_deadline() {
             return Err(contended(key));
         }
+        bucket.connection().count_retry(RetryReason::Conflict);
         pause(conflicts).await;
         conflicts += 1;
     }

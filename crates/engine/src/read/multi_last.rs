@@ -23,6 +23,7 @@ use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::inbox::Inbox;
+use crate::retries::RetryReason;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
 use response::{AnswerPart, Response, ResponseEnd};
@@ -40,7 +41,8 @@ pub(super) async fn read(
 ) -> Result<(), Error> {
     // Each key of a request holds a permit, so one request may have only its share of them.
     let most_keys = bucket.limits().max_concurrency / tuning::MULTI_LAST_REQUESTS;
-    let client = bucket.connection().client();
+    let connection = bucket.connection();
+    let client = connection.client();
     if most_keys < tuning::MULTI_LAST_MIN
         || info.multi_last_denied.load(Ordering::Relaxed)
         || !client.is_server_compatible(2, 11, 0)
@@ -90,13 +92,16 @@ pub(super) async fn read(
         match response.end {
             // What was not sent had no time or no connection left. Nothing would come sooner.
             ResponseEnd::Complete | ResponseEnd::NotSent => continue,
-            ResponseEnd::Unanswered => {}
-            ResponseEnd::ConnectionLost => connection_lost = true,
+            ResponseEnd::Unanswered => connection.count_retry(RetryReason::NoAnswer),
+            ResponseEnd::ConnectionLost => {
+                connection_lost = true;
+                connection.count_retry(RetryReason::ConnectionLost);
+            }
         }
         // Other requests would wait for the same time. The rest of the keys is read one by one.
         queue.clear();
         let to = request_subject(info);
-        if bucket.connection().is_denied(&to, deadline.start()) {
+        if connection.is_denied(&to, deadline.start()) {
             info.multi_last_denied.store(true, Ordering::Relaxed);
         }
     }

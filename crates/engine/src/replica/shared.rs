@@ -82,6 +82,19 @@ impl Replicas {
         self.memory.used()
     }
 
+    /// The counts and the state of each copy that somebody reads, and the name of its bucket. Copies
+    /// of buckets of the same name have different connections or domains.
+    #[must_use]
+    pub fn stats(&self) -> Vec<(String, ReplicaStats)> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let replicas = shared.iter().filter_map(|(id, replica)| {
+            let replica = replica.upgrade()?;
+            replica.state.demand()?;
+            Some((id.bucket.clone(), replica.stats()))
+        });
+        replicas.collect()
+    }
+
     pub(crate) fn join(
         &self,
         connection: &Arc<Connection>,
@@ -138,6 +151,24 @@ impl SharedReplica {
             );
             self.state.publish(None, Phase::Off(OffReason::Ended), None);
         });
+    }
+
+    fn stats(&self) -> ReplicaStats {
+        let state = &self.state;
+        let copy = state.copy();
+        let as_of = copy.as_ref().and_then(|copy| copy.complete_as_of());
+        ReplicaStats {
+            hits: state.counts.hits(),
+            fallbacks: state.counts.fallbacks(),
+            repairs: state.counts.repairs(),
+            keys: copy.as_ref().map_or(0, |copy| copy.map.len()),
+            bytes: copy.as_ref().map_or(0, |copy| copy.map.memory()),
+            age: as_of.map(|as_of| state.now().saturating_sub(as_of)),
+            off: match state.phase() {
+                Phase::Off(reason) => Some(reason.text()),
+                _ => None,
+            },
+        }
     }
 }
 
@@ -217,21 +248,7 @@ impl ReplicaUser {
     }
 
     pub(crate) fn stats(&self) -> ReplicaStats {
-        let state = &self.replica.state;
-        let copy = state.copy();
-        let as_of = copy.as_ref().and_then(|copy| copy.complete_as_of());
-        ReplicaStats {
-            hits: state.counts.hits(),
-            fallbacks: state.counts.fallbacks(),
-            repairs: state.counts.repairs(),
-            keys: copy.as_ref().map_or(0, |copy| copy.map.len()),
-            bytes: copy.as_ref().map_or(0, |copy| copy.map.memory()),
-            age: as_of.map(|as_of| state.now().saturating_sub(as_of)),
-            off: match state.phase() {
-                Phase::Off(reason) => Some(reason.text()),
-                _ => None,
-            },
-        }
+        self.replica.stats()
     }
 }
 

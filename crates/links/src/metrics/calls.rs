@@ -19,11 +19,16 @@ pub(crate) struct CallMetrics {
 
 impl CallMetrics {
     pub(super) fn new(meter: &Meter) -> Self {
+        let shed = CALLS_SHED.counter(meter);
+        for reason in ShedReason::ALL {
+            // Whoever watches for growth has to see a zero first.
+            shed.add(0, &[reason_attribute(reason)]);
+        }
         Self {
             duration: OPERATION_DURATION.seconds(meter),
             keys: KEYS.numbers(meter),
             in_flight: CALLS_IN_FLIGHT.up_down_counter(meter),
-            shed: CALLS_SHED.counter(meter),
+            shed,
         }
     }
 
@@ -69,9 +74,12 @@ impl CallMetrics {
     }
 
     pub(crate) fn shed(&self, reason: ShedReason) {
-        let reason = KeyValue::new(attribute::REASON, reason.name());
-        self.shed.add(1, &[reason]);
+        self.shed.add(1, &[reason_attribute(reason)]);
     }
+}
+
+fn reason_attribute(reason: ShedReason) -> KeyValue {
+    KeyValue::new(attribute::REASON, reason.name())
 }
 
 fn operation_attribute(operation: &'static str) -> KeyValue {

@@ -1,8 +1,11 @@
 //! The list of all metrics.
 
-use opentelemetry::metrics::{Counter, Histogram, InstrumentBuilder, Meter, UpDownCounter};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{
+    AsyncInstrument, Counter, Histogram, InstrumentBuilder, Meter, UpDownCounter,
+};
 
-use super::attribute::{BUCKET, ERROR, OPERATION, REASON, SYSTEM};
+use super::attribute::{BUCKET, ERROR, OPERATION, REASON, STATE, SYSTEM};
 
 /// What a metric measures, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,22 @@ metrics! {
         "Calls under way.";
     CALLS_SHED = "eventual_batch.calls.shed", Counter, "{call}", [REASON],
         "Calls that were refused because the process is at one of its limits.";
+    REQUESTS_RETRIED = "eventual_batch.requests.retried", Counter, "{request}", [REASON],
+        "Requests to NATS that were sent again.";
+    CONNECTIONS = "eventual_batch.connections", UpDownCounter, "{connection}", [STATE],
+        "Connections to the NATS of buckets.";
+    REPLICA_HITS = "eventual_batch.replica.hits", Counter, "{read}", [BUCKET],
+        "Reads that were answered from a copy in memory.";
+    REPLICA_FALLBACKS = "eventual_batch.replica.fallbacks", Counter, "{read}", [BUCKET, REASON],
+        "Reads that the server answered, because the copy could not.";
+    REPLICA_LAG = "eventual_batch.replica.lag", Gauge, "s", [BUCKET],
+        "How long ago the copy was complete by the leader's word.";
+    REPLICA_KEYS = "eventual_batch.replica.keys", UpDownCounter, "{key}", [BUCKET],
+        "Keys in the copy, delete markers included.";
+    REPLICA_BYTES = "eventual_batch.replica.bytes", UpDownCounter, "By", [BUCKET],
+        "About how much memory the copy takes.";
+    REPLICA_REPAIRS = "eventual_batch.replica.repairs", Counter, "{repair}", [BUCKET],
+        "How often the copy had keys that were gone, or was begun anew.";
     WATCH_DELIVERED = "eventual_batch.watch.delivered", Counter, "{change}", [BUCKET],
         "Changes that a component has taken.";
     WATCH_REDELIVERED = "eventual_batch.watch.redelivered", Counter, "{change}", [BUCKET],
@@ -109,6 +128,48 @@ impl MetricDefinition {
             .build()
     }
 
+    /// A counter whose values are read when it is exported.
+    pub(super) fn observe_count(
+        &self,
+        meter: &Meter,
+        read: impl Fn() -> Vec<(u64, Vec<KeyValue>)> + Send + Sync + 'static,
+    ) {
+        let _ = meter
+            .u64_observable_counter(self.name)
+            .with_unit(self.unit)
+            .with_description(self.description)
+            .with_callback(move |observer| tell(observer, read()))
+            .build();
+    }
+
+    /// An up-down counter whose values are read when it is exported.
+    pub(super) fn observe_up_down(
+        &self,
+        meter: &Meter,
+        read: impl Fn() -> Vec<(i64, Vec<KeyValue>)> + Send + Sync + 'static,
+    ) {
+        let _ = meter
+            .i64_observable_up_down_counter(self.name)
+            .with_unit(self.unit)
+            .with_description(self.description)
+            .with_callback(move |observer| tell(observer, read()))
+            .build();
+    }
+
+    /// A gauge of seconds whose values are read when it is exported.
+    pub(super) fn observe_seconds(
+        &self,
+        meter: &Meter,
+        read: impl Fn() -> Vec<(f64, Vec<KeyValue>)> + Send + Sync + 'static,
+    ) {
+        let _ = meter
+            .f64_observable_gauge(self.name)
+            .with_unit(self.unit)
+            .with_description(self.description)
+            .with_callback(move |observer| tell(observer, read()))
+            .build();
+    }
+
     fn described<'a, T>(&self, instrument: InstrumentBuilder<'a, T>) -> InstrumentBuilder<'a, T> {
         instrument
             .with_unit(self.unit)
@@ -116,15 +177,8 @@ impl MetricDefinition {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn each_metric_has_a_name_of_its_own() {
-        let names: HashSet<_> = METRICS.iter().map(|metric| metric.name).collect();
-        assert_eq!(names.len(), METRICS.len());
+fn tell<T>(observer: &dyn AsyncInstrument<T>, points: Vec<(T, Vec<KeyValue>)>) {
+    for (value, attributes) in points {
+        observer.observe(value, &attributes);
     }
 }

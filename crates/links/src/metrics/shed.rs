@@ -14,6 +14,13 @@ pub enum ShedReason {
 }
 
 impl ShedReason {
+    pub(super) const ALL: [Self; 4] = [
+        Self::ParameterMemory,
+        Self::ResponseMemory,
+        Self::UnfinishedCalls,
+        Self::Calls,
+    ];
+
     /// Its name, as metrics have it.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -37,9 +37,14 @@ pub struct WatchMetrics {
 
 impl WatchMetrics {
     pub(super) fn new(instruments: WatchInstruments, bucket: &str) -> Self {
+        let attributes = [bucket_attribute(bucket)];
+        // Whoever watches for growth has to see a zero first.
+        instruments.delivered.add(0, &attributes);
+        instruments.redelivered.add(0, &attributes);
+        instruments.given_up.add(0, &attributes);
         Self {
             instruments,
-            attributes: [bucket_attribute(bucket)],
+            attributes,
         }
     }
 

@@ -7,6 +7,7 @@ use super::attempts::{Attempts, EarlierAttempts};
 use super::in_flight::{GroupOutcome, InFlightGroup};
 use super::interface::{Action, AnswerOutcome, FailReason, Items};
 use super::refresh::AwaitingRefresh;
+use crate::retries::RetryReason;
 
 impl<I, E: Clone> Machine<I, E> {
     /// Takes an answer. An answer that comes after its group was removed is ignored.
@@ -35,7 +36,8 @@ impl<I, E: Clone> Machine<I, E> {
                 self.actions.push_back(Action::Done(item..item + 1));
             }
             AnswerOutcome::TryAgain => {
-                self.resend_unless_denied(item, group.attempts, self.backoff, batch);
+                let why = RetryReason::NotReady;
+                self.resend_unless_denied(item, group.attempts, self.backoff, why, batch);
             }
             AnswerOutcome::Refused(error) => {
                 let maybe_stored = group.attempts.may_be_stored_if_refused();
@@ -49,7 +51,8 @@ impl<I, E: Clone> Machine<I, E> {
             AnswerOutcome::NoResponders
             | AnswerOutcome::StreamNotFound
             | AnswerOutcome::NotAcknowledged => {
-                self.resend_unless_denied(item, group.attempts, self.backoff, batch);
+                let why = RetryReason::NoResponders;
+                self.resend_unless_denied(item, group.attempts, self.backoff, why, batch);
                 self.refresh_info_soon();
             }
             AnswerOutcome::RefusedMaybeStale(error) => {
@@ -88,12 +91,12 @@ impl<I, E: Clone> Machine<I, E> {
                 group.attempts.with(EarlierAttempts::MaybeStoredLater)
             }
         };
-        let pause = match no_responders {
-            0 => Duration::ZERO,
-            _ => self.backoff,
+        let (pause, why) = match no_responders {
+            0 => (Duration::ZERO, RetryReason::GroupFailed),
+            _ => (self.backoff, RetryReason::NoResponders),
         };
         for item in group.items {
-            self.resend_unless_denied(item, attempts, pause, batch);
+            self.resend_unless_denied(item, attempts, pause, why, batch);
         }
         if no_responders > 0 {
             self.refresh_info_soon();
@@ -106,11 +109,12 @@ impl<I, E: Clone> Machine<I, E> {
         item: usize,
         attempts: Attempts,
         pause: Duration,
+        why: RetryReason,
         batch: &impl Items<Info = I>,
     ) {
         match self.denied.clone() {
             Some(denied) => self.fail(item, attempts.may_be_stored(), FailReason::Error(denied)),
-            None => self.resend(item, attempts, pause, batch),
+            None => self.resend(item, attempts, pause, why, batch),
         }
     }
 
@@ -142,7 +146,10 @@ impl<I, E: Clone> Machine<I, E> {
         for item in group.items {
             match denied.next_if(|(denied_item, _)| *denied_item == item) {
                 Some((_, error)) => self.fail(item, maybe_stored, FailReason::Error(error)),
-                None => self.resend(item, attempts, Duration::ZERO, batch),
+                None => {
+                    let why = RetryReason::GroupFailed;
+                    self.resend(item, attempts, Duration::ZERO, why, batch);
+                }
             }
         }
     }

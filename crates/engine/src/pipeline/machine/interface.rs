@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::time::Time;
+use crate::retries::RetryReason;
 
 /// What the machine asks about the items of a run.
 pub(crate) trait Items {
@@ -140,6 +141,8 @@ pub(crate) enum Action<I, E> {
         send_before: Time,
         /// Whether an earlier copy may be stored.
         may_duplicate: bool,
+        /// Why they are sent again. `None`: they were never sent before.
+        why_again: Option<RetryReason>,
     },
     /// Wait for this many permits. There is never more than one such wait.
     AcquirePermits(usize),

@@ -9,6 +9,7 @@ use super::in_flight::InFlightGroup;
 use super::interface::{Action, FailReason, Items};
 use super::queue::Resend;
 use super::time::Time;
+use crate::retries::RetryReason;
 
 impl<I, E: Clone> Machine<I, E> {
     /// Queues an item to be sent again after a pause. If an earlier copy may be stored and the
@@ -18,6 +19,7 @@ impl<I, E: Clone> Machine<I, E> {
         item: usize,
         attempts: Attempts,
         pause: Duration,
+        why: RetryReason,
         batch: &impl Items<Info = I>,
     ) {
         if !self.may_resend(item, attempts, batch) {
@@ -30,6 +32,7 @@ impl<I, E: Clone> Machine<I, E> {
             due: self.now.after(pause),
             item,
             attempts,
+            why,
         });
     }
 
@@ -108,6 +111,7 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         token: usize,
         earlier: EarlierAttempts,
+        why: RetryReason,
         batch: &impl Items<Info = I>,
     ) {
         let Some(group) = self.stop_waiting(token) else {
@@ -115,7 +119,7 @@ impl<I, E: Clone> Machine<I, E> {
         };
         let attempts = group.attempts.with(earlier);
         for item in group.items {
-            self.resend(item, attempts, Duration::ZERO, batch);
+            self.resend(item, attempts, Duration::ZERO, why, batch);
         }
     }
 }

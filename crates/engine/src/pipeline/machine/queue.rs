@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::attempts::Attempts;
 use super::time::Time;
+use crate::retries::RetryReason;
 
 /// An item to be sent again.
 #[derive(Debug)]
@@ -13,6 +14,7 @@ pub(super) struct Resend {
     pub(super) due: Time,
     pub(super) item: usize,
     pub(super) attempts: Attempts,
+    pub(super) why: RetryReason,
 }
 
 /// The items to be sent. Those that are due to be sent again come first. The items that were never
@@ -108,6 +110,7 @@ mod tests {
             due,
             item,
             attempts,
+            why: RetryReason::NoAnswer,
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Machine;
 use super::attempts::Attempts;
 use super::interface::{Action, FailReason, Items, RefreshOutcome};
+use crate::retries::RetryReason;
 
 /// Whether the stream info has to be fetched, or is being fetched.
 #[derive(Debug, Default)]
@@ -107,7 +108,13 @@ impl<I, E: Clone> Machine<I, E> {
                 writes_changed: true,
             } => {
                 self.info = info;
-                self.resend_unless_denied(waiting.item, waiting.attempts, Duration::ZERO, batch);
+                self.resend_unless_denied(
+                    waiting.item,
+                    waiting.attempts,
+                    Duration::ZERO,
+                    RetryReason::StreamChanged,
+                    batch,
+                );
             }
             _ => self.fail_awaiting(waiting),
         }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::attempts::Attempts;
 use super::in_flight::{GroupAnswers, InFlightGroup};
 use super::interface::{Action, FailReason, Items, SendFailure};
+use super::queue::Resend;
 use super::time::Time;
 use super::tokens::token_of;
 use super::{InboxState, Machine};
+use crate::retries::RetryReason;
 
 /// What the driver is sending now.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) struct Sending {
     items: Range<usize>,
     /// `None`: the items were never sent before.
     attempts: Option<Attempts>,
+    /// Why they are sent again, if they are.
+    why_again: Option<RetryReason>,
     /// Whether the items join a group that is in flight.
     joins_group: bool,
     started: Time,
@@ -117,14 +121,19 @@ impl<I, E: Clone> Machine<I, E> {
         if self.reserved_permits == 0 {
             return Ok(None);
         }
-        let (range, attempts) = match self.queue.pop_resend(self.burst_planned) {
+        let (range, attempts, why_again) = match self.queue.pop_resend(self.burst_planned) {
             Some(resend) if !self.may_resend(resend.item, resend.attempts, batch) => {
                 // The resend window has ended while the item was queued.
                 self.fail(resend.item, true, FailReason::ResendUnsafe);
-                (0..0, None)
+                (0..0, None, None)
             }
-            Some(resend) => (resend.item..resend.item + 1, Some(resend.attempts)),
-            None => (self.pop_group(batch), None),
+            Some(Resend {
+                item,
+                attempts,
+                why,
+                ..
+            }) => (item..item + 1, Some(attempts), Some(why)),
+            None => (self.pop_group(batch), None, None),
         };
         if range.is_empty() {
             self.cancel_burst();
@@ -144,6 +153,7 @@ impl<I, E: Clone> Machine<I, E> {
             items: range.clone(),
             attempts,
             joins_group: group.is_some(),
+            why_again,
             started: self.now,
         });
         Ok(Some(Action::Send {
@@ -151,6 +161,7 @@ impl<I, E: Clone> Machine<I, E> {
             items: range,
             send_before,
             may_duplicate,
+            why_again,
         }))
     }
 
@@ -198,7 +209,8 @@ impl<I, E: Clone> Machine<I, E> {
             self.put_in_flight(start..unsent.start, &sending, batch);
         }
         if let Some(failure) = failure {
-            self.send_failed(unsent, sending.attempts, failure, batch);
+            let again = sending.attempts.zip(sending.why_again);
+            self.send_failed(unsent, again, failure, batch);
         }
     }
 
@@ -233,20 +245,20 @@ impl<I, E: Clone> Machine<I, E> {
     fn send_failed(
         &mut self,
         unsent: Range<usize>,
-        attempts: Option<Attempts>,
+        again: Option<(Attempts, RetryReason)>,
         failure: SendFailure<E>,
         batch: &impl Items<Info = I>,
     ) {
         let item = unsent.start;
-        let maybe_stored = attempts.is_some_and(Attempts::may_be_stored);
-        match (failure, attempts) {
+        let maybe_stored = again.is_some_and(|(attempts, _)| attempts.may_be_stored());
+        match (failure, again) {
             (SendFailure::ClientEnded, None) => {
                 self.client_ended();
                 self.queue.put_back(&unsent);
             }
-            (SendFailure::ClientEnded, Some(attempts)) => {
+            (SendFailure::ClientEnded, Some((attempts, why))) => {
                 self.client_ended();
-                self.resend(item, attempts, Duration::ZERO, batch);
+                self.resend(item, attempts, Duration::ZERO, why, batch);
             }
             (SendFailure::Rejected(error), _) => {
                 self.queue.put_back(&(item + 1..unsent.end));

@@ -6,6 +6,7 @@ use super::attempts::EarlierAttempts;
 use super::interface::{Action, FailReason, Items};
 use super::time::Time;
 use super::{InboxState, Machine};
+use crate::retries::RetryReason;
 
 impl<I, E: Clone> Machine<I, E> {
     /// Takes the state of the connection. After a reconnect, answers to what was sent before it may
@@ -19,7 +20,8 @@ impl<I, E: Clone> Machine<I, E> {
                 self.actions.push_back(Action::ConnectionLost);
             }
             for token in lost {
-                self.resend_group(token, EarlierAttempts::MaybeStoredLater, batch);
+                let earlier = EarlierAttempts::MaybeStoredLater;
+                self.resend_group(token, earlier, RetryReason::ConnectionLost, batch);
             }
         }
     }
@@ -47,7 +49,7 @@ impl<I, E: Clone> Machine<I, E> {
                 Some(_) => EarlierAttempts::LikelyDenied,
                 None => EarlierAttempts::MaybeStoredLater,
             };
-            self.resend_group(token, earlier, batch);
+            self.resend_group(token, earlier, RetryReason::NoAnswer, batch);
         }
     }
 

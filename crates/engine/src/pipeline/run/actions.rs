@@ -35,12 +35,16 @@ impl<O: Operation> Run<'_, O> {
                     items,
                     send_before,
                     may_duplicate,
+                    why_again,
                 } => {
                     if may_duplicate {
                         self.operation.note_may_duplicate();
                     }
                     let send_before = self.started + send_before.since_start();
                     let (count, failure) = self.send(token, items, send_before).await;
+                    if let Some(why) = why_again.filter(|_| count > 0) {
+                        self.bucket.connection().count_retry(why);
+                    }
                     self.tell(Event::Sent { count, failure });
                 }
                 Action::AcquirePermits(count) => self.acquire_permits(count),

@@ -163,6 +163,7 @@ impl Driver {
                     items,
                     send_before,
                     may_duplicate: _,
+                    why_again: _,
                 } => {
                     let send_before = self.items.starts.after(send_before.since_start());
                     self.send(world, token, items, send_before);
