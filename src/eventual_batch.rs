@@ -1,12 +1,11 @@
 //! `wrpc:keyvalue/eventual-batch@0.1.0`.
 
 use crate::hints::call_text;
-use crate::store::exists;
 use crate::translate;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::{Error, Value};
 use crate::wrpc::{Endpoint, EndpointContext, endpoint};
 use crate::wrpc::{Request, delete_many};
-use eventual_batch_engine::Kind;
+use eventual_batch_engine::{Kind, SingleReads};
 use eventual_batch_links::CallError;
 
 const INSTANCE: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
@@ -21,7 +20,7 @@ pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<E
         endpoint(context, INSTANCE, "set-many", set_many).await?,
         endpoint(context, INSTANCE, "delete-many", delete_many::<Error>).await?,
         endpoint(context, INSTANCE, "get", get).await?,
-        endpoint(context, INSTANCE, "exists", exists::<Error>).await?,
+        endpoint(context, INSTANCE, "exists", exists).await?,
     ])
 }
 
@@ -75,8 +74,21 @@ async fn get(request: Request<(String, String)>) -> Answer<Option<Value>> {
     request
         .answer_budgeted(|call, (name, key), memory| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
-                let value = memory.get(&bucket, &key, deadline).await?;
+                let value = memory
+                    .get(&bucket, SingleReads::Leader, &key, deadline)
+                    .await?;
                 Ok(value.map(translate::encode_one))
+            })
+            .await
+        })
+        .await
+}
+
+async fn exists(request: Request<(String, String)>) -> Answer<bool> {
+    request
+        .answer(|call, (name, key)| async move {
+            call.run(&name, Some(1), |bucket, deadline| async move {
+                Ok(bucket.exists(&key, deadline).await?)
             })
             .await
         })

@@ -19,7 +19,7 @@ pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<E
         endpoint(context, INSTANCE, "get", get).await?,
         endpoint(context, INSTANCE, "set", set).await?,
         endpoint(context, INSTANCE, "delete", delete).await?,
-        endpoint(context, INSTANCE, "exists", exists::<Error>).await?,
+        endpoint(context, INSTANCE, "exists", exists).await?,
         endpoint(context, INSTANCE, "list-keys", list_keys).await?,
     ])
 }
@@ -28,7 +28,9 @@ async fn get(request: Request<(String, String)>) -> Answer<Option<Bytes>> {
     request
         .answer_budgeted(|call, (name, key), memory| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
-                memory.get(&bucket, &key, deadline).await
+                memory
+                    .get(&bucket, bucket.single_reads(), &key, deadline)
+                    .await
             })
             .await
         })
@@ -57,14 +59,12 @@ async fn delete(request: Request<(String, String)>) -> Answer<()> {
         .await
 }
 
-/// `exists`, which is the same in `eventual-batch` but for the type of its error.
-pub(crate) async fn exists<E: From<CallError>>(
-    request: Request<(String, String)>,
-) -> (Result<bool, E>,) {
+async fn exists(request: Request<(String, String)>) -> Answer<bool> {
     request
         .answer(|call, (name, key)| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
-                Ok(bucket.exists(&key, deadline).await?)
+                let node = bucket.single_reads();
+                Ok(bucket.exists_from(node, &key, deadline).await?)
             })
             .await
         })

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventual_batch_engine::{Bucket, Deadline, Page, ResponseBudget};
+use eventual_batch_engine::{Bucket, Deadline, Page, ResponseBudget, SingleReads};
 use eventual_batch_links::{CallError, ShedReason};
 use tokio::time::timeout_at;
 
@@ -85,15 +85,16 @@ impl ResponseMemory {
         }
     }
 
-    /// [`Bucket::get`] when there is room for the value.
+    /// [`Bucket::get_from`] when there is room for the value.
     pub(crate) async fn get(
         &self,
         bucket: &Bucket,
+        node: SingleReads,
         key: &str,
         deadline: Deadline,
     ) -> Result<Option<Bytes>, CallError> {
         loop {
-            let value = bucket.get(key, deadline).await?;
+            let value = bucket.get_from(node, key, deadline).await?;
             let bytes = value.as_ref().map_or(0, Bytes::len);
             if self.0.grow_to(bytes) {
                 return Ok(value);

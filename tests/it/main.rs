@@ -28,6 +28,7 @@ mod open_bucket;
 mod permissions;
 mod provider_faults;
 mod random_ops_vs_model;
+mod read_settings;
 mod replica;
 mod secrets;
 mod semantics;

@@ -13,6 +13,7 @@ use super::deadline::Deadline;
 use super::error::Error;
 use super::keys::KeyEncoding;
 use super::limits::Limits;
+use super::read_settings::SingleReads;
 use super::replica::{ReplicaSettings, ReplicaStats, Replicas};
 use super::stream_info::BucketSpec;
 use super::write_settings::WriteSettings;
@@ -69,6 +70,32 @@ impl Bucket {
     pub fn with_write_settings(self, settings: WriteSettings) -> Self {
         self.state.set_write_settings(settings);
         self
+    }
+
+    /// The same bucket with reads of one key that this node answers. It counts for
+    /// [`Bucket::single_reads`].
+    #[must_use]
+    pub fn with_single_reads(self, single_reads: SingleReads) -> Self {
+        self.state.set_single_reads(single_reads);
+        self
+    }
+
+    /// The same bucket with reads that are spread over these connections and its own. They have to
+    /// be of the same server and login.
+    ///
+    /// A server takes the requests of one connection one by one. So a batch of many keys is read
+    /// faster over two. Listing keys and writing use the bucket's own connection.
+    #[must_use]
+    pub fn with_further_connections(self, connections: Vec<Arc<Connection>>) -> Self {
+        self.state.set_further_connections(connections);
+        self
+    }
+
+    /// Which node is to answer reads of one key, where the caller leaves that to the bucket's
+    /// settings. See [`Bucket::get_from`].
+    #[must_use]
+    pub fn single_reads(&self) -> SingleReads {
+        self.state.single_reads()
     }
 
     /// The counts and the state of the copy. `None`: the bucket was made without

@@ -1,6 +1,7 @@
 //! The state of one bucket, which its operations share: the connection, key rules, limits and the
 //! cached stream info.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::deadline::Deadline;
 use super::error::{BucketFeature, Error, FeatureProblem, Kind};
 use super::keys::KeyEncoding;
 use super::limits::Limits;
+use super::read_settings::SingleReads;
 use super::replica::{ReplicaSettings, ReplicaSource, ReplicaUser, Replicas};
 use super::stream_info::{self, BucketSpec, StreamInfo};
 use super::write_settings::WriteSettings;
@@ -31,6 +33,10 @@ pub(crate) struct BucketState {
     limits: Limits,
     concurrency: Arc<ConcurrencyLimit>,
     writes: OnceLock<WriteSettings>,
+    single_reads: OnceLock<SingleReads>,
+    further_connections: OnceLock<Vec<Arc<Connection>>>,
+    /// How many reads have chosen a connection.
+    reads_started: AtomicUsize,
     /// The copy in memory, if the bucket may have one.
     replica: OnceLock<ReplicaUser>,
     cached: RwLock<Option<Arc<StreamInfo>>>,
@@ -61,6 +67,9 @@ impl BucketState {
             limits,
             concurrency,
             writes: OnceLock::new(),
+            single_reads: OnceLock::new(),
+            further_connections: OnceLock::new(),
+            reads_started: AtomicUsize::new(0),
             replica: OnceLock::new(),
             cached: RwLock::default(),
             last_fetch: Mutex::default(),
@@ -87,6 +96,42 @@ impl BucketState {
 
     pub(crate) fn write_settings(&self) -> WriteSettings {
         self.writes.get().copied().unwrap_or_default()
+    }
+
+    /// Sets which node answers reads of one key, unless that is set.
+    pub(crate) fn set_single_reads(&self, single_reads: SingleReads) {
+        self.single_reads.get_or_init(|| single_reads);
+    }
+
+    pub(crate) fn single_reads(&self) -> SingleReads {
+        self.single_reads.get().copied().unwrap_or_default()
+    }
+
+    /// Sets the connections that reads use beside the bucket's own, unless that is set.
+    pub(crate) fn set_further_connections(&self, connections: Vec<Arc<Connection>>) {
+        self.further_connections.get_or_init(|| connections);
+    }
+
+    /// How many connections reads are spread over.
+    pub(crate) fn read_connections(&self) -> usize {
+        1 + self.further_connections.get().map_or(0, Vec::len)
+    }
+
+    /// The connection for the next request that reads. The connections take turns. One that is down
+    /// is left out.
+    pub(crate) fn next_read_connection(&self) -> &Connection {
+        let further = self
+            .further_connections
+            .get()
+            .map_or(&[][..], Vec::as_slice);
+        if further.is_empty() {
+            return &self.connection;
+        }
+        let turn = self.reads_started.fetch_add(1, Ordering::Relaxed) % (1 + further.len());
+        match further.get(turn) {
+            Some(connection) if connection.is_up() => connection,
+            _ => &self.connection,
+        }
     }
 
     pub(crate) fn replica(&self) -> Option<&ReplicaUser> {

@@ -7,6 +7,7 @@ mod error_hint;
 mod no_answer;
 mod permission_error;
 mod permissions;
+mod round_trip;
 mod settings;
 mod status;
 
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -24,11 +25,13 @@ pub use settings::{Auth, ConnectionSetting, ConnectionSettings, Secret, SettingE
 
 use self::client::ClientFactory;
 use self::error_hint::ErrorHints;
+use self::round_trip::RoundTrip;
 pub(super) use self::status::Status;
 use super::deadline::Deadline;
 use super::error::Error;
 use super::inbox::{Inbox, InboxPool};
 use super::retries::{RetryCounts, RetryReason};
+use super::tuning;
 use super::write_ids::WriteIds;
 
 /// The longest pause between two attempts to connect. It is short, so that a server that is back is
@@ -54,6 +57,9 @@ pub struct Connection {
     inbox_pool: InboxPool,
     write_ids: WriteIds,
     retries: Arc<RetryCounts>,
+    round_trip: RoundTrip,
+    /// The KiB that all `multi_last` answers on their way may have together.
+    multi_last_kib: Arc<Semaphore>,
     /// When this is dropped with the connection, the client stops its attempts to connect.
     _alive: Arc<()>,
     _supervisor: AbortOnDropHandle<()>,
@@ -91,6 +97,8 @@ impl Connection {
             inbox_pool: InboxPool::default(),
             write_ids: WriteIds::new(),
             retries,
+            round_trip: RoundTrip::default(),
+            multi_last_kib: Arc::new(Semaphore::new(tuning::MULTI_LAST_BYTES / 1024)),
             _alive: alive,
             _supervisor: AbortOnDropHandle::new(supervisor),
         })
@@ -128,6 +136,18 @@ impl Connection {
     /// Takes back an inbox. No answer to it may still be to come.
     pub(super) fn return_inbox(&self, inbox: Inbox) {
         self.inbox_pool.put(inbox);
+    }
+
+    /// How long a request and its answer are on their way.
+    pub(super) fn round_trip(&self) -> &RoundTrip {
+        &self.round_trip
+    }
+
+    /// Waits until there is room for a `multi_last` answer of this many bytes.
+    pub(super) async fn room_for_answer(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from(bytes.min(tuning::MULTI_LAST_BYTES) / 1024).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.multi_last_kib).acquire_many_owned(kib);
+        room.await.ok()
     }
 
     pub(super) fn status(&self) -> watch::Receiver<Status> {

@@ -21,6 +21,8 @@ use async_nats::Message;
 use async_nats::header::HeaderMap;
 use bytes::Bytes;
 
+use super::bucket_state::BucketState;
+use super::connection::Connection;
 use super::error::Error;
 use super::stream_info::StreamInfo;
 
@@ -40,6 +42,11 @@ pub(super) trait Operation: Items<Info = StreamInfo> {
 
     /// The subject of the item's request.
     fn subject(&self, item: usize, info: &StreamInfo) -> String;
+
+    /// The connection that the requests of one run go over.
+    fn connection<'b>(&self, bucket: &'b BucketState) -> &'b Connection {
+        bucket.connection()
+    }
 
     /// Takes an answer to one of the requests of a group. Returns the sequence of the stored message
     /// if the answer says that the request was carried out.

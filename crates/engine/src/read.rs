@@ -1,8 +1,8 @@
 //! Reading keys: many in one request, or one by one.
 
-mod leader;
 mod multi_last;
 mod one_by_one;
+mod single;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use super::tuning;
 
 use one_by_one::{ReadTarget, SingleKeyReads};
 
-pub(crate) use leader::{exists, read_last_message, read_leader, revisions};
+pub(crate) use single::{exists, get, read_last_message, revisions};
 
 /// The value of each key. The caller has checked that the limits allow the keys.
 pub(super) async fn get_many(

@@ -20,6 +20,7 @@ use super::message::is_transient;
 use super::quarantine::Quarantine;
 use super::text::LogText;
 use super::tuning;
+use super::value_size::MeanValueSize;
 use features::Features;
 
 /// The name of a bucket, and what to do if the bucket is missing.
@@ -95,6 +96,8 @@ pub(super) struct StreamInfo {
     pub(super) takes_writes: bool,
     /// What the stream allows beside plain writes.
     features: Features,
+    /// How large the values are that were read last.
+    pub(super) mean_value_size: MeanValueSize,
     /// Whether the server has denied this login a `multi_last` request.
     pub(super) multi_last_denied: AtomicBool,
     /// Whether the bucket has to be read from its leader, even if `read_path` says otherwise. All
@@ -236,6 +239,7 @@ fn info(spec: &BucketSpec, config: &stream::Config) -> Result<StreamInfo, Error>
         is_replicated: config.num_replicas > 1,
         takes_writes: config.mirror.is_some() || !config.subjects.is_empty(),
         features: Features::of(config),
+        mean_value_size: MeanValueSize::default(),
         multi_last_denied: AtomicBool::new(false),
         quarantine: Arc::default(),
         differences: spec.create.as_ref().map_or_else(String::new, |template| {

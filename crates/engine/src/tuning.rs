@@ -64,9 +64,13 @@ pub(super) const MULTI_LAST_SUBJECTS: usize = 128;
 /// If a request may have only fewer subjects than this, all keys are read one by one.
 pub(super) const MULTI_LAST_MIN: usize = 8;
 
-/// The most `multi_last` requests of one batch in flight. With two, the server finds the next
-/// request when it has answered the first.
+/// One `multi_last` request may hold at most the permits of the concurrency limit divided by this.
+/// So the server finds the next request when it has answered the first.
 pub(super) const MULTI_LAST_REQUESTS: usize = 2;
+
+/// The most bytes that all `multi_last` answers of one connection may have together. A server
+/// disconnects a client that has more than `max_pending` (64 MiB by default) to read.
+pub(super) const MULTI_LAST_BYTES: usize = 32 * 1024 * 1024;
 
 /// The shortest and the longest pause before resending a request that nobody received, or that the
 /// cluster could not carry out. It doubles from one to the other.

@@ -344,6 +344,10 @@ impl Links {
         let settings = LinkSettings::read(settings, defaults, self.default_timeout)?;
         let connection = self.connections.get(&settings.connection).await;
         let connection = connection.map_err(ConfigError::of_connection)?;
+        let further = self
+            .connections
+            .get_further(&settings.connection, settings.connections - 1);
+        let further = further.await.map_err(ConfigError::of_connection)?;
         info!(
             source = caller,
             link = name,
@@ -351,7 +355,13 @@ impl Links {
             servers = settings.connection.display_servers(),
             "linked"
         );
-        Ok(Link::new(name, settings, connection, &self.replicas))
+        Ok(Link::new(
+            name,
+            settings,
+            connection,
+            &further,
+            &self.replicas,
+        ))
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<String, CallerLinks>> {

@@ -24,11 +24,11 @@ pub use raw::RawSettings;
 
 use eventual_batch_engine::{
     Auth, BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, ReplicaMode,
-    ReplicaSettings, Tls, WriteSettings,
+    ReplicaSettings, SingleReads, Tls, WriteSettings,
 };
 
 const DEFAULT_CLUSTER_URI: &str = "nats://127.0.0.1:4222";
-const DEFAULT_MAX_CONCURRENCY: usize = 256;
+const DEFAULT_MAX_CONCURRENCY: usize = 1024;
 const DEFAULT_MAX_BATCH_KEYS: usize = 100_000;
 const DEFAULT_MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
 
@@ -65,6 +65,7 @@ const OTHERS: &[&str] = &[
     "bucket_ttl",
     "buckets",
     "cluster_uri",
+    "connections",
     "enable_bucket_auto_create",
     "js_domain",
     "key_encoding",
@@ -74,6 +75,7 @@ const OTHERS: &[&str] = &[
     "replica",
     "replica_max_bytes",
     "replica_staleness",
+    "single_reads",
     "timeout",
     "value_ttl",
 ];
@@ -93,6 +95,10 @@ pub struct LinkSettings {
     pub limits: Limits,
     /// Whether and how reads are answered from a copy in memory.
     pub replica: ReplicaSettings,
+    /// How many connections reads are spread over.
+    pub connections: usize,
+    /// Which node answers `store.get` and `store.exists`.
+    pub single_reads: SingleReads,
     /// How writes are made.
     pub writes: WriteSettings,
     /// How long one call may take.
@@ -158,6 +164,8 @@ impl LinkSettings {
                     .number("max_batch_bytes", 1, 4 * 1024 * 1024 * 1024)?
                     .unwrap_or(DEFAULT_MAX_BATCH_BYTES),
             },
+            connections: lookup.number("connections", 1, 8)?.unwrap_or(1),
+            single_reads: single_reads(&lookup)?,
             replica: replica(&lookup)?,
             writes,
             timeout: lookup
@@ -217,6 +225,18 @@ fn template(
     };
     let create = lookup.flag("enable_bucket_auto_create")?.unwrap_or(false);
     Ok(create.then_some(template))
+}
+
+fn single_reads(lookup: &Lookup<'_>) -> Result<SingleReads, ConfigError> {
+    match lookup.text("single_reads")? {
+        None | Some("leader") => Ok(SingleReads::Leader),
+        Some("nearest") => Ok(SingleReads::Nearest),
+        Some(other) => Err(ConfigError::bad(
+            "single_reads",
+            other,
+            "`leader` or `nearest`",
+        )),
+    }
 }
 
 fn replica(lookup: &Lookup<'_>) -> Result<ReplicaSettings, ConfigError> {

@@ -38,7 +38,9 @@ impl store::HostBucket for KeyValueCtxView<'_> {
         let found = self
             .ctx
             .read("get", &name, Some(1), |bucket, deadline| async move {
-                Ok(bucket.get(&key, deadline).await?)
+                Ok(bucket
+                    .get_from(bucket.single_reads(), &key, deadline)
+                    .await?)
             })
             .await?;
         Ok(found.map(Vec::from))
@@ -73,7 +75,9 @@ impl store::HostBucket for KeyValueCtxView<'_> {
         let found = self
             .ctx
             .read("exists", &name, Some(1), |bucket, deadline| async move {
-                Ok(bucket.exists(&key, deadline).await?)
+                Ok(bucket
+                    .exists_from(bucket.single_reads(), &key, deadline)
+                    .await?)
             })
             .await?;
         Ok(found)

@@ -8,7 +8,7 @@ use testkit::{HealthCheckResponse, LatticeCaller, Provider, Stack};
 use tokio::time::{Instant, sleep};
 
 /// What the provider names its connections to the buckets' NATS.
-const CONNECTION: &str = "eventual-batch-nats-provider";
+pub const CONNECTION: &str = "eventual-batch-nats-provider";
 
 /// Far more than anything that is waited for takes, on a busy machine too.
 const LIMIT: Duration = Duration::from_secs(60);

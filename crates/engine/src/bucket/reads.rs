@@ -7,6 +7,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::list::{self, Page};
 use crate::read;
+use crate::read_settings::SingleReads;
 use crate::replicated_reads;
 use crate::response_budget::{ResponseBudget, Unbounded};
 
@@ -92,7 +93,21 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn get(&self, key: &str, deadline: Deadline) -> Result<Option<Bytes>, Error> {
-        self.note_if_answered(true, read::read_leader(&self.state, key, &deadline).await)
+        self.get_from(SingleReads::Leader, key, deadline).await
+    }
+
+    /// As [`Bucket::get`], from this node.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bucket::get`].
+    pub async fn get_from(
+        &self,
+        node: SingleReads,
+        key: &str,
+        deadline: Deadline,
+    ) -> Result<Option<Bytes>, Error> {
+        self.note_if_answered(true, read::get(&self.state, node, key, &deadline).await)
     }
 
     /// Whether the key has a value. The stream's leader answers, as for [`Bucket::get`].
@@ -115,7 +130,21 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn exists(&self, key: &str, deadline: Deadline) -> Result<bool, Error> {
-        self.note_if_answered(true, read::exists(&self.state, key, &deadline).await)
+        self.exists_from(SingleReads::Leader, key, deadline).await
+    }
+
+    /// As [`Bucket::exists`], from this node.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bucket::get`].
+    pub async fn exists_from(
+        &self,
+        node: SingleReads,
+        key: &str,
+        deadline: Deadline,
+    ) -> Result<bool, Error> {
+        self.note_if_answered(true, read::exists(&self.state, node, key, &deadline).await)
     }
 
     /// One page of the keys that have a value. It has keys whose last message comes after the

@@ -8,11 +8,12 @@ use tokio::sync::Mutex;
 use super::{Connection, ConnectionSettings, SettingError};
 use crate::retries::{RetryCounts, RetryReason};
 
-/// The connections in use, one for each [`ConnectionSettings`].
+/// The connections in use, one or several for each [`ConnectionSettings`].
 #[derive(Debug)]
 pub struct Connections {
     client_name: String,
-    by_settings: Mutex<HashMap<ConnectionSettings, Weak<Connection>>>,
+    /// By settings, and by a number among the connections of these settings.
+    by_settings: Mutex<HashMap<(ConnectionSettings, usize), Weak<Connection>>>,
     /// The same connections, for those who cannot wait while another one is made.
     all: std::sync::Mutex<Vec<Weak<Connection>>>,
     retries: Arc<RetryCounts>,
@@ -70,15 +71,42 @@ impl Connections {
         &self,
         settings: &ConnectionSettings,
     ) -> Result<Arc<Connection>, SettingError> {
+        self.get_numbered(settings, 0).await
+    }
+
+    /// As [`Connections::get`], `count` further connections of these settings. All who ask for
+    /// further connections share them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connections::get`].
+    pub async fn get_further(
+        &self,
+        settings: &ConnectionSettings,
+        count: usize,
+    ) -> Result<Vec<Arc<Connection>>, SettingError> {
+        let mut connections = Vec::with_capacity(count);
+        for number in 1..=count {
+            connections.push(self.get_numbered(settings, number).await?);
+        }
+        Ok(connections)
+    }
+
+    async fn get_numbered(
+        &self,
+        settings: &ConnectionSettings,
+        number: usize,
+    ) -> Result<Arc<Connection>, SettingError> {
         let mut by_settings = self.by_settings.lock().await;
         by_settings.retain(|_, connection| connection.strong_count() > 0);
-        if let Some(connection) = by_settings.get(settings).and_then(Weak::upgrade) {
+        let key = (settings.clone(), number);
+        if let Some(connection) = by_settings.get(&key).and_then(Weak::upgrade) {
             return Ok(connection);
         }
         let retries = Arc::clone(&self.retries);
         let connection = Connection::start(&self.client_name, settings, retries).await?;
         let connection = Arc::new(connection);
-        by_settings.insert(settings.clone(), Arc::downgrade(&connection));
+        by_settings.insert(key, Arc::downgrade(&connection));
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|connection| connection.strong_count() > 0);
         all.push(Arc::downgrade(&connection));

@@ -49,7 +49,7 @@ impl Number<'_> {
         read::read_last_message(
             self.bucket,
             self.encoded,
-            ReadPath::OriginLeader,
+            Some(ReadPath::OriginLeader),
             self.deadline,
         )
         .await

@@ -13,6 +13,7 @@ use tokio_util::sync::PollSemaphore;
 use super::Operation;
 use super::machine::{AnswerOutcome, Event, Machine, PipelineConfig, Time, token_count};
 use crate::bucket_state::BucketState;
+use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::inbox::Inbox;
@@ -35,10 +36,12 @@ pub(crate) async fn run(
     }
     bucket.concurrency().batch_started(operation.total_items());
     let info = bucket.stream_info(deadline).await?;
-    let inbox = open_inbox(bucket, operation.len(), deadline).await?;
+    let connection = operation.connection(bucket);
+    let inbox = open_inbox(bucket, connection, operation.len(), deadline).await?;
     let started = Instant::now();
     let run = Run {
         bucket,
+        connection,
         deadline,
         started,
         machine: Machine::new(
@@ -48,7 +51,7 @@ pub(crate) async fn run(
             deadline.time_limits(),
             started.saturating_duration_since(deadline.start()),
         ),
-        permission_errors_seen: bucket.connection().permission_error_count(),
+        permission_errors_seen: connection.permission_error_count(),
         permits: None,
         semaphore: PollSemaphore::new(Arc::clone(bucket.concurrency().permits())),
         requested_permits: 0,
@@ -76,21 +79,26 @@ fn config(bucket: &BucketState) -> PipelineConfig {
     }
 }
 
-async fn open_inbox(bucket: &BucketState, len: usize, deadline: &Deadline) -> Result<Inbox, Error> {
+async fn open_inbox(
+    bucket: &BucketState,
+    connection: &Connection,
+    len: usize,
+    deadline: &Deadline,
+) -> Result<Inbox, Error> {
     while Instant::now() < deadline.send_deadline() {
-        if let Some(inbox) = try_open_inbox(bucket, len, deadline).await {
+        if let Some(inbox) = try_open_inbox(connection, len, deadline).await {
             return Ok(inbox);
         }
         sleep(tuning::BACKOFF.0).await;
-        bucket.ready(deadline).await?;
+        connection.ready(bucket.name(), deadline).await?;
     }
     Err(bucket.no_answer_error(deadline))
 }
 
 /// Opens an inbox. `None` if the NATS client has ended, or if its queue is full because the server
 /// reads nothing.
-async fn try_open_inbox(bucket: &BucketState, len: usize, deadline: &Deadline) -> Option<Inbox> {
-    let inbox = bucket.connection().open_inbox(token_count(len));
+async fn try_open_inbox(connection: &Connection, len: usize, deadline: &Deadline) -> Option<Inbox> {
+    let inbox = connection.open_inbox(token_count(len));
     timeout_at(deadline.send_deadline(), inbox)
         .await
         .ok()
@@ -99,6 +107,8 @@ async fn try_open_inbox(bucket: &BucketState, len: usize, deadline: &Deadline) -
 
 struct Run<'a, O> {
     bucket: &'a BucketState,
+    /// The connection that the requests go over.
+    connection: &'a Connection,
     deadline: &'a Deadline,
     operation: &'a mut O,
     machine: Machine<StreamInfo, Error>,
@@ -118,7 +128,7 @@ struct Run<'a, O> {
 
 impl<O: Operation> Run<'_, O> {
     async fn until_finished(mut self) -> Result<(), Error> {
-        let mut status = self.bucket.connection().status();
+        let mut status = self.connection.status();
         loop {
             // Answers first, so that no item fails or is sent again whose answer is here.
             while let Some(message) = self.inbox.next_now() {
@@ -126,7 +136,7 @@ impl<O: Operation> Run<'_, O> {
             }
             let is_up = if self.inbox.has_ended() {
                 self.tell(Event::ClientEnded);
-                self.bucket.connection().is_up()
+                self.connection.is_up()
             } else {
                 self.inbox.is_up()
             };
@@ -138,7 +148,7 @@ impl<O: Operation> Run<'_, O> {
             self.tell(Event::Tick);
             if let Some(all_answered) = self.act().await? {
                 if all_answered {
-                    self.bucket.connection().return_inbox(self.inbox);
+                    self.connection.return_inbox(self.inbox);
                 }
                 return Ok(());
             }
@@ -207,7 +217,7 @@ impl<O: Operation> Run<'_, O> {
     /// The server sends a permission error to the connection, and never answers the request. Other
     /// calls use the connection too, so the subject decides whether an error is this run's.
     fn handle_permission_errors(&mut self) {
-        let connection = self.bucket.connection();
+        let connection = self.connection;
         let Some(new) = connection.permission_errors_after(self.permission_errors_seen) else {
             return;
         };

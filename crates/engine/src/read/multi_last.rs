@@ -7,12 +7,14 @@
 //! ("404 Message Not Found"). And an older server in a mixed cluster does not know the request at
 //! all. So a key without an answer stays unknown, and is read one by one afterwards.
 
+mod pace;
 mod response;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
@@ -20,12 +22,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::ReadBatch;
 use crate::bucket_state::BucketState;
+use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::inbox::Inbox;
 use crate::retries::RetryReason;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
+use pace::RequestPace;
 use response::{AnswerPart, Response, ResponseEnd};
 
 /// Reads the keys of the batch that `multi_last` answers.
@@ -53,6 +57,7 @@ pub(super) async fn read(
     bucket.concurrency().batch_started(batch.total_items);
     let mut requests = FuturesUnordered::new();
     let mut connection_lost = false;
+    let mut pace = RequestPace::default();
     loop {
         while !queue.is_empty() {
             // The keys that are read one by one, or were read before, count as sent.
@@ -63,7 +68,10 @@ pub(super) async fn read(
                     .window_if_yielding(sent, batch.total_items, deadline);
             let (max_requests, keys) = match yielding_window {
                 Some(window) => (1, window),
-                None => (tuning::MULTI_LAST_REQUESTS, tuning::MULTI_LAST_SUBJECTS),
+                None => (
+                    pace.requests(connection.round_trip().get()) * bucket.read_connections(),
+                    tuning::MULTI_LAST_SUBJECTS,
+                ),
             };
             if requests.len() >= max_requests {
                 break;
@@ -82,6 +90,15 @@ pub(super) async fn read(
             }
             return Ok(());
         };
+        if let Some(time) = response.service_time {
+            pace.record(response.answered.len(), time);
+        }
+        let bytes = response
+            .answered
+            .iter()
+            .filter_map(|(_, value, _)| value.as_ref());
+        let bytes = bytes.map(Bytes::len).sum();
+        info.mean_value_size.record(response.answered.len(), bytes);
         for (index, value, sequence) in response.answered {
             match value {
                 Some(value) => batch.found(index, value, sequence)?,
@@ -93,6 +110,7 @@ pub(super) async fn read(
             // What was not sent had no time or no connection left. Nothing would come sooner.
             ResponseEnd::Complete | ResponseEnd::NotSent => continue,
             ResponseEnd::Unanswered => connection.count_retry(RetryReason::NoAnswer),
+            ResponseEnd::Denied => info.multi_last_denied.store(true, Ordering::Relaxed),
             ResponseEnd::ConnectionLost => {
                 connection_lost = true;
                 connection.count_retry(RetryReason::ConnectionLost);
@@ -100,10 +118,6 @@ pub(super) async fn read(
         }
         // Other requests would wait for the same time. The rest of the keys is read one by one.
         queue.clear();
-        let to = request_subject(info);
-        if connection.is_denied(&to, deadline.start()) {
-            info.multi_last_denied.store(true, Ordering::Relaxed);
-        }
     }
 }
 
@@ -132,26 +146,39 @@ async fn request(
     deadline: &Deadline,
 ) -> Response {
     let mut response = Response::new(subjects);
-    let permits = u32::try_from(response.unanswered_keys()).unwrap_or(u32::MAX);
+    let keys = response.unanswered_keys();
+    let permits = u32::try_from(keys).unwrap_or(u32::MAX);
     let permits = Arc::clone(bucket.concurrency().permits()).acquire_many_owned(permits);
     let Ok(Ok(_permits)) = timeout_at(deadline.send_deadline(), permits).await else {
         return response;
     };
-    let connection = bucket.connection();
+    let connection = bucket.next_read_connection();
+    let max_bytes = info.mean_value_size.max_answer_bytes(keys);
+    let room = connection.room_for_answer(max_bytes);
+    let Ok(Some(_room)) = timeout_at(deadline.send_deadline(), room).await else {
+        return response;
+    };
     if !connection.is_up() {
         return response;
     }
     let epoch = connection.epoch();
     let to = request_subject(info);
-    let Some(mut inbox) = send(bucket, &to, &response, deadline).await else {
+    let Some(mut inbox) = send(connection, &to, &response, max_bytes, deadline).await else {
         return response;
     };
+    let sent = Instant::now();
+    let mut first_answer = None;
     let lost_or_denied = async {
         tokio::select! {
             () = connection.until_reconnected(epoch) => ResponseEnd::ConnectionLost,
             // The login may still be allowed to read each key.
             _ = connection.until_permission_error(deadline.start(), |it| it == to) => {
-                ResponseEnd::Unanswered
+                // The error may be that of the inbox.
+                if connection.is_denied(&to, deadline.start()) {
+                    ResponseEnd::Denied
+                } else {
+                    ResponseEnd::Unanswered
+                }
             }
         }
     };
@@ -177,8 +204,14 @@ async fn request(
         if inbox.token_of(&message).is_none() {
             continue;
         }
+        let first_answer = *first_answer.get_or_insert_with(|| {
+            let now = Instant::now();
+            connection.round_trip().record(epoch, now - sent);
+            now
+        });
         if response.add(AnswerPart::from(message)).is_break() {
             connection.return_inbox(inbox);
+            response.service_time = Some(first_answer.elapsed());
             return response;
         }
     }
@@ -186,17 +219,17 @@ async fn request(
 
 /// Sends the request. Returns the inbox for the answer; `None` if the request could not be sent.
 async fn send(
-    bucket: &BucketState,
+    connection: &Connection,
     to: &str,
     response: &Response,
+    max_bytes: usize,
     deadline: &Deadline,
 ) -> Option<Inbox> {
     let body = serde_json::to_vec(&MultiLast {
         multi_last: response.subjects().collect(),
-        max_bytes: tuning::WINDOW_BYTES,
+        max_bytes,
     });
     let body = body.ok()?;
-    let connection = bucket.connection();
     // While the server reads nothing, the NATS client's queue is full.
     let sent = timeout_at(deadline.send_deadline(), async {
         let inbox = connection.open_inbox(1).await?;

@@ -9,6 +9,8 @@ use async_nats::{Message, StatusCode};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::bucket_state::BucketState;
+use crate::connection::Connection;
 use crate::error::Error;
 use crate::message::{StoredMessage, is_stored_message, is_transient};
 use crate::pipeline::{AnswerOutcome, Items, Operation, RequestMessage};
@@ -195,6 +197,10 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
 
     fn subject(&self, item: usize, info: &StreamInfo) -> String {
         self.request(item, info).subject
+    }
+
+    fn connection<'b>(&self, bucket: &'b BucketState) -> &'b Connection {
+        bucket.next_read_connection()
     }
 
     fn group_answer(&self, _message: &Message, _info: &StreamInfo) -> Option<u64> {

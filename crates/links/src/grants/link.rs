@@ -33,6 +33,7 @@ impl Link {
         name: &str,
         settings: LinkSettings,
         connection: Arc<Connection>,
+        further_connections: &[Arc<Connection>],
         replicas: &Replicas,
     ) -> Self {
         let concurrency = Arc::new(ConcurrencyLimit::new(settings.limits.max_concurrency));
@@ -44,8 +45,11 @@ impl Link {
                 settings.limits,
                 Arc::clone(&concurrency),
             );
-            let bucket = bucket.with_write_settings(settings.writes);
-            let bucket = bucket.with_replica(replicas, settings.replica);
+            let bucket = bucket
+                .with_write_settings(settings.writes)
+                .with_single_reads(settings.single_reads)
+                .with_further_connections(further_connections.to_vec())
+                .with_replica(replicas, settings.replica);
             GrantedBucket {
                 attribute: bucket_attribute(bucket.name()),
                 bucket: Arc::new(bucket),

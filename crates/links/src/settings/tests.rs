@@ -40,10 +40,12 @@ fn only_the_bucket_is_required() {
     assert_eq!(settings.timeout, DEFAULT_TIMEOUT);
     assert_eq!(settings.replica, ReplicaSettings::default());
     assert_eq!(settings.replica.mode, ReplicaMode::Off);
+    assert_eq!(settings.connections, 1);
+    assert_eq!(settings.single_reads, SingleReads::Leader);
     assert_eq!(
         settings.limits,
         Limits {
-            max_concurrency: 256,
+            max_concurrency: 1024,
             max_batch_keys: 100_000,
             max_batch_bytes: 64 * 1024 * 1024,
         }
@@ -74,6 +76,8 @@ fn every_setting_is_read() {
         ("bucket_max_value_size", "1024"),
         ("timeout", "30s"),
         ("max_concurrency", "1"),
+        ("connections", "8"),
+        ("single_reads", "nearest"),
         ("max_batch_keys", "10"),
         ("max_batch_bytes", "4096"),
         ("key_encoding", "base64"),
@@ -110,6 +114,8 @@ fn every_setting_is_read() {
     );
     assert_eq!(settings.timeout, Duration::from_secs(30));
     assert_eq!(settings.limits.max_concurrency, 1);
+    assert_eq!(settings.connections, 8);
+    assert_eq!(settings.single_reads, SingleReads::Nearest);
     assert_eq!(settings.limits.max_batch_keys, 10);
     assert_eq!(settings.limits.max_batch_bytes, 4096);
     assert_eq!(settings.key_encoding, KeyEncoding::Base64);

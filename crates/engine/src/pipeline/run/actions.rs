@@ -67,7 +67,7 @@ impl<O: Operation> Run<'_, O> {
                 }
                 Action::OpenInbox => {
                     let len = self.operation.len();
-                    let opened = try_open_inbox(self.bucket, len, self.deadline).await;
+                    let opened = try_open_inbox(self.connection, len, self.deadline).await;
                     self.tell(Event::InboxOpened(opened.is_some()));
                     if let Some(inbox) = opened {
                         self.inbox = inbox;

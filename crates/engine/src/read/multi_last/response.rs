@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use async_nats::Message;
 use async_nats::header::{NATS_SEQUENCE, NATS_SUBJECT};
@@ -25,6 +26,8 @@ pub(super) struct Response {
     /// The keys to ask for again, because the server ended the answer at `max_bytes`.
     pub(super) cut_off: Vec<usize>,
     pub(super) end: ResponseEnd,
+    /// How long the answer took from its first message to its last.
+    pub(super) service_time: Option<Duration>,
 }
 
 /// How a response ended.
@@ -34,8 +37,10 @@ pub(super) enum ResponseEnd {
     NotSent,
     /// The server has answered to the end.
     Complete,
-    /// The rest of the answer did not come in time, or the server denied the request.
+    /// The rest of the answer did not come in time.
     Unanswered,
+    /// The server denied the request.
+    Denied,
     /// The connection was lost before the end of the answer.
     ConnectionLost,
 }
@@ -48,6 +53,7 @@ impl Response {
             answered: Vec::new(),
             cut_off: Vec::new(),
             end: ResponseEnd::NotSent,
+            service_time: None,
         }
     }
 

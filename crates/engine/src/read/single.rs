@@ -1,4 +1,4 @@
-//! Reading single keys from the stream's leader, and the sequences of their last messages.
+//! Reading single keys, and the sequences of their last messages.
 //!
 //! The leader has every write that was acknowledged. A direct get may be answered by a replica that
 //! lags, or by a mirror of the bucket in the same domain. So a call that has to see all writes asks
@@ -12,17 +12,19 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::message::StoredMessage;
 use crate::pipeline;
+use crate::read_settings::SingleReads;
 use crate::replica::{AnsweredMessage, ReplicaUser};
 use crate::stream_info::ReadPath;
 
-/// The key's value, as the leader has it.
-pub(crate) async fn read_leader(
+/// The key's value, as this node has it.
+pub(crate) async fn get(
     bucket: &BucketState,
+    node: SingleReads,
     key: &str,
     deadline: &Deadline,
 ) -> Result<Option<Bytes>, Error> {
     let encoded = bucket.encoding().encode(key)?;
-    let last = read_last_message(bucket, &encoded, ReadPath::Leader, deadline).await?;
+    let last = read_last_message(bucket, &encoded, path(node), deadline).await?;
     let value = last.and_then(StoredMessage::into_value);
     let size = value.as_ref().map_or(0, Bytes::len);
     bucket.limits().check_bytes(key.len() + size)?;
@@ -33,19 +35,29 @@ pub(crate) async fn read_leader(
 /// value.
 pub(crate) async fn exists(
     bucket: &BucketState,
+    node: SingleReads,
     key: &str,
     deadline: &Deadline,
 ) -> Result<bool, Error> {
     let encoded = bucket.encoding().encode(key)?;
-    let last = read_last_message(bucket, &encoded, ReadPath::Leader, deadline).await?;
+    let last = read_last_message(bucket, &encoded, path(node), deadline).await?;
     Ok(last.and_then(StoredMessage::into_value).is_some())
 }
 
-/// The last message of a key. The key is encoded as in the bucket.
+/// `None`: the path that the stream info says.
+fn path(node: SingleReads) -> Option<ReadPath> {
+    match node {
+        SingleReads::Leader => Some(ReadPath::Leader),
+        SingleReads::Nearest => None,
+    }
+}
+
+/// The last message of a key. The key is encoded as in the bucket. `path` is as for
+/// [`SingleKeyReads`].
 pub(crate) async fn read_last_message(
     bucket: &BucketState,
     encoded: &str,
-    path: ReadPath,
+    path: Option<ReadPath>,
     deadline: &Deadline,
 ) -> Result<Option<StoredMessage>, Error> {
     let server_read = bucket.replica().map(ReplicaUser::server_read);
@@ -53,7 +65,7 @@ pub(crate) async fn read_last_message(
         encoded,
         last: None,
     };
-    let mut reads = SingleKeyReads::new(&mut target, vec![0], Some(path));
+    let mut reads = SingleKeyReads::new(&mut target, vec![0], path);
     pipeline::run(bucket, &mut reads, deadline).await?;
     if let Some(server_read) = server_read {
         let last = target.last.as_ref();
