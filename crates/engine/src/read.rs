@@ -17,7 +17,7 @@ use super::limits::Limits;
 use super::message::StoredMessage;
 use super::pipeline;
 use super::quarantine::LostConnections;
-use super::replica::{AnsweredMessage, ReplicaUser, ServerRead};
+use super::replica::{AnsweredMessage, ReplicaUser, ServerCall};
 use super::response_budget::{self, ResponseBudget, Unbounded};
 use super::stream_info::{ReadPath, StreamInfo};
 use super::tuning;
@@ -33,13 +33,13 @@ pub(super) async fn get_many(
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<Option<Bytes>>, Error> {
-    let server_read = bucket.replica().map(ReplicaUser::server_read);
+    let server_call = bucket.replica().map(ReplicaUser::server_call);
     let mut batch = ReadBatch::new(bucket, keys, budget).await?;
     if !batch.keys.is_empty() {
         let info = bucket.stream_info(deadline).await?;
         read(bucket, &info, &mut batch, None, deadline).await?;
     }
-    batch.note(server_read);
+    batch.note(server_call);
     batch.into_answer().await
 }
 
@@ -50,11 +50,11 @@ pub(super) async fn get_many_at_leader(
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<Option<Bytes>>, Error> {
-    let server_read = bucket.replica().map(ReplicaUser::server_read);
+    let server_call = bucket.replica().map(ReplicaUser::server_call);
     let mut batch = ReadBatch::new(bucket, keys, budget).await?;
     let info = bucket.stream_info(deadline).await?;
     read(bucket, &info, &mut batch, Some(ReadPath::Leader), deadline).await?;
-    batch.note(server_read);
+    batch.note(server_call);
     batch.into_answer().await
 }
 
@@ -228,11 +228,11 @@ impl<'a> ReadBatch<'a> {
     }
 
     /// Notes for a copy of the bucket what the server has answered.
-    fn note(&self, server_read: Option<ServerRead<'_>>) {
-        let Some(server_read) = server_read else {
+    fn note(&self, server_call: Option<ServerCall<'_>>) {
+        let Some(server_call) = server_call else {
             return;
         };
-        server_read.finish(self.keys.iter().map(|key| {
+        server_call.has_read(self.keys.iter().map(|key| {
             let (value, sequence) = match &key.state {
                 KeyState::Unknown => return None,
                 KeyState::Missing(sequence) => (None, *sequence),

@@ -19,7 +19,7 @@ mod reader;
 mod record;
 mod requests;
 mod run;
-mod server_read;
+mod server_call;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -32,7 +32,7 @@ mod waiting;
 pub(crate) use floors::AnsweredMessage;
 pub(crate) use reader::{CopiedValue, CopyReader};
 pub(crate) use requests::ReplicaSource;
-pub(crate) use server_read::ServerRead;
+pub(crate) use server_call::ServerCall;
 pub(crate) use shared::ReplicaUser;
 pub use shared::{ReplicaMode, ReplicaSettings, Replicas};
 pub use stats::{FallbackReason, ReplicaStats};

@@ -60,16 +60,16 @@ pub(crate) async fn read_last_message(
     path: Option<ReadPath>,
     deadline: &Deadline,
 ) -> Result<Option<StoredMessage>, Error> {
-    let server_read = bucket.replica().map(ReplicaUser::server_read);
+    let server_call = bucket.replica().map(ReplicaUser::server_call);
     let mut target = LastMessage {
         encoded,
         last: None,
     };
     let mut reads = SingleKeyReads::new(&mut target, vec![0], path);
     pipeline::run(bucket, &mut reads, deadline).await?;
-    if let Some(server_read) = server_read {
+    if let Some(server_call) = server_call {
         let last = target.last.as_ref();
-        server_read.finish([last.map(|last| AnsweredMessage {
+        server_call.has_read([last.map(|last| AnsweredMessage {
             key: encoded,
             sequence: last.revision(),
             value: last.value(),

@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::copy::ReplicaCopy;
-use super::floors::ReplicaFloors;
 use super::machine::{OffReason, Phase, ReplicaDemand};
 use super::memory::ReplicaMemory;
 use super::requests::ReplicaSource;
@@ -211,29 +209,12 @@ impl ReplicaUser {
         &self.replica.state
     }
 
-    /// Where the copy is now, before a request is sent.
-    pub(crate) fn position(&self) -> u64 {
-        ReplicaFloors::position(self.copy().as_ref())
-    }
-
-    /// Takes note that writes were acknowledged, of which this is the highest sequence, and `position` is
-    /// where the copy was before. No read may miss them from now on.
-    pub(crate) fn wrote(&self, sequences: (u64, u64), position: u64) {
-        let state = &self.replica.state;
-        let copy = self.copy();
-        for sequence in [sequences.0, sequences.1] {
-            state
-                .floors
-                .wrote(sequence, position, copy.as_ref(), state.now());
-        }
-    }
-
     /// Takes note that the server has answered a read, or may have carried out a write whose outcome
     /// is unknown.
     pub(crate) fn note_server_answered(&self) {
         // A copy that is begun later is complete as of a later question.
-        if self.copy().is_some() {
-            let state = &self.replica.state;
+        let state = &self.replica.state;
+        if state.copy().is_some() {
             state.floors.raise_time(state.now());
         }
     }
@@ -241,10 +222,6 @@ impl ReplicaUser {
     /// What the replica's task and its readers share. The task need not run.
     pub(super) fn shared_state(&self) -> &ReplicaState {
         &self.replica.state
-    }
-
-    fn copy(&self) -> Option<Arc<ReplicaCopy>> {
-        self.replica.state.copy()
     }
 
     pub(crate) fn stats(&self) -> ReplicaStats {

@@ -148,14 +148,14 @@ impl WriteBatch {
             let bucket = bucket.name().to_owned();
             return Err(Error::ReadOnly { bucket });
         }
-        let position = bucket.replica().map(ReplicaUser::position);
+        let server_call = bucket.replica().map(ReplicaUser::server_call);
         let sent = pipeline::run(bucket, self, deadline).await;
-        if let (Some(replica), Some(position)) = (bucket.replica(), position) {
+        if let Some(server_call) = server_call {
             if let Some(sequences) = self.written.range() {
-                replica.wrote(sequences, position);
+                server_call.has_written(sequences);
             }
             if sent.is_err() || self.failures.count > 0 {
-                replica.note_server_answered();
+                server_call.may_have_written();
             }
         }
         sent

@@ -234,7 +234,8 @@ impl OffReason {
             Self::Unused => "nobody reads it",
             Self::NoBucket => "there is no such bucket",
             Self::Denied(DeniedRequest::StreamInfo) => {
-                "the login may not publish to `$JS.API.STREAM.INFO.<stream>`"
+                "the login may not publish to `$JS.API.STREAM.INFO.<stream>`, or not subscribe to its \
+                 inboxes"
             }
             Self::Denied(DeniedRequest::CreateConsumer) => {
                 "the login may not publish to `$JS.API.CONSUMER.CREATE.<stream>.*`"

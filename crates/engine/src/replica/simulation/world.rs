@@ -63,6 +63,8 @@ pub(super) struct ReplicaWorld {
     /// When the last message of the consumer arrives: they come in order.
     in_order: Duration,
     wanted: u64,
+    /// The first request for messages whose answers the client listens to.
+    inbox_from: u64,
     values: u64,
     calm: bool,
     /// A promise that was broken elsewhere than in an answer.
@@ -104,6 +106,7 @@ impl ReplicaWorld {
             sent: 0,
             in_order: Duration::ZERO,
             wanted: 0,
+            inbox_from: 0,
             values: 0,
             calm: false,
             broken: None,
@@ -232,6 +235,11 @@ impl ReplicaWorld {
                     ReplicaAction::Create { .. } => number,
                     _ => 0,
                 };
+            }
+            if let ReplicaAction::Pull(pull) = action
+                && pull.anew
+            {
+                self.inbox_from = pull.pull;
             }
             if !self.connected {
                 self.no_answer(action);

@@ -13,6 +13,15 @@ use crate::replica::simulation::store::SimMessage;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The request for messages that something was sent for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SentFor {
+    /// The consumer's number.
+    pub(super) number: u64,
+    /// The request's number.
+    pub(super) pull: u64,
+}
+
 /// What is on its way.
 #[derive(Clone, Debug)]
 pub(super) enum Packet {
@@ -23,9 +32,10 @@ pub(super) enum Packet {
     Created(u64, Creation),
     Checked(u64, ConsumerCheck),
     Listed(u64, Listed),
-    Message(u64, u64, u64, SimMessage),
-    Heartbeat(u64, u64, u64, u64),
-    PullEnded(u64, u64, PullEnd),
+    /// What the consumer sends, in answer to a request for messages.
+    Message(SentFor, u64, u64, SimMessage),
+    Heartbeat(SentFor, u64, u64),
+    PullEnded(SentFor, PullEnd),
     /// This process learns that its write has this sequence.
     Acknowledged(usize, u64, u64),
     Reconnect,
@@ -47,6 +57,11 @@ impl ReplicaWorld {
     pub(super) fn send(&mut self, delay: Duration, packet: Packet) {
         self.sent += 1;
         self.packets.push((self.now + delay, self.sent, packet));
+    }
+
+    /// Whether the client has a subscription for this.
+    fn listens(&self, sent_for: SentFor) -> bool {
+        sent_for.number == self.wanted && sent_for.pull >= self.inbox_from
     }
 
     /// Sends what the consumer has, in order.
@@ -72,7 +87,7 @@ impl ReplicaWorld {
             }
             Packet::Checked(number, check) => self.tell(ReplicaEvent::Checked { number, check }),
             Packet::Listed(number, listed) => self.tell(ReplicaEvent::Listed { number, listed }),
-            Packet::Message(number, sequence, delivered, message) if number == self.wanted => {
+            Packet::Message(sent_for, sequence, delivered, message) if self.listens(sent_for) => {
                 let value = message.value.map(u64::to_le_bytes);
                 let age = (self.max_age > 0).then(|| message.time + self.max_age);
                 let own = message.expires.filter(|expires| Some(*expires) != age);
@@ -88,14 +103,15 @@ impl ReplicaWorld {
                     replaces_all: message.replaces_all,
                 }));
             }
-            Packet::Heartbeat(number, pull, delivered, position) if number == self.wanted => {
+            Packet::Heartbeat(sent_for, delivered, position) if self.listens(sent_for) => {
                 self.tell(ReplicaEvent::Heartbeat {
-                    pull,
+                    pull: sent_for.pull,
                     delivered,
                     position,
                 });
             }
-            Packet::PullEnded(number, pull, end) if number == self.wanted => {
+            Packet::PullEnded(sent_for, end) if self.listens(sent_for) => {
+                let pull = sent_for.pull;
                 self.tell(ReplicaEvent::PullEnded { pull, end });
             }
             Packet::Message(..) | Packet::Heartbeat(..) | Packet::PullEnded(..) => {}

@@ -1,6 +1,6 @@
 //! The stream's nodes: what the leader says, and what the consumer delivers.
 
-use super::network::Packet;
+use super::network::{Packet, SentFor};
 use super::{PULL, ReplicaWorld};
 use crate::replica::machine::{PullEnd, StreamState};
 use crate::replica::simulation::store::{SimMessage, StoreChange};
@@ -80,7 +80,11 @@ impl ReplicaWorld {
             if !self.calm && self.chance.one_in(60) {
                 let over = left == PULL || self.chance.one_in(2);
                 let end = if over { PullEnd::Over } else { PullEnd::Full };
-                self.send_in_order(Packet::PullEnded(consumer.number, pull, end));
+                let sent_for = SentFor {
+                    number: consumer.number,
+                    pull,
+                };
+                self.send_in_order(Packet::PullEnded(sent_for, end));
                 continue;
             }
             let next = self.node.messages.range(consumer.next..).next();
@@ -93,16 +97,20 @@ impl ReplicaWorld {
             consumer.next = sequence + 1;
             consumer.delivered += 1;
             consumer.idle_since = self.now;
-            let (number, delivered) = (consumer.number, consumer.delivered);
+            let delivered = consumer.delivered;
+            let sent_for = SentFor {
+                number: consumer.number,
+                pull,
+            };
             // A client that is too slow drops messages.
             if self.calm || !self.chance.one_in(300) {
-                self.send_in_order(Packet::Message(number, sequence, delivered, message));
+                self.send_in_order(Packet::Message(sent_for, sequence, delivered, message));
             }
             if left > 1 {
                 consumer.pulls.push_front((pull, left - 1));
             } else if self.chance.one_in(2) {
                 // So it is if the answer could have had more bytes.
-                self.send_in_order(Packet::PullEnded(number, pull, PullEnd::Over));
+                self.send_in_order(Packet::PullEnded(sent_for, PullEnd::Over));
             }
         }
         let interval = self.machine.heartbeat_interval();
@@ -110,13 +118,12 @@ impl ReplicaWorld {
             && self.now >= consumer.idle_since + interval
         {
             consumer.idle_since = self.now;
-            let (number, delivered) = (consumer.number, consumer.delivered);
-            self.send_in_order(Packet::Heartbeat(
-                number,
+            let sent_for = SentFor {
+                number: consumer.number,
                 pull,
-                delivered,
-                consumer.next - 1,
-            ));
+            };
+            let (delivered, position) = (consumer.delivered, consumer.next - 1);
+            self.send_in_order(Packet::Heartbeat(sent_for, delivered, position));
         }
         self.consumer = Some(consumer);
     }

@@ -1,7 +1,7 @@
 //! What other clients, operators and failures do to the stream.
 
 use super::ReplicaWorld;
-use super::network::Packet;
+use super::network::{Packet, SentFor};
 use crate::replica::floors::{AnsweredMessage, ReplicaFloors};
 use crate::replica::machine::PullEnd;
 use crate::replica::simulation::reader::{KEYS, key_name};
@@ -171,7 +171,11 @@ impl ReplicaWorld {
             && self.chance.one_in(2)
         {
             let pull = consumer.pulls.front().map_or(0, |(pull, _)| *pull);
-            self.send_in_order(Packet::PullEnded(consumer.number, pull, PullEnd::Trouble));
+            let sent_for = SentFor {
+                number: consumer.number,
+                pull,
+            };
+            self.send_in_order(Packet::PullEnded(sent_for, PullEnd::Trouble));
         }
     }
 }
