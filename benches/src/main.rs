@@ -10,6 +10,7 @@ mod floor;
 mod keys;
 mod measure;
 mod memory;
+mod network;
 mod pure;
 mod raw;
 mod replica;
@@ -63,6 +64,8 @@ enum BenchCommand {
     Callers,
     /// Only the memory, and the time to start.
     Process,
+    /// Only batches over a network, and reads over several connections.
+    Network,
     /// Only single keys, and pages of keys.
     Single,
     /// Only reads from memory.
@@ -125,6 +128,10 @@ async fn main() -> Result<()> {
     if matches!(args.command, None | Some(BenchCommand::Single)) {
         single::print(&setup, time).await?;
         single::print_pages(&setup, time).await?;
+    }
+    if matches!(args.command, None | Some(BenchCommand::Network)) {
+        network::print(&setup, time).await?;
+        network::print_connections(&setup, time).await?;
     }
     if matches!(args.command, None | Some(BenchCommand::Callers)) {
         callers::print_throughput(&setup, time).await?;

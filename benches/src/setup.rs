@@ -18,7 +18,7 @@ pub(crate) const LATTICE: &str = "default";
 const FLOOR_ID: &str = "floor";
 
 /// How long a call may take, the largest too.
-const LINK_TIMEOUT: &str = "60s";
+pub(crate) const LINK_TIMEOUT: &str = "60s";
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// After how long a call that is answered at once counts as lost.

@@ -9,6 +9,7 @@ mod bindings;
 mod caller;
 mod cluster;
 mod components;
+mod delay_proxy;
 mod gate;
 mod link;
 mod logging;
@@ -31,6 +32,7 @@ pub use caller::{
 };
 pub use cluster::{Cluster, NODES, Partition};
 pub use components::component;
+pub use delay_proxy::DelayProxy;
 pub use link::LinkDefinition;
 pub use logging::init_tracing;
 pub use monitor::ClientConnection;
