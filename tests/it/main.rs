@@ -5,6 +5,7 @@
 mod support;
 
 mod atomic;
+mod atomic_batch;
 mod atomics;
 mod bucket_access;
 mod cluster_faults;

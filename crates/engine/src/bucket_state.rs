@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::concurrency::ConcurrencyLimit;
@@ -18,6 +18,7 @@ use super::limits::Limits;
 use super::read_settings::SingleReads;
 use super::replica::{ReplicaSettings, ReplicaSource, ReplicaUser, Replicas};
 use super::stream_info::{self, BucketSpec, StreamInfo};
+use super::tuning;
 use super::write_settings::WriteSettings;
 
 /// For how long a bucket counts as there after the server has answered for it.
@@ -37,6 +38,8 @@ pub(crate) struct BucketState {
     further_connections: OnceLock<Vec<Arc<Connection>>>,
     /// How many reads have chosen a connection.
     reads_started: AtomicUsize,
+    /// A permit for each atomic batch under way.
+    atomic_batches: Arc<Semaphore>,
     /// The copy in memory, if the bucket may have one.
     replica: OnceLock<ReplicaUser>,
     cached: RwLock<Option<Arc<StreamInfo>>>,
@@ -70,6 +73,7 @@ impl BucketState {
             single_reads: OnceLock::new(),
             further_connections: OnceLock::new(),
             reads_started: AtomicUsize::new(0),
+            atomic_batches: Arc::new(Semaphore::new(tuning::ATOMIC_BATCHES)),
             replica: OnceLock::new(),
             cached: RwLock::default(),
             last_fetch: Mutex::default(),
@@ -132,6 +136,11 @@ impl BucketState {
             Some(connection) if connection.is_up() => connection,
             _ => &self.connection,
         }
+    }
+
+    /// A permit for each atomic batch under way.
+    pub(crate) fn atomic_batches(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.atomic_batches)
     }
 
     pub(crate) fn replica(&self) -> Option<&ReplicaUser> {

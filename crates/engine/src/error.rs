@@ -120,6 +120,36 @@ pub enum Error {
     /// A write was sent, and it is not known whether it is stored.
     #[error("a write was sent and not acknowledged, so it may or may not be in the bucket: {0}")]
     UnclearWrite(Box<Error>),
+    /// Nothing of an atomic batch is stored, or will be.
+    #[error("none of the {total} keys is {verb}, because they are one atomic batch: {cause}")]
+    AtomicBatchFailed {
+        /// How many distinct keys the batch had.
+        total: usize,
+        /// `set` or `deleted`.
+        verb: &'static str,
+        /// Why.
+        cause: Box<Error>,
+    },
+    /// An atomic batch was sent, and it is not known whether it is stored.
+    #[error(
+        "either all of the {total} keys are {verb} or none is, and it is not known which: the atomic \
+         batch was sent and not acknowledged, so it may be stored, now or later: {cause}"
+    )]
+    UnclearBatch {
+        /// How many distinct keys the batch had.
+        total: usize,
+        /// `set` or `deleted`.
+        verb: &'static str,
+        /// Why.
+        cause: Box<Error>,
+    },
+    /// The server stored the first message of an atomic batch by itself. Nothing else was sent.
+    #[error(
+        "the server took the first key of an atomic batch as a write of its own, so this key may be \
+         written, and no other one: a server of the cluster knows no atomic batches, and needs \
+         nats-server 2.12 or newer"
+    )]
+    TornBatch,
     /// An increment or a swap was sent, and it is not known whether it is stored.
     #[error(
         "a new number for key {:?} was sent and not acknowledged, so it may or may not be stored: \
@@ -245,6 +275,7 @@ impl Error {
             | Self::Contended { .. }
             | Self::PageLost { .. } => Kind::Unavailable,
             Self::ReadOnly { .. }
+            | Self::TornBatch
             | Self::Unsupported { .. }
             | Self::Refused { .. }
             | Self::BadAnswer { .. }
@@ -252,7 +283,10 @@ impl Error {
             | Self::UndecodableKey(_)
             | Self::NotUtf8 { .. }
             | Self::LeftUnread => Kind::Other,
-            Self::UnclearWrite(cause) | Self::Partial { cause, .. } => cause.kind(),
+            Self::UnclearWrite(cause)
+            | Self::AtomicBatchFailed { cause, .. }
+            | Self::UnclearBatch { cause, .. }
+            | Self::Partial { cause, .. } => cause.kind(),
         }
     }
 
@@ -266,6 +300,10 @@ impl Error {
             Self::UnclearWrite(cause) => {
                 cause.log_text()?.prefixed("a write was not acknowledged: ")
             }
+            Self::UnclearBatch { cause, .. } => cause
+                .log_text()?
+                .prefixed("an atomic batch was not acknowledged: "),
+            Self::TornBatch => LogText::fixed("the server knows no atomic batches"),
             Self::UnclearNumber { .. } => LogText::fixed(
                 "a new number was sent and not acknowledged, so it may or may not be stored",
             ),
@@ -278,7 +316,9 @@ impl Error {
             Self::Refused { reason, .. } => reason.prefixed("the server refused: "),
             Self::BadAnswer { reason, .. } => reason.prefixed("an answer is not usable: "),
             Self::NotSent { reason, .. } => reason.prefixed("the NATS client did not send: "),
-            Self::Partial { cause, .. } => cause.log_text()?,
+            Self::AtomicBatchFailed { cause, .. } | Self::Partial { cause, .. } => {
+                cause.log_text()?
+            }
             _ => return None,
         })
     }
@@ -287,7 +327,10 @@ impl Error {
     #[must_use]
     pub fn root(&self) -> &Self {
         match self {
-            Self::UnclearWrite(cause) | Self::Partial { cause, .. } => cause.root(),
+            Self::UnclearWrite(cause)
+            | Self::AtomicBatchFailed { cause, .. }
+            | Self::UnclearBatch { cause, .. }
+            | Self::Partial { cause, .. } => cause.root(),
             error => error,
         }
     }

@@ -75,6 +75,8 @@
 
 mod bucket;
 mod bucket_state;
+#[cfg(test)]
+mod chance;
 mod concurrency;
 mod connection;
 mod counter;

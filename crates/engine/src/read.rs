@@ -24,7 +24,7 @@ use super::tuning;
 
 use one_by_one::{ReadTarget, SingleKeyReads};
 
-pub(crate) use single::{exists, get, read_last_message, revisions};
+pub(crate) use single::{exists, get, last_write_ids, read_last_message, revisions};
 
 /// The value of each key. The caller has checked that the limits allow the keys.
 pub(super) async fn get_many(

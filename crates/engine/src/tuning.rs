@@ -85,6 +85,16 @@ pub(super) const STREAM_INFO_TIMEOUT: Duration = Duration::from_millis(250);
 pub(super) const CONFLICT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(1), Duration::from_millis(32));
 
+/// The most keys of an atomic batch. It is the server's own limit (ADR-50).
+pub(super) const ATOMIC_KEYS: usize = 1000;
+
+/// The most atomic batches of a bucket under way. A server takes 50 at once for a stream, from all
+/// clients together (ADR-50). More would be no faster, because it stores one after the other.
+pub(super) const ATOMIC_BATCHES: usize = 16;
+
+/// How many keys of an atomic batch are read to find out whether it is stored.
+pub(super) const ATOMIC_LOOKS: usize = 8;
+
 /// The most messages that are read for one page of keys.
 pub(super) const PAGE_MESSAGES: usize = 8192;
 

@@ -1,5 +1,6 @@
 //! Setting and deleting keys: one publish for each key, which the server acknowledges.
 
+mod atomic;
 mod batch;
 mod dedupe;
 mod operation;
@@ -12,6 +13,10 @@ use super::deadline::Deadline;
 use super::error::Error;
 use batch::WriteBatch;
 use dedupe::{Write, dedupe};
+
+/// What a write does, for errors.
+const SET: &str = "set";
+const DELETED: &str = "deleted";
 
 pub(super) async fn set_many(
     bucket: &BucketState,
@@ -28,9 +33,10 @@ pub(super) async fn set_many(
     )?;
     let entries = entries.into_iter().map(|(key, value)| (key, Some(value)));
     let writes = dedupe(bucket.encoding(), entries).await?;
-    let mut batch = WriteBatch::new(bucket, "set", writes);
-    batch.check_values(bucket, deadline).await?;
-    batch.run(bucket, deadline).await
+    if bucket.write_settings().atomic {
+        return atomic::write(bucket, SET, writes, deadline).await;
+    }
+    one_by_one(bucket, SET, writes, deadline).await
 }
 
 pub(super) async fn delete_many(
@@ -41,9 +47,22 @@ pub(super) async fn delete_many(
     bucket.limits().check_names(&keys)?;
     let entries = keys.into_iter().map(|key| (key, None));
     let writes = dedupe(bucket.encoding(), entries).await?;
-    WriteBatch::new(bucket, "deleted", writes)
-        .run(bucket, deadline)
-        .await
+    if bucket.write_settings().atomic {
+        return atomic::write(bucket, DELETED, writes, deadline).await;
+    }
+    one_by_one(bucket, DELETED, writes, deadline).await
+}
+
+/// Writes these distinct keys, each by itself.
+async fn one_by_one(
+    bucket: &BucketState,
+    verb: &'static str,
+    writes: Vec<Write>,
+    deadline: &Deadline,
+) -> Result<(), Error> {
+    let mut batch = WriteBatch::new(bucket, verb, writes);
+    batch.check_values(bucket, deadline).await?;
+    batch.run(bucket, deadline).await
 }
 
 /// Sets one key. The error is the cause itself, without a count of keys.
@@ -53,7 +72,11 @@ pub(super) async fn set(
     value: Bytes,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let set = set_many(bucket, vec![(key, value)], deadline).await;
+    let limits = bucket.limits();
+    limits.check_keys(1)?;
+    limits.check_bytes(key.len() + value.len())?;
+    let write = Write::new(bucket.encoding(), key, Some(value))?;
+    let set = one_by_one(bucket, SET, vec![write], deadline).await;
     set.map_err(cause_of_one)
 }
 
@@ -63,7 +86,9 @@ pub(super) async fn delete(
     key: String,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let deleted = delete_many(bucket, vec![key], deadline).await;
+    bucket.limits().check_names(std::slice::from_ref(&key))?;
+    let write = Write::new(bucket.encoding(), key, None)?;
+    let deleted = one_by_one(bucket, DELETED, vec![write], deadline).await;
     deleted.map_err(cause_of_one)
 }
 
@@ -97,7 +122,7 @@ pub(super) async fn replace(
     deadline: &Deadline,
 ) -> Result<ReplaceOutcome, Error> {
     let write = Write::new(bucket.encoding(), key.to_owned(), Some(value))?;
-    let mut batch = WriteBatch::new(bucket, "set", vec![write]);
+    let mut batch = WriteBatch::new(bucket, SET, vec![write]);
     batch.expected_revision = Some(expected);
     batch.check_values(bucket, deadline).await?;
     batch.send(bucket, deadline).await?;

@@ -29,6 +29,9 @@ pub fn setting_hint(error: &Error) -> Option<&'static str> {
         },
         Error::UndecodableKey(_) => Some("it was written without `key_encoding` = `base64`"),
         Error::TooLarge { limit, .. } => Some(match limit {
+            BatchLimit::AtomicKeys => {
+                "the limit is the server's; the link asks for such a batch with `atomic`"
+            }
             BatchLimit::Keys => "the link's setting is `max_batch_keys`",
             BatchLimit::Bytes => "the link's setting is `max_batch_bytes`",
         }),

@@ -55,7 +55,9 @@ const LOGIN: &[&str] = &[
 ];
 const TLS: &[&str] = &["tls_ca", "tls_ca_file", "tls_cert", "tls_first", "tls_key"];
 const OTHERS: &[&str] = &[
+    "atomic",
     "bucket",
+    "bucket_allow_atomic",
     "bucket_history",
     "bucket_marker_ttl",
     "bucket_max_bytes",
@@ -126,6 +128,7 @@ impl LinkSettings {
             .transpose()?;
         let writes = WriteSettings {
             value_ttl: lookup.time_to_live("value_ttl")?,
+            atomic: lookup.flag("atomic")?.unwrap_or(false),
         };
         let create = template(&lookup, &writes)?;
         let spec = |name: &str| BucketSpec {
@@ -221,7 +224,8 @@ fn template(
         max_value_size: lookup.number("bucket_max_value_size", 1, i32::MAX)?,
         allow_value_ttl: writes.value_ttl.is_some(),
         marker_ttl,
-        allow_atomic: false,
+        // A link that asks for atomic batches could not write to the bucket without.
+        allow_atomic: lookup.flag("bucket_allow_atomic")?.unwrap_or(writes.atomic),
     };
     let create = lookup.flag("enable_bucket_auto_create")?.unwrap_or(false);
     Ok(create.then_some(template))

@@ -52,8 +52,8 @@ impl Proxy {
         })
     }
 
-    /// Loses the answers to the next `count` writes that expect a revision: each reaches the server,
-    /// and the connection ends before anything more comes back.
+    /// Loses the answers to the next `count` writes that expect a revision or commit an atomic batch:
+    /// each reaches the server, and the connection ends before anything more comes back.
     pub fn lose(&self, count: usize) {
         self.state.losses.store(count, Ordering::SeqCst);
     }
@@ -106,7 +106,8 @@ async fn up(
         let lines = text.lines().filter(|line| line.starts_with("SUB "));
         subscriptions.extend(lines.flat_map(|line| [line, "\n"]));
         let expects = text.contains("Nats-Expected-Last-Subject-Sequence");
-        let loses = expects && take_one(&state.losses);
+        let commits = text.contains("Nats-Batch-Commit");
+        let loses = (expects || commits) && take_one(&state.losses);
         mute.fetch_or(loses, Ordering::SeqCst);
         if expects && take_one(&state.refusals) {
             let refusal = refusal(&text, &subscriptions).unwrap_or_default();

@@ -9,6 +9,8 @@ pub enum ValueLimit {
     BucketMaxValueSize,
     /// The server's `max_payload`.
     ServerMaxPayload,
+    /// The smaller of the two, less the headers of an atomic batch.
+    AtomicBatch,
 }
 
 impl fmt::Display for ValueLimit {
@@ -16,6 +18,10 @@ impl fmt::Display for ValueLimit {
         f.write_str(match self {
             Self::BucketMaxValueSize => "the bucket's max_value_size",
             Self::ServerMaxPayload => "the server's max_payload",
+            Self::AtomicBatch => {
+                "the largest message (max_payload, max_value_size), less the headers of an atomic \
+                 batch,"
+            }
         })
     }
 }
@@ -25,6 +31,8 @@ impl fmt::Display for ValueLimit {
 pub enum BatchLimit {
     /// How many keys it may have.
     Keys,
+    /// How many distinct keys an atomic batch may have.
+    AtomicKeys,
     /// How many bytes its keys and values may have.
     Bytes,
 }
@@ -33,6 +41,7 @@ impl fmt::Display for BatchLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Keys => "keys",
+            Self::AtomicKeys => "keys in one atomic batch",
             Self::Bytes => "bytes",
         })
     }

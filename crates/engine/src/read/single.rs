@@ -78,6 +78,39 @@ pub(crate) async fn read_last_message(
     Ok(target.last)
 }
 
+/// The `Nats-Msg-Id` that each key's last message was written with, as the leader has it. The keys
+/// are encoded as in the bucket.
+pub(crate) async fn last_write_ids(
+    bucket: &BucketState,
+    encoded: &[&str],
+    deadline: &Deadline,
+) -> Result<Vec<Option<String>>, Error> {
+    let mut target = LastWriteIds {
+        encoded,
+        by_index: vec![None; encoded.len()],
+    };
+    let all = (0..encoded.len()).collect();
+    let mut reads = SingleKeyReads::new(&mut target, all, Some(ReadPath::OriginLeader));
+    pipeline::run(bucket, &mut reads, deadline).await?;
+    Ok(target.by_index)
+}
+
+struct LastWriteIds<'a> {
+    encoded: &'a [&'a str],
+    by_index: Vec<Option<String>>,
+}
+
+impl ReadTarget for LastWriteIds<'_> {
+    fn encoded_key(&self, index: usize) -> &str {
+        self.encoded[index]
+    }
+
+    fn set_last_message(&mut self, index: usize, last: Option<StoredMessage>) -> Result<(), Error> {
+        self.by_index[index] = last.and_then(|last| last.write_id().map(str::to_owned));
+        Ok(())
+    }
+}
+
 struct LastMessage<'a> {
     encoded: &'a str,
     last: Option<StoredMessage>,

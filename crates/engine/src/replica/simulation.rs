@@ -9,7 +9,6 @@
 //! copy is said to be complete as of. A reader sees what this process wrote, and never goes back in time.
 //! When the trouble is over, the copy becomes complete and equal to the stream.
 
-mod chance;
 mod reader;
 mod store;
 mod world;

@@ -79,7 +79,8 @@ impl WriteBatch {
         bucket: &BucketState,
         deadline: &Deadline,
     ) -> Result<(), Error> {
-        let Some(largest) = self.writes.iter().max_by_key(|write| write.size()) else {
+        let values = self.writes.iter().filter(|write| write.value.is_some());
+        let Some(largest) = values.max_by_key(|write| write.size()) else {
             return Ok(());
         };
         let size = largest.size();

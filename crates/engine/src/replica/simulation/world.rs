@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::network::Packet;
-use super::chance::Chance;
 use super::reader::{KEYS, SimReader, key_name};
 use super::store::{SimStore, StoreChange};
+use crate::chance::Chance;
 use crate::replica::machine::{
     OffReason, Phase, ReplicaAction, ReplicaDemand, ReplicaEvent, ReplicaMachine, StreamState,
 };

@@ -1,0 +1,104 @@
+//! Atomic batches: the writes of one batch are stored as a whole, or not at all (ADR-50, server ≥
+//! 2.12.1).
+//!
+//! [`machine`] decides what to send and what is known of the batch. [`run`] does the I/O, in one
+//! future. [`messages`] makes the messages and reads the answers.
+
+mod machine;
+mod messages;
+mod run;
+
+use crate::bucket_state::BucketState;
+use crate::deadline::Deadline;
+use crate::error::{BatchLimit, BucketFeature, CountedSize, Error, ValueLimit};
+use crate::text::CallerText;
+use crate::tuning;
+
+use super::batch::WriteBatch;
+use super::dedupe::Write;
+use machine::Outcome;
+use messages::{AtomicMessages, HEADER_ROOM};
+
+/// Writes all of these distinct keys or none.
+///
+/// # Errors
+///
+/// Before anything is written: [`Error::Unsupported`], [`Error::TooLarge`],
+/// [`Error::ValueTooLarge`]. Afterwards [`Error::AtomicBatchFailed`] or [`Error::UnclearBatch`].
+pub(super) async fn write(
+    bucket: &BucketState,
+    verb: &'static str,
+    writes: Vec<Write>,
+    deadline: &Deadline,
+) -> Result<(), Error> {
+    if writes.is_empty() {
+        return Ok(());
+    }
+    let total = writes.len();
+    if total > tuning::ATOMIC_KEYS {
+        return Err(Error::TooLarge {
+            limit: BatchLimit::AtomicKeys,
+            max: tuning::ATOMIC_KEYS,
+            counted: CountedSize::Keys(total),
+        });
+    }
+    let mut info = bucket
+        .require(BucketFeature::AtomicBatches, deadline)
+        .await?;
+    if writes.iter().any(|write| write.value.is_some())
+        && bucket.write_settings().value_ttl.is_some()
+    {
+        info = bucket.require(BucketFeature::ValueTtl, deadline).await?;
+    }
+    // One write is a whole by itself.
+    if total == 1 {
+        let mut batch = WriteBatch::new(bucket, verb, writes);
+        batch.check_values(bucket, deadline).await?;
+        return batch.run(bucket, deadline).await;
+    }
+    let is_too_large = |max: Option<usize>| {
+        let mut sizes = writes.iter().map(Write::size);
+        max.is_some_and(|max| sizes.any(|size| size + HEADER_ROOM > max))
+    };
+    if is_too_large(info.max_message) {
+        // The bucket may have been changed since its stream info was fetched.
+        info = bucket.refresh_stream_info(Some(&info), deadline).await?;
+    }
+    let max_payload = bucket.connection().client().max_payload();
+    let max = info
+        .max_message
+        .map_or(max_payload, |max| max.min(max_payload));
+    if is_too_large(Some(max))
+        && let Some(largest) = writes.iter().max_by_key(|write| write.size())
+    {
+        return Err(Error::ValueTooLarge {
+            key: CallerText::key(&largest.key),
+            size: largest.size(),
+            limit: ValueLimit::AtomicBatch,
+            max: max.saturating_sub(HEADER_ROOM),
+        });
+    }
+    let mut messages = AtomicMessages::new(bucket, writes, info);
+    let cause =
+        |error: Option<Error>| Box::new(error.unwrap_or_else(|| bucket.no_answer_error(deadline)));
+    match run::run(bucket, &mut messages, deadline).await {
+        Outcome::Stored(last) => {
+            messages.note_stored(bucket, last);
+            Ok(())
+        }
+        Outcome::Failed(error) => Err(Error::AtomicBatchFailed {
+            total,
+            verb,
+            cause: cause(error),
+        }),
+        Outcome::Unclear(error) => {
+            messages.note_stored(bucket, None);
+            Err(Error::UnclearBatch {
+                total,
+                verb,
+                cause: cause(error),
+            })
+        }
+        Outcome::Torn(error) => Err(error),
+    }
+}

@@ -1,0 +1,544 @@
+//! The state machine of one atomic batch: when to send its messages, when to begin anew, and what is
+//! known of it.
+//!
+//! The machine is plain data, without I/O and without a clock. Its driver tells it what has happened
+//! ([`Event`]) and the time since the call began. The machine says what to do next ([`Action`]).
+//!
+//! An attempt sends the whole batch under a batch id of its own (ADR-50):
+//!
+//! ```text
+//!            ┌── refused for now, no answer, connection lost (after a pause) ──┐
+//!            ▼                                                                 │
+//!        ┌──────┐    ┌─────────┐ all but the last are staged ┌────────────┐    │
+//!  ─────▶│ idle │───▶│ staging │────────────────────────────▶│ committing │────┤
+//!        └──────┘    └─────────┘                             └────────────┘    │
+//!         │    ▲          │ refused, denied                        │ │         │
+//!         │    │          ▼                                        │ │ acknowledged, or known
+//!         │  reading    failed ◀─────── refused, only commit ──────┘ └──────▶ stored
+//!         │    ▲
+//!         └────┴─ not to be sent again: is one of its messages there? ──▶ stored, or unclear
+//! ```
+//!
+//! Three facts of the server decide:
+//!
+//! - Before the last message is sent, the one that commits, nothing can be stored. So whatever goes
+//!   wrong before that is a clear failure.
+//! - All messages have the same `Nats-Msg-Id`s in each attempt. The server looks at them when it
+//!   commits, and refuses the whole batch if it knows one (server ≥ 2.12.1). So a second attempt
+//!   stores nothing twice, and its answer tells that the first one is stored. That holds for the
+//!   bucket's duplicate window.
+//! - A message of the batch that is read at the leader proves that all of the batch is stored. That
+//!   none is read proves nothing: other writes may have followed.
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::deadline::TimeLimits;
+
+/// What the machine needs to know of the batch and of the bucket.
+#[derive(Clone, Debug)]
+pub(super) struct AtomicConfig {
+    /// The size of each message's value in bytes. There are two messages or more.
+    pub(super) sizes: Vec<usize>,
+    /// The most messages in flight.
+    pub(super) window: usize,
+    /// The most bytes of values in flight. One value is always allowed.
+    pub(super) window_bytes: usize,
+    /// The shortest and the longest pause before the next attempt.
+    pub(super) backoff: (Duration, Duration),
+    /// How long after its first commit the batch may be sent again.
+    pub(super) resend_window: Duration,
+}
+
+/// What an answer says. `E` is an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer<E> {
+    /// The message is staged, and waits for the commit.
+    Staged,
+    /// All of the batch is stored. This is the sequence of its last message, if the answer has it.
+    Stored(Option<u64>),
+    /// The server cannot take the batch now.
+    TryAgain(E),
+    /// Nobody received the message.
+    NoResponders,
+    /// The server refused the message, and with it the batch.
+    Refused(E),
+    /// The server stored a message by itself: it knows no batches.
+    Torn(E),
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SendFailure<E> {
+    /// The NATS client does not take such a message.
+    Rejected(E),
+    /// The NATS client has ended, or its queue stayed full.
+    NotNow,
+}
+
+/// What has happened.
+#[derive(Clone, Debug)]
+pub(super) enum Event<E> {
+    /// The state of the connection. `epoch` counts how often it was made.
+    Connection { epoch: u64, is_up: bool },
+    /// What came of [`Action::Begin`]: the epoch of the connection that the attempt uses.
+    /// `Err(None)`: it can be tried again.
+    Begun(Result<u64, Option<E>>),
+    /// What came of [`Action::Send`].
+    Sent {
+        count: usize,
+        failure: Option<SendFailure<E>>,
+    },
+    /// An answer to a message of this attempt.
+    Answer { attempt: u32, answer: Answer<E> },
+    /// The server denies this login one of the messages, or the answers.
+    Denied(E),
+    /// What came of [`Action::Refresh`]: an error if the bucket cannot be written to any more.
+    Refreshed(Option<E>),
+    /// What came of [`Action::Read`]: whether a message of the batch is the last one of its key.
+    Read { is_stored: bool },
+    /// Time has passed.
+    Tick,
+}
+
+/// What the driver has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action<E> {
+    /// Wait for the permits of this attempt, and for an inbox. Then tell [`Event::Begun`].
+    Begin { attempt: u32 },
+    /// Send these messages of the attempt. Then tell [`Event::Sent`].
+    Send {
+        attempt: u32,
+        items: Range<usize>,
+        /// The last message of the batch, which commits it.
+        commits: bool,
+    },
+    /// Give the permits back. The inbox stays: a late answer may still come.
+    End,
+    /// Fetch the stream info, because nobody receives the messages.
+    Refresh,
+    /// Read some of the keys at the stream's leader.
+    Read,
+    /// Wait for an event, at most until this time.
+    Wait { until: Duration },
+    /// The batch is over.
+    Finish(Outcome<E>),
+}
+
+/// What became of the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome<E> {
+    /// All of it is stored. The sequence is of its last message, if that is known.
+    Stored(Option<u64>),
+    /// Nothing of it is stored, or will be. `None`: there was no answer in time.
+    Failed(Option<E>),
+    /// All of it is stored, now or later, or nothing. `None`: there was no answer in time.
+    Unclear(Option<E>),
+    /// The server has stored a message by itself.
+    Torn(E),
+}
+
+#[derive(Clone, Debug)]
+enum Phase<E> {
+    Idle {
+        not_before: Duration,
+    },
+    Beginning,
+    Staging {
+        epoch: u64,
+        sent: usize,
+        staged: usize,
+        /// When the attempt last came forward.
+        progress: Duration,
+    },
+    Committing {
+        epoch: u64,
+        sent_at: Duration,
+    },
+    Reading,
+    Over(Outcome<E>),
+}
+
+/// The state of one batch.
+#[derive(Debug)]
+pub(super) struct AtomicMachine<E> {
+    config: AtomicConfig,
+    limits: TimeLimits,
+    now: Duration,
+    is_up: bool,
+    epoch: u64,
+    phase: Phase<E>,
+    attempt: u32,
+    backoff: Duration,
+    /// When the batch was first sent as a whole. From then on it may be stored.
+    first_commit: Option<Duration>,
+    /// How often it was sent as a whole.
+    commits: u32,
+    /// Why the server could not take it when it was last tried.
+    last_error: Option<E>,
+    /// Why it must not be sent again, although it may be stored.
+    refused: Option<E>,
+    /// Whether it was looked for after that.
+    was_read: bool,
+    refresh_due: bool,
+    end_due: bool,
+}
+
+impl<E: Clone> AtomicMachine<E> {
+    pub(super) fn new(config: AtomicConfig, limits: TimeLimits) -> Self {
+        Self {
+            backoff: config.backoff.0,
+            config,
+            limits,
+            now: Duration::ZERO,
+            is_up: false,
+            epoch: 0,
+            phase: Phase::Idle {
+                not_before: Duration::ZERO,
+            },
+            attempt: 0,
+            first_commit: None,
+            commits: 0,
+            last_error: None,
+            refused: None,
+            was_read: false,
+            refresh_due: false,
+            end_due: false,
+        }
+    }
+
+    /// The number of the last attempt. 0: there was none.
+    pub(super) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Takes an event.
+    pub(super) fn handle(&mut self, now: Duration, event: Event<E>) {
+        self.now = self.now.max(now);
+        if matches!(self.phase, Phase::Over(_)) {
+            return;
+        }
+        match event {
+            Event::Connection { epoch, is_up } => self.connection(epoch, is_up),
+            Event::Begun(begun) => self.begun(begun),
+            Event::Sent { count, failure } => self.sent(count, failure),
+            Event::Answer { attempt, answer } => self.answer(attempt, answer),
+            Event::Denied(error) => self.refuse(error),
+            Event::Refreshed(Some(error)) => self.refuse(error),
+            Event::Read { is_stored: true } => self.over(Outcome::Stored(None)),
+            Event::Read { is_stored: false } => {
+                self.was_read = true;
+                self.pause();
+            }
+            Event::Refreshed(None) | Event::Tick => {}
+        }
+    }
+
+    /// What the driver has to do next.
+    pub(super) fn next_action(&mut self, now: Duration) -> Action<E> {
+        self.now = self.now.max(now);
+        if let Phase::Over(outcome) = &self.phase {
+            return Action::Finish(outcome.clone());
+        }
+        self.check_time();
+        if std::mem::take(&mut self.end_due) {
+            return Action::End;
+        }
+        if std::mem::take(&mut self.refresh_due) && !self.is_late() {
+            return Action::Refresh;
+        }
+        match self.phase.clone() {
+            Phase::Idle { not_before } => self.next_of_idle(not_before),
+            Phase::Staging {
+                sent,
+                staged,
+                progress,
+                ..
+            } => self.next_of_staging(sent, staged, progress),
+            Phase::Committing { sent_at, .. } => Action::Wait {
+                until: self.commit_timeout(sent_at),
+            },
+            // The driver is doing what these phases wait for.
+            Phase::Beginning | Phase::Reading => Action::Wait {
+                until: self.limits.answer_within,
+            },
+            Phase::Over(outcome) => Action::Finish(outcome),
+        }
+    }
+
+    fn next_of_idle(&mut self, not_before: Duration) -> Action<E> {
+        if self.is_late() {
+            return match self.first_commit {
+                // An answer to an earlier attempt may still come.
+                Some(_) if self.now < self.limits.answer_within && self.refused.is_none() => {
+                    Action::Wait {
+                        until: self.limits.answer_within,
+                    }
+                }
+                Some(_) => self.finish(Outcome::Unclear(self.why())),
+                None => self.finish(Outcome::Failed(self.why())),
+            };
+        }
+        if self.now < not_before {
+            return Action::Wait {
+                until: not_before.min(self.limits.send_within),
+            };
+        }
+        if !self.is_up {
+            return Action::Wait {
+                until: self.limits.send_within,
+            };
+        }
+        if self.may_begin() {
+            self.phase = Phase::Beginning;
+            self.attempt += 1;
+            return Action::Begin {
+                attempt: self.attempt,
+            };
+        }
+        if self.refused.is_some() && self.was_read {
+            return self.finish(Outcome::Unclear(self.why()));
+        }
+        self.phase = Phase::Reading;
+        Action::Read
+    }
+
+    fn next_of_staging(&mut self, sent: usize, staged: usize, progress: Duration) -> Action<E> {
+        let last = self.config.sizes.len() - 1;
+        if staged >= last {
+            return Action::Send {
+                attempt: self.attempt,
+                items: last..last + 1,
+                commits: true,
+            };
+        }
+        let count = self.room(sent, staged).min(last - sent);
+        if count > 0 {
+            return Action::Send {
+                attempt: self.attempt,
+                items: sent..sent + count,
+                commits: false,
+            };
+        }
+        let timeout = progress + self.answer_timeout(staged..sent);
+        Action::Wait {
+            until: timeout.min(self.limits.send_within),
+        }
+    }
+
+    /// How many more messages may be in flight.
+    fn room(&self, sent: usize, staged: usize) -> usize {
+        // The first answer tells whether the server takes batches at all. A server that does not
+        // would store each message by itself.
+        if staged == 0 {
+            return usize::from(sent == 0);
+        }
+        let in_flight: usize = self.config.sizes[staged..sent].iter().sum();
+        let mut bytes = self.config.window_bytes.saturating_sub(in_flight);
+        let mut count = self.config.window.saturating_sub(sent - staged);
+        let fitting = self.config.sizes[sent..]
+            .iter()
+            .take(count)
+            .take_while(|&&size| {
+                let fits = size <= bytes;
+                bytes = bytes.saturating_sub(size);
+                fits
+            });
+        count = fitting.count();
+        count.max(usize::from(sent == staged))
+    }
+
+    fn connection(&mut self, epoch: u64, is_up: bool) {
+        self.epoch = epoch;
+        self.is_up = is_up;
+        if let Phase::Staging { epoch: used, .. } | Phase::Committing { epoch: used, .. } =
+            self.phase
+            && (!is_up || epoch != used)
+        {
+            self.end_attempt(Duration::ZERO);
+        }
+    }
+
+    fn begun(&mut self, begun: Result<u64, Option<E>>) {
+        match begun {
+            Ok(epoch) => {
+                self.phase = Phase::Staging {
+                    epoch,
+                    sent: 0,
+                    staged: 0,
+                    progress: self.now,
+                };
+                self.connection(self.epoch, self.is_up);
+            }
+            Err(None) => self.pause(),
+            Err(Some(error)) => self.refuse(error),
+        }
+    }
+
+    fn sent(&mut self, count: usize, failure: Option<SendFailure<E>>) {
+        let last = self.config.sizes.len() - 1;
+        let Phase::Staging {
+            epoch,
+            sent,
+            progress,
+            ..
+        } = &mut self.phase
+        else {
+            return;
+        };
+        let commits = *sent == last;
+        *sent += count;
+        *progress = self.now;
+        if commits && count > 0 {
+            self.phase = Phase::Committing {
+                epoch: *epoch,
+                sent_at: self.now,
+            };
+            self.first_commit.get_or_insert(self.now);
+            self.commits += 1;
+        }
+        match failure {
+            None => {}
+            Some(SendFailure::Rejected(error)) => self.refuse(error),
+            Some(SendFailure::NotNow) => self.end_attempt(self.backoff),
+        }
+    }
+
+    fn answer(&mut self, attempt: u32, answer: Answer<E>) {
+        match answer {
+            // Each attempt has the same messages, so it does not matter whose answer it is.
+            Answer::Stored(sequence) => self.over(Outcome::Stored(sequence)),
+            Answer::Torn(error) => self.over(Outcome::Torn(error)),
+            // A late answer to an attempt that was given up.
+            _ if attempt != self.attempt => {}
+            Answer::Staged => {
+                if let Phase::Staging {
+                    sent,
+                    staged,
+                    progress,
+                    ..
+                } = &mut self.phase
+                {
+                    *progress = self.now;
+                    // During a change of leader two nodes may answer.
+                    *staged = (*staged + 1).min(*sent);
+                }
+            }
+            Answer::TryAgain(error) => {
+                self.last_error = Some(error);
+                self.try_again();
+            }
+            Answer::NoResponders => {
+                self.refresh_due = true;
+                self.try_again();
+            }
+            Answer::Refused(error) => self.refuse(error),
+        }
+    }
+
+    fn try_again(&mut self) {
+        if matches!(self.phase, Phase::Staging { .. } | Phase::Committing { .. }) {
+            self.end_attempt(self.backoff);
+            self.backoff = (self.backoff * 2).min(self.config.backoff.1);
+        }
+    }
+
+    /// The server does not take the batch, and will not later. That is the end, unless an earlier
+    /// attempt may be stored.
+    fn refuse(&mut self, error: E) {
+        let commits_before = match self.phase {
+            // The refusal is the answer to this commit.
+            Phase::Committing { .. } => self.commits - 1,
+            _ => self.commits,
+        };
+        if commits_before == 0 {
+            self.over(Outcome::Failed(Some(error)));
+        } else {
+            self.refused = Some(error);
+            self.end_attempt(Duration::ZERO);
+        }
+    }
+
+    fn check_time(&mut self) {
+        match &self.phase {
+            Phase::Staging {
+                progress,
+                sent,
+                staged,
+                ..
+            } => {
+                let timeout = *progress + self.answer_timeout(*staged..*sent);
+                if self.is_late() {
+                    self.end_attempt(Duration::ZERO);
+                } else if self.now >= timeout {
+                    self.end_attempt(self.backoff);
+                }
+            }
+            Phase::Committing { sent_at, .. } if self.now >= self.commit_timeout(*sent_at) => {
+                self.end_attempt(Duration::ZERO);
+            }
+            _ => {}
+        }
+    }
+
+    /// When a commit that is not answered is given up.
+    fn commit_timeout(&self, sent_at: Duration) -> Duration {
+        let timeout = sent_at + self.answer_timeout(0..0);
+        if timeout >= self.limits.send_within {
+            // There is no time for another attempt.
+            self.limits.answer_within
+        } else {
+            timeout
+        }
+    }
+
+    fn answer_timeout(&self, in_flight: Range<usize>) -> Duration {
+        let bytes = self.config.sizes[in_flight].iter().sum();
+        self.limits.answer_timeout(bytes)
+    }
+
+    /// Whether a further attempt could store the batch once at most, and would not be refused.
+    fn may_begin(&self) -> bool {
+        let in_window = self
+            .first_commit
+            .is_none_or(|first| self.now < first + self.config.resend_window);
+        in_window && self.refused.is_none()
+    }
+
+    /// Whether nothing may be sent any more.
+    fn is_late(&self) -> bool {
+        self.now >= self.limits.send_within
+    }
+
+    fn end_attempt(&mut self, pause: Duration) {
+        self.phase = Phase::Idle {
+            not_before: self.now + pause,
+        };
+        self.end_due = true;
+    }
+
+    fn pause(&mut self) {
+        self.phase = Phase::Idle {
+            not_before: self.now + self.backoff,
+        };
+        self.backoff = (self.backoff * 2).min(self.config.backoff.1);
+    }
+
+    fn why(&self) -> Option<E> {
+        self.refused.clone().or_else(|| self.last_error.clone())
+    }
+
+    fn over(&mut self, outcome: Outcome<E>) {
+        self.phase = Phase::Over(outcome);
+    }
+
+    fn finish(&mut self, outcome: Outcome<E>) -> Action<E> {
+        self.over(outcome.clone());
+        Action::Finish(outcome)
+    }
+}

@@ -1,0 +1,189 @@
+//! The messages of an atomic batch, and what the answers say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Message;
+use async_nats::header::{HeaderMap, NATS_MESSAGE_ID, NATS_MESSAGE_TTL};
+use async_nats::jetstream::{self, ErrorCode};
+
+use super::machine::Answer;
+use crate::bucket_state::BucketState;
+use crate::error::{BucketFeature, Error, FeatureProblem, NoAnswerReason};
+use crate::message::{
+    Acknowledgement, KV_OPERATION, delete_operation, is_no_responders, is_transient, ttl_text,
+};
+use crate::pipeline::RequestMessage;
+use crate::replica::ReplicaUser;
+use crate::stream_info::StreamInfo;
+use crate::text::LogText;
+use crate::write::dedupe::Write;
+
+const BATCH_ID: &str = "Nats-Batch-Id";
+const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
+const BATCH_COMMIT: &str = "Nats-Batch-Commit";
+
+/// The most bytes that the headers add to a value.
+pub(super) const HEADER_ROOM: usize = 224;
+
+/// The messages of one batch.
+pub(super) struct AtomicMessages {
+    pub(super) writes: Vec<Write>,
+    pub(super) info: Arc<StreamInfo>,
+    /// The `Nats-Msg-Id`s are this and an index. The batch id of an attempt is this and the
+    /// attempt.
+    id_prefix: String,
+    value_ttl: Option<Duration>,
+    /// The servers, for errors.
+    servers: String,
+    /// The position of the bucket's copy in memory before the batch.
+    position: Option<u64>,
+}
+
+impl AtomicMessages {
+    pub(super) fn new(bucket: &BucketState, writes: Vec<Write>, info: Arc<StreamInfo>) -> Self {
+        Self {
+            writes,
+            info,
+            id_prefix: bucket.connection().next_write_id_prefix(),
+            value_ttl: bucket.write_settings().value_ttl,
+            servers: bucket.connection().servers().to_owned(),
+            position: bucket.replica().map(ReplicaUser::position),
+        }
+    }
+
+    pub(super) fn subject(&self, item: usize) -> String {
+        let Write { key, encoded, .. } = &self.writes[item];
+        let prefix = &self.info.write_prefix;
+        format!("{prefix}{}", encoded.as_ref().unwrap_or(key))
+    }
+
+    /// The message of a write. The last one commits the batch.
+    pub(super) fn request(&self, attempt: u32, item: usize) -> RequestMessage {
+        let write = &self.writes[item];
+        let ttl = match write.value {
+            Some(_) => self.value_ttl,
+            None => self.info.marker_ttl(),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, format!("{}{item}", self.id_prefix));
+        headers.insert(BATCH_ID, format!("{}{attempt}", self.id_prefix));
+        headers.insert(BATCH_SEQUENCE, (item + 1).to_string());
+        if item + 1 == self.writes.len() {
+            headers.insert(BATCH_COMMIT, "1");
+        }
+        if write.value.is_none() {
+            headers.insert(KV_OPERATION, delete_operation(ttl));
+        }
+        if let Some(ttl) = ttl {
+            headers.insert(NATS_MESSAGE_TTL, ttl_text(ttl));
+        }
+        RequestMessage {
+            subject: self.subject(item),
+            headers: Some(headers),
+            payload: write.value.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Whether a message was written by this batch, by its `Nats-Msg-Id`.
+    pub(super) fn is_mine(&self, write_id: &str) -> bool {
+        write_id.starts_with(&self.id_prefix)
+    }
+
+    /// The smallest values, to be looked for at the leader.
+    pub(super) fn smallest(&self, count: usize) -> Vec<&str> {
+        let mut writes: Vec<_> = self.writes.iter().collect();
+        writes.sort_by_key(|write| write.size());
+        let keys = writes.into_iter().take(count);
+        keys.map(|Write { key, encoded, .. }| encoded.as_ref().unwrap_or(key).as_str())
+            .collect()
+    }
+
+    /// What an answer says, to the commit or to another message.
+    pub(super) fn answer(
+        &self,
+        bucket: &BucketState,
+        message: &Message,
+        commits: bool,
+    ) -> Result<Answer<Error>, Stale> {
+        if is_no_responders(message) {
+            return Ok(Answer::NoResponders);
+        }
+        if message.payload.is_empty() {
+            return Ok(Answer::Staged);
+        }
+        let answer: Acknowledgement<'_> = match serde_json::from_slice(&message.payload) {
+            Ok(answer) => answer,
+            Err(error) => return Ok(bad_answer(LogText::of_json(&error))),
+        };
+        if answer.is_stored_in(&self.info.write_stream) {
+            return Ok(if commits {
+                Answer::Stored(Some(answer.seq))
+            } else {
+                Answer::Torn(Error::TornBatch)
+            });
+        }
+        match answer.error {
+            Some(error) => self.refusal(bucket, &error),
+            None => Ok(bad_answer(LogText::fixed("it is of another stream"))),
+        }
+    }
+
+    fn refusal(
+        &self,
+        bucket: &BucketState,
+        error: &jetstream::Error,
+    ) -> Result<Answer<Error>, Stale> {
+        let refused = || Error::Refused {
+            what: "an atomic batch",
+            reason: LogText::of_jetstream(error),
+        };
+        match error.error_code() {
+            // The server knows an id of this batch, so an earlier attempt is stored.
+            ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE => Ok(Answer::Stored(None)),
+            // A server before 2.14 says "incomplete" also if it has too many batches in flight.
+            ErrorCode::ATOMIC_PUBLISH_INCOMPLETE_BATCH
+            | ErrorCode::ATOMIC_PUBLISH_TOO_MANY_INFLIGHT => Ok(self.try_again(error)),
+            _ if is_transient(error) => Ok(self.try_again(error)),
+            ErrorCode::ATOMIC_PUBLISH_DISABLED => Err(Stale(
+                bucket.unsupported(BucketFeature::AtomicBatches, FeatureProblem::NotAllowed),
+            )),
+            ErrorCode::MESSAGE_TTL_DISABLED => Err(Stale(
+                bucket.unsupported(BucketFeature::ValueTtl, FeatureProblem::NotAllowed),
+            )),
+            ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Err(Stale(refused())),
+            _ => Ok(Answer::Refused(refused())),
+        }
+    }
+
+    fn try_again(&self, error: &jetstream::Error) -> Answer<Error> {
+        Answer::TryAgain(Error::NoAnswer {
+            server: self.servers.clone(),
+            reason: NoAnswerReason::ServerError(LogText::of_jetstream(error)),
+        })
+    }
+
+    /// Notes for later reads from a copy in memory that the batch is stored, or may be.
+    pub(super) fn note_stored(&self, bucket: &BucketState, last: Option<u64>) {
+        let Some(replica) = bucket.replica() else {
+            return;
+        };
+        match (last, self.position) {
+            (Some(last), Some(position)) => {
+                let first = (last + 1).saturating_sub(self.writes.len() as u64);
+                replica.wrote((first, last), position);
+            }
+            _ => replica.note_server_answered(),
+        }
+    }
+}
+
+/// A refusal that may come from a stale stream info.
+pub(super) struct Stale(pub(super) Error);
+
+fn bad_answer(reason: LogText) -> Answer<Error> {
+    Answer::Refused(Error::BadAnswer {
+        what: "an atomic batch",
+        reason,
+    })
+}

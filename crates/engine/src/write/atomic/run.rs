@@ -1,0 +1,322 @@
+//! The loop of one atomic batch. It does for the machine what needs a connection or a clock.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::client::PublishErrorKind;
+use async_nats::{Message, Subject};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{sleep_until, timeout, timeout_at};
+
+use super::machine::{Action, Answer, AtomicConfig, AtomicMachine, Event, Outcome, SendFailure};
+use super::messages::{AtomicMessages, Stale};
+use crate::bucket_state::BucketState;
+use crate::deadline::Deadline;
+use crate::error::{BucketFeature, Error, Kind};
+use crate::inbox::Inbox;
+use crate::pipeline::RequestMessage;
+use crate::read;
+use crate::text::LogText;
+use crate::tuning;
+
+/// How many attempts have reply subjects of their own: one for the commit, and one for the other
+/// messages. Later attempts use them again.
+const ATTEMPTS: u32 = 32;
+
+/// Carries the batch out. When this future is dropped, nothing of it goes on.
+pub(super) async fn run(
+    bucket: &BucketState,
+    messages: &mut AtomicMessages,
+    deadline: &Deadline,
+) -> Outcome<Error> {
+    bucket.concurrency().batch_started(messages.writes.len());
+    let window = window(bucket, messages.writes.len());
+    let config = AtomicConfig {
+        sizes: messages.writes.iter().map(|write| write.size()).collect(),
+        window,
+        window_bytes: tuning::WINDOW_BYTES,
+        backoff: tuning::BACKOFF,
+        resend_window: messages.info.duplicate_window / 2,
+    };
+    let run = Run {
+        bucket,
+        deadline,
+        window,
+        machine: AtomicMachine::new(config, deadline.durations()),
+        messages,
+        inbox: None,
+        permits: None,
+        sent: 0,
+        answered: 0,
+        permission_errors: bucket.connection().permission_errors(),
+    };
+    run.until_finished().await
+}
+
+/// How many messages are in flight at most. An attempt holds a permit for each, so it leaves most
+/// permits to other calls.
+fn window(bucket: &BucketState, len: usize) -> usize {
+    let share = bucket.limits().max_concurrency / tuning::BURST_PERMITS_DIVISOR;
+    share.clamp(1, tuning::BURST).min(len)
+}
+
+struct Run<'a> {
+    bucket: &'a BucketState,
+    deadline: &'a Deadline,
+    window: usize,
+    machine: AtomicMachine<Error>,
+    messages: &'a mut AtomicMessages,
+    inbox: Option<Inbox>,
+    permits: Option<AtomicPermits>,
+    /// How many messages were sent, and how many answers have come.
+    sent: usize,
+    answered: usize,
+    permission_errors: u64,
+}
+
+/// What an attempt holds: its place among the bucket's batches, and a permit for each message in
+/// flight.
+struct AtomicPermits {
+    _batch: OwnedSemaphorePermit,
+    _messages: OwnedSemaphorePermit,
+}
+
+impl Run<'_> {
+    async fn until_finished(mut self) -> Outcome<Error> {
+        let mut status = self.bucket.connection().status();
+        loop {
+            // Answers first, so that nothing is sent again whose answer is here.
+            while let Some(message) = self.inbox.as_mut().and_then(Inbox::next_now) {
+                self.take_answer(&message).await;
+            }
+            let epoch = status.borrow_and_update().epoch;
+            let is_up = match &self.inbox {
+                Some(inbox) if !inbox.has_ended() => inbox.is_up(),
+                _ => self.bucket.connection().is_up(),
+            };
+            self.tell(Event::Connection { epoch, is_up });
+            self.take_permission_errors();
+            self.tell(Event::Tick);
+            let now = self.elapsed();
+            match self.machine.next_action(now) {
+                Action::Begin { .. } => {
+                    let begun = self.begin().await;
+                    self.tell(Event::Begun(begun));
+                }
+                Action::Send {
+                    attempt,
+                    items,
+                    commits,
+                } => {
+                    let (count, failure) = self.send(attempt, items, commits).await;
+                    self.tell(Event::Sent { count, failure });
+                }
+                Action::End => self.permits = None,
+                Action::Refresh => {
+                    let error = self.refresh().await;
+                    self.tell(Event::Refreshed(error));
+                }
+                Action::Read => {
+                    let is_stored = self.is_stored().await;
+                    self.tell(Event::Read { is_stored });
+                }
+                Action::Wait { until } => {
+                    let until = self.deadline.start() + until;
+                    let next = async {
+                        match &mut self.inbox {
+                            Some(inbox) if !inbox.has_ended() => inbox.next().await,
+                            _ => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        biased;
+                        message = next => if let Some(message) = message {
+                            self.take_answer(&message).await;
+                        },
+                        Ok(()) = status.changed() => {}
+                        () = sleep_until(until) => {}
+                    }
+                }
+                Action::Finish(outcome) => return self.finish(outcome),
+            }
+        }
+    }
+
+    fn finish(self, outcome: Outcome<Error>) -> Outcome<Error> {
+        if let Some(inbox) = self.inbox
+            && self.sent == self.answered
+        {
+            self.bucket.connection().return_inbox(inbox);
+        }
+        outcome
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.deadline.start().elapsed()
+    }
+
+    fn tell(&mut self, event: Event<Error>) {
+        self.machine.handle(self.elapsed(), event);
+    }
+
+    /// Waits for the permits of an attempt and for an inbox. `Err(None)`: it can be tried again.
+    async fn begin(&mut self) -> Result<u64, Option<Error>> {
+        let connection = self.bucket.connection();
+        let prepared = timeout_at(self.deadline.send_deadline(), async {
+            self.bucket.ready(self.deadline).await?;
+            let info = self
+                .bucket
+                .require(BucketFeature::AtomicBatches, self.deadline)
+                .await?;
+            // The order matters: a batch that holds a place needs nothing of those that wait.
+            let batch = self.bucket.atomic_batches();
+            let messages = Arc::clone(self.bucket.concurrency().permits());
+            let count = u32::try_from(self.window).unwrap_or(u32::MAX);
+            let batch = batch.acquire_owned().await;
+            let messages = messages.acquire_many_owned(count).await;
+            let permits = batch.ok().zip(messages.ok());
+            let permits = permits.map(|(_batch, _messages)| AtomicPermits { _batch, _messages });
+            Ok::<_, Error>(permits.map(|permits| (info, permits)))
+        });
+        let (info, permits) = match prepared.await {
+            Ok(Ok(Some(prepared))) => prepared,
+            Ok(Err(error)) if error.kind() != Kind::Unavailable => return Err(Some(error)),
+            _ => return Err(None),
+        };
+        self.messages.info = info;
+        let epoch = connection.epoch();
+        if self.inbox.as_ref().is_none_or(Inbox::has_ended) {
+            let tokens = 2 * ATTEMPTS as usize;
+            let opened = timeout_at(self.deadline.send_deadline(), connection.open_inbox(tokens));
+            self.inbox = Some(opened.await.ok().flatten().ok_or(None)?);
+            (self.sent, self.answered) = (0, 0);
+        }
+        self.permits = Some(permits);
+        Ok(epoch)
+    }
+
+    /// Sends these messages, as many as there is time for.
+    async fn send(
+        &mut self,
+        attempt: u32,
+        items: Range<usize>,
+        commits: bool,
+    ) -> (usize, Option<SendFailure<Error>>) {
+        let Some(inbox) = &mut self.inbox else {
+            return (0, Some(SendFailure::NotNow));
+        };
+        let reply = Subject::from(inbox.reply_subject(token(attempt, commits)));
+        let client = inbox.client().clone();
+        for (count, item) in items.clone().enumerate() {
+            let RequestMessage {
+                subject,
+                headers,
+                payload,
+            } = self.messages.request(attempt, item);
+            let headers = headers.unwrap_or_default();
+            let sent =
+                client.publish_with_reply_and_headers(subject, reply.clone(), headers, payload);
+            let failure = match timeout_at(self.deadline.send_deadline(), sent).await {
+                Ok(Ok(())) => {
+                    self.sent += 1;
+                    continue;
+                }
+                Ok(Err(error)) if error.kind() == PublishErrorKind::Send => {
+                    inbox.mark_ended();
+                    SendFailure::NotNow
+                }
+                Ok(Err(error)) => SendFailure::Rejected(Error::NotSent {
+                    what: "an atomic batch",
+                    reason: LogText::of_publish(&error),
+                }),
+                Err(_) => SendFailure::NotNow,
+            };
+            return (count, Some(failure));
+        }
+        (items.len(), None)
+    }
+
+    async fn take_answer(&mut self, message: &Message) {
+        let Some(token) = self
+            .inbox
+            .as_ref()
+            .and_then(|inbox| inbox.token_of(message))
+        else {
+            return;
+        };
+        let Some((attempt, commits)) = self.attempt_of(token) else {
+            return;
+        };
+        self.answered += 1;
+        let answer = match self.messages.answer(self.bucket, message, commits) {
+            Ok(answer) => answer,
+            Err(Stale(error)) => self.judge_stale(error).await,
+        };
+        self.tell(Event::Answer { attempt, answer });
+    }
+
+    /// The attempt that a token is of, and whether the token is of its commit.
+    fn attempt_of(&self, token: usize) -> Option<(u32, bool)> {
+        let slot = u32::try_from(token / 2).ok()?;
+        let last = self.machine.attempt();
+        let attempt = (0..ATTEMPTS)
+            .filter_map(|back| last.checked_sub(back))
+            .find(|attempt| attempt % ATTEMPTS == slot)?;
+        Some((attempt, token % 2 == 1))
+    }
+
+    /// Whether a refusal stands. The bucket may have been changed since its stream info was fetched.
+    async fn judge_stale(&self, error: Error) -> Answer<Error> {
+        let before = &self.messages.info;
+        let refreshed = self
+            .bucket
+            .refresh_stream_info(Some(before), self.deadline)
+            .await;
+        match refreshed {
+            Ok(info) if info.takes_other_writes_than(before) => Answer::TryAgain(error),
+            _ => Answer::Refused(error),
+        }
+    }
+
+    /// The server sends a permission error to the connection, and never answers the message.
+    fn take_permission_errors(&mut self) {
+        let connection = self.bucket.connection();
+        let Some(new) = connection.permission_errors_after(self.permission_errors) else {
+            return;
+        };
+        self.permission_errors = new.count;
+        let denied = new.of_inbox.or_else(|| {
+            let subjects = (0..self.messages.writes.len()).map(|item| self.messages.subject(item));
+            let mut errors = subjects.filter_map(|subject| new.by_subject.get(&subject));
+            errors.next().cloned()
+        });
+        if let Some(error) = denied {
+            self.tell(Event::Denied(error));
+        }
+    }
+
+    /// Fetches the stream info, because nobody receives the messages. Returns why the bucket cannot
+    /// be written to.
+    async fn refresh(&self) -> Option<Error> {
+        let stale = Some(&self.messages.info);
+        let refresh = self.bucket.refresh_stream_info(stale, self.deadline);
+        // The servers of a stream without a leader may not answer at all.
+        match timeout(tuning::STREAM_INFO_TIMEOUT, refresh).await {
+            Ok(Err(error)) if error.kind() != Kind::Unavailable => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether a message of the batch is the last one of its key, at the leader.
+    async fn is_stored(&self) -> bool {
+        let keys = self.messages.smallest(tuning::ATOMIC_LOOKS);
+        let ids = read::last_write_ids(self.bucket, &keys, self.deadline).await;
+        ids.is_ok_and(|ids| ids.iter().flatten().any(|id| self.messages.is_mine(id)))
+    }
+}
+
+/// The token of the reply subject of an attempt.
+fn token(attempt: u32, commits: bool) -> usize {
+    (2 * (attempt % ATTEMPTS) + u32::from(commits)) as usize
+}
