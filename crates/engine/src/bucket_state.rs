@@ -260,6 +260,26 @@ impl BucketState {
         }
     }
 
+    /// Succeeds if the bucket takes writes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadOnly`], or why the stream info could not be fetched.
+    pub(crate) async fn require_writes(&self, deadline: &Deadline) -> Result<(), Error> {
+        let info = self.stream_info(deadline).await?;
+        // The bucket may have been changed since its stream info was fetched.
+        if !info.takes_writes
+            && !self
+                .refresh_stream_info(Some(&info), deadline)
+                .await?
+                .takes_writes
+        {
+            let bucket = self.spec.name.clone();
+            return Err(Error::ReadOnly { bucket });
+        }
+        Ok(())
+    }
+
     /// The error that the bucket cannot do this.
     pub(crate) fn unsupported(&self, feature: BucketFeature, problem: FeatureProblem) -> Error {
         let problem = match problem {

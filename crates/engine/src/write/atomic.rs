@@ -42,6 +42,7 @@ pub(super) async fn write(
             counted: CountedSize::Keys(total),
         });
     }
+    bucket.require_writes(deadline).await?;
     let mut info = bucket
         .require(BucketFeature::AtomicBatches, deadline)
         .await?;

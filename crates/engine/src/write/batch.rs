@@ -138,17 +138,7 @@ impl WriteBatch {
         bucket: &BucketState,
         deadline: &Deadline,
     ) -> Result<(), Error> {
-        let info = bucket.stream_info(deadline).await?;
-        // The bucket may have been changed since its stream info was fetched.
-        if !info.takes_writes
-            && !bucket
-                .refresh_stream_info(Some(&info), deadline)
-                .await?
-                .takes_writes
-        {
-            let bucket = bucket.name().to_owned();
-            return Err(Error::ReadOnly { bucket });
-        }
+        bucket.require_writes(deadline).await?;
         let server_call = bucket.replica().map(ReplicaUser::server_call);
         let sent = pipeline::run(bucket, self, deadline).await;
         if let Some(server_call) = server_call {

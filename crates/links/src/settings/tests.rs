@@ -149,6 +149,8 @@ fn a_bad_value_names_key_value_and_what_is_accepted() {
         ("value_ttl", "999ms", "from 1s to"),
         ("value_ttl", "30", "30s"),
         ("value_ttl", "1500ms", "whole seconds"),
+        ("atomic", "yes", "`true` or `false`"),
+        ("bucket_allow_atomic", "1", "`true` or `false`"),
         ("bucket_marker_ttl", "500ms", "from 1s to"),
         ("bucket_marker_ttl", "1s 1ms", "whole seconds"),
         ("bucket_max_bytes", "-1", "whole number"),
@@ -201,6 +203,24 @@ fn values_and_markers_that_end() {
         assert!(text.contains("`bucket_history`"), "{text}");
         assert!(text.contains(&format!("1 beside `{key}`")), "{text}");
     }
+}
+
+#[test]
+fn a_link_of_atomic_batches_creates_a_bucket_that_takes_them() {
+    let allows = |pairs: &[(&str, &str)]| {
+        let mut all = vec![("bucket", "b"), ("enable_bucket_auto_create", "true")];
+        all.extend(pairs);
+        let settings = read(&all).unwrap();
+        (
+            settings.writes.atomic,
+            settings.bucket.create.unwrap().allow_atomic,
+        )
+    };
+    assert_eq!(allows(&[]), (false, false));
+    assert_eq!(allows(&[("atomic", "true")]), (true, true));
+    assert_eq!(allows(&[("bucket_allow_atomic", "true")]), (false, true));
+    let not_allowed = [("atomic", "true"), ("bucket_allow_atomic", "false")];
+    assert_eq!(allows(&not_allowed), (true, false));
 }
 
 #[test]

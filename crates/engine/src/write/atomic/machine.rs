@@ -30,118 +30,18 @@
 //! - A message of the batch that is read at the leader proves that all of the batch is stored. That
 //!   none is read proves nothing: other writes may have followed.
 
+mod interface;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
+pub(super) use self::interface::{Action, Answer, AtomicConfig, Event, Outcome, SendFailure};
 use crate::deadline::TimeLimits;
-
-/// What the machine needs to know of the batch and of the bucket.
-#[derive(Clone, Debug)]
-pub(super) struct AtomicConfig {
-    /// The size of each message's value in bytes. There are two messages or more.
-    pub(super) sizes: Vec<usize>,
-    /// The most messages in flight.
-    pub(super) window: usize,
-    /// The most bytes of values in flight. One value is always allowed.
-    pub(super) window_bytes: usize,
-    /// The shortest and the longest pause before the next attempt.
-    pub(super) backoff: (Duration, Duration),
-    /// How long after its first commit the batch may be sent again.
-    pub(super) resend_window: Duration,
-}
-
-/// What an answer says. `E` is an error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer<E> {
-    /// The message is staged, and waits for the commit.
-    Staged,
-    /// All of the batch is stored. This is the sequence of its last message, if the answer has it.
-    Stored(Option<u64>),
-    /// The server cannot take the batch now.
-    TryAgain(E),
-    /// Nobody received the message.
-    NoResponders,
-    /// The server refused the message, and with it the batch.
-    Refused(E),
-    /// The server stored a message by itself: it knows no batches.
-    Torn(E),
-}
-
-/// Why a message was not sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SendFailure<E> {
-    /// The NATS client does not take such a message.
-    Rejected(E),
-    /// The NATS client has ended, or its queue stayed full.
-    NotNow,
-}
-
-/// What has happened.
-#[derive(Clone, Debug)]
-pub(super) enum Event<E> {
-    /// The state of the connection. `epoch` counts how often it was made.
-    Connection { epoch: u64, is_up: bool },
-    /// What came of [`Action::Begin`]: the epoch of the connection that the attempt uses.
-    /// `Err(None)`: it can be tried again.
-    Begun(Result<u64, Option<E>>),
-    /// What came of [`Action::Send`].
-    Sent {
-        count: usize,
-        failure: Option<SendFailure<E>>,
-    },
-    /// An answer to a message of this attempt.
-    Answer { attempt: u32, answer: Answer<E> },
-    /// The server denies this login one of the messages, or the answers.
-    Denied(E),
-    /// What came of [`Action::Refresh`]: an error if the bucket cannot be written to any more.
-    Refreshed(Option<E>),
-    /// What came of [`Action::Read`]: whether a message of the batch is the last one of its key.
-    Read { is_stored: bool },
-    /// Time has passed.
-    Tick,
-}
-
-/// What the driver has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Action<E> {
-    /// Wait for the permits of this attempt, and for an inbox. Then tell [`Event::Begun`].
-    Begin { attempt: u32 },
-    /// Send these messages of the attempt. Then tell [`Event::Sent`].
-    Send {
-        attempt: u32,
-        items: Range<usize>,
-        /// The last message of the batch, which commits it.
-        commits: bool,
-    },
-    /// Give the permits back. The inbox stays: a late answer may still come.
-    End,
-    /// Fetch the stream info, because nobody receives the messages.
-    Refresh,
-    /// Read some of the keys at the stream's leader.
-    Read,
-    /// Wait for an event, at most until this time.
-    Wait { until: Duration },
-    /// The batch is over.
-    Finish(Outcome<E>),
-}
-
-/// What became of the batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome<E> {
-    /// All of it is stored. The sequence is of its last message, if that is known.
-    Stored(Option<u64>),
-    /// Nothing of it is stored, or will be. `None`: there was no answer in time.
-    Failed(Option<E>),
-    /// All of it is stored, now or later, or nothing. `None`: there was no answer in time.
-    Unclear(Option<E>),
-    /// The server has stored a message by itself.
-    Torn(E),
-}
 
 #[derive(Clone, Debug)]
 enum Phase<E> {
@@ -185,8 +85,8 @@ pub(super) struct AtomicMachine<E> {
     refused: Option<E>,
     /// Whether it was looked for after that.
     was_read: bool,
-    refresh_due: bool,
-    end_due: bool,
+    /// What the driver has to do before anything else.
+    chores: VecDeque<Action<E>>,
 }
 
 impl<E: Clone> AtomicMachine<E> {
@@ -207,8 +107,7 @@ impl<E: Clone> AtomicMachine<E> {
             last_error: None,
             refused: None,
             was_read: false,
-            refresh_due: false,
-            end_due: false,
+            chores: VecDeque::new(),
         }
     }
 
@@ -228,8 +127,7 @@ impl<E: Clone> AtomicMachine<E> {
             Event::Begun(begun) => self.begun(begun),
             Event::Sent { count, failure } => self.sent(count, failure),
             Event::Answer { attempt, answer } => self.answer(attempt, answer),
-            Event::Denied(error) => self.refuse(error),
-            Event::Refreshed(Some(error)) => self.refuse(error),
+            Event::Denied(error) | Event::Refreshed(Some(error)) => self.refuse(error),
             Event::Read { is_stored: true } => self.over(Outcome::Stored(None)),
             Event::Read { is_stored: false } => {
                 self.was_read = true;
@@ -246,11 +144,8 @@ impl<E: Clone> AtomicMachine<E> {
             return Action::Finish(outcome.clone());
         }
         self.check_time();
-        if std::mem::take(&mut self.end_due) {
-            return Action::End;
-        }
-        if std::mem::take(&mut self.refresh_due) && !self.is_late() {
-            return Action::Refresh;
+        if let Some(chore) = self.chores.pop_front() {
+            return chore;
         }
         match self.phase.clone() {
             Phase::Idle { not_before } => self.next_of_idle(not_before),
@@ -434,8 +329,10 @@ impl<E: Clone> AtomicMachine<E> {
                 self.try_again();
             }
             Answer::NoResponders => {
-                self.refresh_due = true;
                 self.try_again();
+                if !self.is_late() {
+                    self.chores.push_back(Action::Refresh);
+                }
             }
             Answer::Refused(error) => self.refuse(error),
         }
@@ -519,7 +416,7 @@ impl<E: Clone> AtomicMachine<E> {
         self.phase = Phase::Idle {
             not_before: self.now + pause,
         };
-        self.end_due = true;
+        self.chores.push_back(Action::End);
     }
 
     fn pause(&mut self) {

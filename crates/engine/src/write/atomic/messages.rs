@@ -181,8 +181,9 @@ impl AtomicMessages {
 /// A refusal that may come from a stale stream info.
 pub(super) struct Stale(pub(super) Error);
 
+/// An answer that nobody can read says nothing of the batch. Anybody may have sent it.
 fn bad_answer(reason: LogText) -> Answer<Error> {
-    Answer::Refused(Error::BadAnswer {
+    Answer::TryAgain(Error::BadAnswer {
         what: "an atomic batch",
         reason,
     })

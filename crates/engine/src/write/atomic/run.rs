@@ -19,6 +19,7 @@ use crate::pipeline::RequestMessage;
 use crate::read;
 use crate::text::LogText;
 use crate::tuning;
+use crate::write::dedupe::Write;
 
 /// How many attempts have reply subjects of their own: one for the commit, and one for the other
 /// messages. Later attempts use them again.
@@ -33,7 +34,7 @@ pub(super) async fn run(
     bucket.concurrency().batch_started(messages.writes.len());
     let window = window(bucket, messages.writes.len());
     let config = AtomicConfig {
-        sizes: messages.writes.iter().map(|write| write.size()).collect(),
+        sizes: messages.writes.iter().map(Write::size).collect(),
         window,
         window_bytes: tuning::WINDOW_BYTES,
         backoff: tuning::BACKOFF,
@@ -43,13 +44,13 @@ pub(super) async fn run(
         bucket,
         deadline,
         window,
-        machine: AtomicMachine::new(config, deadline.durations()),
+        machine: AtomicMachine::new(config, deadline.time_limits()),
         messages,
         inbox: None,
         permits: None,
         sent: 0,
         answered: 0,
-        permission_errors: bucket.connection().permission_errors(),
+        permission_errors_seen: bucket.connection().permission_error_count(),
     };
     run.until_finished().await
 }
@@ -72,7 +73,7 @@ struct Run<'a> {
     /// How many messages were sent, and how many answers have come.
     sent: usize,
     answered: usize,
-    permission_errors: u64,
+    permission_errors_seen: u64,
 }
 
 /// What an attempt holds: its place among the bucket's batches, and a permit for each message in
@@ -176,7 +177,10 @@ impl Run<'_> {
             let batch = batch.acquire_owned().await;
             let messages = messages.acquire_many_owned(count).await;
             let permits = batch.ok().zip(messages.ok());
-            let permits = permits.map(|(_batch, _messages)| AtomicPermits { _batch, _messages });
+            let permits = permits.map(|(batch, messages)| AtomicPermits {
+                _batch: batch,
+                _messages: messages,
+            });
             Ok::<_, Error>(permits.map(|permits| (info, permits)))
         });
         let (info, permits) = match prepared.await {
@@ -282,10 +286,10 @@ impl Run<'_> {
     /// The server sends a permission error to the connection, and never answers the message.
     fn take_permission_errors(&mut self) {
         let connection = self.bucket.connection();
-        let Some(new) = connection.permission_errors_after(self.permission_errors) else {
+        let Some(new) = connection.permission_errors_after(self.permission_errors_seen) else {
             return;
         };
-        self.permission_errors = new.count;
+        self.permission_errors_seen = new.count;
         let denied = new.of_inbox.or_else(|| {
             let subjects = (0..self.messages.writes.len()).map(|item| self.messages.subject(item));
             let mut errors = subjects.filter_map(|subject| new.by_subject.get(&subject));

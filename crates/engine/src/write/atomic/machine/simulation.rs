@@ -288,6 +288,11 @@ fn run(seed: u64) -> usize {
             "seed {seed}: it goes on after its time"
         );
     };
+    judge(world, now, seed, &outcome)
+}
+
+/// Lets everything arrive, and compares the outcome with what is stored. Returns which one it is.
+fn judge(mut world: World, mut now: Duration, seed: u64, outcome: &Outcome<E>) -> usize {
     let stored_by_now = world.times_stored;
     // What is still on its way arrives.
     while let Some(next) = world.next_arrival() {
