@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
+use testkit::async_nats::Message;
 use testkit::async_nats::jetstream::consumer::pull::OrderedConfig;
 use tokio::time::{Instant, sleep};
 
 use crate::ledger::{Effect, Ledger, Verdict, number};
 use crate::load::is_fresh;
-use crate::setup::{BUCKET, STREAM, SUBJECTS, Setup};
+use crate::setup::{STREAM, SUBJECTS, Setup};
 
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -60,6 +61,41 @@ pub async fn compare<'a>(
 
 /// The revisions of each key, oldest first; `None` for a value that is not the key's own.
 async fn revisions(setup: &Setup) -> Result<HashMap<String, Vec<Option<Effect>>>> {
+    let mut found: HashMap<String, Vec<Option<Effect>>> = HashMap::new();
+    each_message(setup, |key, message| {
+        let headers = message.headers.as_ref();
+        let effect = if headers.is_some_and(|headers| headers.get("KV-Operation").is_some()) {
+            Some(Effect::Deleted)
+        } else {
+            number(key, &message.payload).map(Effect::Set)
+        };
+        found.entry(key.to_owned()).or_default().push(effect);
+    })
+    .await?;
+    Ok(found)
+}
+
+/// The values of each key that begins so, oldest first, by a connection of its own.
+///
+/// # Errors
+/// If the stream cannot be read.
+pub async fn values_of(setup: &Setup, prefix: &str) -> Result<HashMap<String, Vec<Vec<u8>>>> {
+    retry(async || {
+        let mut found: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
+        each_message(setup, |key, message| {
+            if key.starts_with(prefix) {
+                let values = found.entry(key.to_owned()).or_default();
+                values.push(message.payload.to_vec());
+            }
+        })
+        .await?;
+        Ok(found)
+    })
+    .await
+}
+
+/// Shows each message of the bucket and its key, in order.
+async fn each_message(setup: &Setup, mut show: impl FnMut(&str, &Message)) -> Result<()> {
     let jetstream = setup.cluster.jetstream(0).await?;
     let mut stream = jetstream.get_stream(STREAM).await?;
     let last = stream.info().await?.state.last_sequence;
@@ -70,7 +106,6 @@ async fn revisions(setup: &Setup) -> Result<HashMap<String, Vec<Option<Effect>>>
         })
         .await?;
     let mut messages = consumer.messages().await?;
-    let mut found: HashMap<String, Vec<Option<Effect>>> = HashMap::new();
     while let Some(message) = messages.next().await {
         let message = message.context("cannot read the stream")?;
         let sequence = message
@@ -78,19 +113,13 @@ async fn revisions(setup: &Setup) -> Result<HashMap<String, Vec<Option<Effect>>>
             .map_err(|error| anyhow::anyhow!("no message of a stream: {error}"))?
             .stream_sequence;
         if let Some(key) = message.subject.strip_prefix(SUBJECTS) {
-            let headers = message.headers.as_ref();
-            let effect = if headers.is_some_and(|headers| headers.get("KV-Operation").is_some()) {
-                Some(Effect::Deleted)
-            } else {
-                number(key, &message.payload).map(Effect::Set)
-            };
-            found.entry(key.to_owned()).or_default().push(effect);
+            show(key, &message.message);
         }
         if sequence >= last {
             break;
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Tries again until the limit: the cluster may still be electing its leader.
@@ -116,11 +145,18 @@ pub async fn purge_fresh<'a>(
     if !ledger.flatten().any(|(key, _)| is_fresh(key)) {
         return Ok(());
     }
+    purge(setup, "*.f.>").await
+}
+
+/// Removes these keys.
+///
+/// # Errors
+/// If the stream does not take it.
+pub async fn purge(setup: &Setup, keys: &str) -> Result<()> {
     retry(async || {
         let jetstream = setup.cluster.jetstream(0).await?;
         let stream = jetstream.get_stream(STREAM).await?;
-        let fresh = format!("$KV.{BUCKET}.*.f.>");
-        let purged = stream.purge().filter(fresh).await;
+        let purged = stream.purge().filter(format!("{SUBJECTS}{keys}")).await;
         purged.context("cannot purge the keys that are written but once")?;
         Ok(())
     })

@@ -7,6 +7,7 @@
 //! Each check is described where it is done: [`ledger`] for values, [`counts`] for calls,
 //! [`recovery`] for the time until calls succeed again.
 
+pub mod batches;
 pub mod check;
 pub mod counts;
 pub mod fault;

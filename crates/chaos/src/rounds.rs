@@ -8,6 +8,7 @@ use anyhow::Result;
 use fastrand::Rng;
 use tokio::time::sleep;
 
+use crate::batches::BatchWriter;
 use crate::check::{compare, purge_fresh};
 use crate::counts::{Counts, Recorder, Times};
 use crate::fault::{Fault, settled};
@@ -47,16 +48,31 @@ pub async fn run(
     let mut setup = Setup::set(version, provider).await?;
     let recorder = Arc::new(Recorder::new(times));
     let mut load = Workload::new(&setup.links, &recorder, &mut rng, PACE);
+    let atomic = setup.atomic.as_ref();
+    let mut batches = atomic.map(|link| BatchWriter::new(link, &recorder));
     let mut report = Report::default();
     for (round, fault) in faults.into_iter().enumerate() {
         let seconds = hold.start + rng.f64() * (hold.end - hold.start);
         load.start();
+        if let Some(batches) = &mut batches {
+            batches.start(PACE);
+        }
         sleep(CALM).await;
         let recovery = fault
             .run(&mut setup, &recorder, Duration::from_secs_f64(seconds))
             .await?;
         load.stop().await?;
+        if let Some(batches) = &mut batches {
+            batches.stop().await?;
+        }
         settled(&setup).await?;
+        if let Some(batches) = &mut batches {
+            let found = batches.compare(&setup).await?;
+            println!(
+                "     {} atomic batches are whole; of {} that are unclear, {} are there",
+                found.whole, found.unclear, found.unclear_and_stored
+            );
+        }
         let compared = compare(&setup, load.ledger(), |what| recorder.broken(what)).await?;
         purge_fresh(&setup, load.ledger()).await?;
         load.forget_fresh();

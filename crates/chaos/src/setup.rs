@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use testkit::async_nats::jetstream::kv;
+use testkit::async_nats::jetstream::{kv, stream};
 use testkit::{Cluster, LatticeCaller, Level, LinkDefinition, NEWEST, NODES, NatsServer, Provider};
 
 use crate::ledger::HISTORY;
@@ -29,6 +29,9 @@ const LINKS: [(&str, Duration); 3] = [
     ("patient", Duration::from_secs(20)),
 ];
 
+/// The link of atomic batches.
+const ATOMIC: (&str, Duration) = ("atomic", Duration::from_secs(5));
+
 /// A caller over one of the links.
 #[derive(Clone, Debug)]
 pub struct Linked {
@@ -52,6 +55,8 @@ pub struct Setup {
     pub lattice: NatsServer,
     /// A caller for each link.
     pub links: Vec<Linked>,
+    /// A caller over a link of atomic batches, to the same bucket. `None`: the servers know none.
+    pub atomic: Option<Linked>,
 }
 
 impl Setup {
@@ -75,24 +80,22 @@ impl Setup {
             .await?;
         let mut links = Vec::new();
         for (name, timeout) in LINKS {
-            let link = LinkDefinition::new(COMPONENT)
-                .name(name)
-                .config("cluster_uri", cluster.url())
-                .config("bucket", BUCKET)
-                .config("timeout", format!("{}s", timeout.as_secs()));
-            provider.put_link(&link).await?;
-            let caller = provider.caller(COMPONENT).with_link(name);
-            links.push(Linked {
-                name,
-                timeout,
-                caller: caller.with_timeout(timeout + Duration::from_secs(10)),
-            });
+            let config = |link: LinkDefinition| link;
+            links.push(link(&provider, &cluster, name, timeout, config).await?);
         }
+        let atomic = if allow_atomic(&cluster).await? {
+            let (name, timeout) = ATOMIC;
+            let config = |link: LinkDefinition| link.config("atomic", "true");
+            Some(link(&provider, &cluster, name, timeout, config).await?)
+        } else {
+            None
+        };
         Ok(Self {
             provider,
             cluster,
             lattice,
             links,
+            atomic,
         })
     }
 
@@ -120,6 +123,41 @@ impl Setup {
         }
         Ok([cluster, of_provider(&self.lattice).await?])
     }
+}
+
+/// Puts a link to the bucket.
+async fn link(
+    provider: &Provider,
+    cluster: &Cluster,
+    name: &'static str,
+    timeout: Duration,
+    set_up: impl FnOnce(LinkDefinition) -> LinkDefinition,
+) -> Result<Linked> {
+    let link = LinkDefinition::new(COMPONENT)
+        .name(name)
+        .config("cluster_uri", cluster.url())
+        .config("bucket", BUCKET)
+        .config("timeout", format!("{}s", timeout.as_secs()));
+    provider.put_link(&set_up(link)).await?;
+    let caller = provider.caller(COMPONENT).with_link(name);
+    Ok(Linked {
+        name,
+        timeout,
+        caller: caller.with_timeout(timeout + Duration::from_secs(10)),
+    })
+}
+
+/// Lets the bucket take atomic batches. Returns whether it does then.
+async fn allow_atomic(cluster: &Cluster) -> Result<bool> {
+    let jetstream = cluster.jetstream(0).await?;
+    let stream = jetstream.get_stream(STREAM).await?;
+    let config = stream::Config {
+        allow_atomic_publish: true,
+        ..stream.cached_info().config.clone()
+    };
+    // A server before 2.12 ignores the setting.
+    let updated = jetstream.update_stream(config).await?;
+    Ok(updated.config.allow_atomic_publish)
 }
 
 async fn of_provider(server: &NatsServer) -> Result<(u64, u64)> {

@@ -16,7 +16,7 @@ use crate::tuning;
 
 use super::batch::WriteBatch;
 use super::dedupe::Write;
-use machine::Outcome;
+use machine::BatchOutcome;
 use messages::{AtomicMessages, HEADER_ROOM};
 
 /// Writes all of these distinct keys or none.
@@ -83,16 +83,16 @@ pub(super) async fn write(
     let cause =
         |error: Option<Error>| Box::new(error.unwrap_or_else(|| bucket.no_answer_error(deadline)));
     match run::run(bucket, &mut messages, deadline).await {
-        Outcome::Stored(last) => {
+        BatchOutcome::Stored(last) => {
             messages.note_stored(bucket, last);
             Ok(())
         }
-        Outcome::Failed(error) => Err(Error::AtomicBatchFailed {
+        BatchOutcome::Failed(error) => Err(Error::AtomicBatchFailed {
             total,
             verb,
             cause: cause(error),
         }),
-        Outcome::Unclear(error) => {
+        BatchOutcome::Unclear(error) => {
             messages.note_stored(bucket, None);
             Err(Error::UnclearBatch {
                 total,
@@ -100,6 +100,6 @@ pub(super) async fn write(
                 cause: cause(error),
             })
         }
-        Outcome::Torn(error) => Err(error),
+        BatchOutcome::Torn(error) => Err(error),
     }
 }

@@ -2,7 +2,7 @@
 //! known of it.
 //!
 //! The machine is plain data, without I/O and without a clock. Its driver tells it what has happened
-//! ([`Event`]) and the time since the call began. The machine says what to do next ([`Action`]).
+//! ([`AtomicEvent`]) and the time since the call began. The machine says what to do next ([`AtomicAction`]).
 //!
 //! An attempt sends the whole batch under a batch id of its own (ADR-50):
 //!
@@ -40,11 +40,13 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
-pub(super) use self::interface::{Action, Answer, AtomicConfig, Event, Outcome, SendFailure};
+pub(super) use self::interface::{
+    AtomicAction, AtomicAnswer, AtomicConfig, AtomicEvent, BatchOutcome, SendProblem,
+};
 use crate::deadline::TimeLimits;
 
 #[derive(Clone, Debug)]
-enum Phase<E> {
+enum AtomicPhase<E> {
     Idle {
         not_before: Duration,
     },
@@ -61,7 +63,7 @@ enum Phase<E> {
         sent_at: Duration,
     },
     Reading,
-    Over(Outcome<E>),
+    Over(BatchOutcome<E>),
 }
 
 /// The state of one batch.
@@ -72,7 +74,7 @@ pub(super) struct AtomicMachine<E> {
     now: Duration,
     is_up: bool,
     epoch: u64,
-    phase: Phase<E>,
+    phase: AtomicPhase<E>,
     attempt: u32,
     backoff: Duration,
     /// When the batch was first sent as a whole. From then on it may be stored.
@@ -86,7 +88,7 @@ pub(super) struct AtomicMachine<E> {
     /// Whether it was looked for after that.
     was_read: bool,
     /// What the driver has to do before anything else.
-    chores: VecDeque<Action<E>>,
+    chores: VecDeque<AtomicAction<E>>,
 }
 
 impl<E: Clone> AtomicMachine<E> {
@@ -98,7 +100,7 @@ impl<E: Clone> AtomicMachine<E> {
             now: Duration::ZERO,
             is_up: false,
             epoch: 0,
-            phase: Phase::Idle {
+            phase: AtomicPhase::Idle {
                 not_before: Duration::ZERO,
             },
             attempt: 0,
@@ -117,96 +119,101 @@ impl<E: Clone> AtomicMachine<E> {
     }
 
     /// Takes an event.
-    pub(super) fn handle(&mut self, now: Duration, event: Event<E>) {
+    pub(super) fn handle(&mut self, now: Duration, event: AtomicEvent<E>) {
         self.now = self.now.max(now);
-        if matches!(self.phase, Phase::Over(_)) {
+        if matches!(self.phase, AtomicPhase::Over(_)) {
             return;
         }
         match event {
-            Event::Connection { epoch, is_up } => self.connection(epoch, is_up),
-            Event::Begun(begun) => self.begun(begun),
-            Event::Sent { count, failure } => self.sent(count, failure),
-            Event::Answer { attempt, answer } => self.answer(attempt, answer),
-            Event::Denied(error) | Event::Refreshed(Some(error)) => self.refuse(error),
-            Event::Read { is_stored: true } => self.over(Outcome::Stored(None)),
-            Event::Read { is_stored: false } => {
+            AtomicEvent::Connection { epoch, is_up } => self.connection(epoch, is_up),
+            AtomicEvent::Begun(begun) => self.begun(begun),
+            AtomicEvent::Sent { count, failure } => self.sent(count, failure),
+            AtomicEvent::AtomicAnswer { attempt, answer } => self.answer(attempt, answer),
+            AtomicEvent::Denied(error) | AtomicEvent::Refreshed(Some(error)) => self.refuse(error),
+            AtomicEvent::Read { is_stored: true } => self.over(BatchOutcome::Stored(None)),
+            AtomicEvent::Read { is_stored: false } => {
                 self.was_read = true;
                 self.pause();
             }
-            Event::Refreshed(None) | Event::Tick => {}
+            AtomicEvent::Refreshed(None) | AtomicEvent::Tick => {}
         }
     }
 
     /// What the driver has to do next.
-    pub(super) fn next_action(&mut self, now: Duration) -> Action<E> {
+    pub(super) fn next_action(&mut self, now: Duration) -> AtomicAction<E> {
         self.now = self.now.max(now);
-        if let Phase::Over(outcome) = &self.phase {
-            return Action::Finish(outcome.clone());
+        if let AtomicPhase::Over(outcome) = &self.phase {
+            return AtomicAction::Finish(outcome.clone());
         }
         self.check_time();
         if let Some(chore) = self.chores.pop_front() {
             return chore;
         }
         match self.phase.clone() {
-            Phase::Idle { not_before } => self.next_of_idle(not_before),
-            Phase::Staging {
+            AtomicPhase::Idle { not_before } => self.next_of_idle(not_before),
+            AtomicPhase::Staging {
                 sent,
                 staged,
                 progress,
                 ..
             } => self.next_of_staging(sent, staged, progress),
-            Phase::Committing { sent_at, .. } => Action::Wait {
+            AtomicPhase::Committing { sent_at, .. } => AtomicAction::Wait {
                 until: self.commit_timeout(sent_at),
             },
             // The driver is doing what these phases wait for.
-            Phase::Beginning | Phase::Reading => Action::Wait {
+            AtomicPhase::Beginning | AtomicPhase::Reading => AtomicAction::Wait {
                 until: self.limits.answer_within,
             },
-            Phase::Over(outcome) => Action::Finish(outcome),
+            AtomicPhase::Over(outcome) => AtomicAction::Finish(outcome),
         }
     }
 
-    fn next_of_idle(&mut self, not_before: Duration) -> Action<E> {
+    fn next_of_idle(&mut self, not_before: Duration) -> AtomicAction<E> {
         if self.is_late() {
             return match self.first_commit {
                 // An answer to an earlier attempt may still come.
                 Some(_) if self.now < self.limits.answer_within && self.refused.is_none() => {
-                    Action::Wait {
+                    AtomicAction::Wait {
                         until: self.limits.answer_within,
                     }
                 }
-                Some(_) => self.finish(Outcome::Unclear(self.why())),
-                None => self.finish(Outcome::Failed(self.why())),
+                Some(_) => self.finish(BatchOutcome::Unclear(self.why())),
+                None => self.finish(BatchOutcome::Failed(self.why())),
             };
         }
         if self.now < not_before {
-            return Action::Wait {
+            return AtomicAction::Wait {
                 until: not_before.min(self.limits.send_within),
             };
         }
         if !self.is_up {
-            return Action::Wait {
+            return AtomicAction::Wait {
                 until: self.limits.send_within,
             };
         }
         if self.may_begin() {
-            self.phase = Phase::Beginning;
+            self.phase = AtomicPhase::Beginning;
             self.attempt += 1;
-            return Action::Begin {
+            return AtomicAction::Begin {
                 attempt: self.attempt,
             };
         }
         if self.refused.is_some() && self.was_read {
-            return self.finish(Outcome::Unclear(self.why()));
+            return self.finish(BatchOutcome::Unclear(self.why()));
         }
-        self.phase = Phase::Reading;
-        Action::Read
+        self.phase = AtomicPhase::Reading;
+        AtomicAction::Read
     }
 
-    fn next_of_staging(&mut self, sent: usize, staged: usize, progress: Duration) -> Action<E> {
+    fn next_of_staging(
+        &mut self,
+        sent: usize,
+        staged: usize,
+        progress: Duration,
+    ) -> AtomicAction<E> {
         let last = self.config.sizes.len() - 1;
         if staged >= last {
-            return Action::Send {
+            return AtomicAction::Send {
                 attempt: self.attempt,
                 items: last..last + 1,
                 commits: true,
@@ -214,14 +221,14 @@ impl<E: Clone> AtomicMachine<E> {
         }
         let count = self.room(sent, staged).min(last - sent);
         if count > 0 {
-            return Action::Send {
+            return AtomicAction::Send {
                 attempt: self.attempt,
                 items: sent..sent + count,
                 commits: false,
             };
         }
         let timeout = progress + self.answer_timeout(staged..sent);
-        Action::Wait {
+        AtomicAction::Wait {
             until: timeout.min(self.limits.send_within),
         }
     }
@@ -251,8 +258,8 @@ impl<E: Clone> AtomicMachine<E> {
     fn connection(&mut self, epoch: u64, is_up: bool) {
         self.epoch = epoch;
         self.is_up = is_up;
-        if let Phase::Staging { epoch: used, .. } | Phase::Committing { epoch: used, .. } =
-            self.phase
+        if let AtomicPhase::Staging { epoch: used, .. }
+        | AtomicPhase::Committing { epoch: used, .. } = self.phase
             && (!is_up || epoch != used)
         {
             self.end_attempt(Duration::ZERO);
@@ -262,7 +269,7 @@ impl<E: Clone> AtomicMachine<E> {
     fn begun(&mut self, begun: Result<u64, Option<E>>) {
         match begun {
             Ok(epoch) => {
-                self.phase = Phase::Staging {
+                self.phase = AtomicPhase::Staging {
                     epoch,
                     sent: 0,
                     staged: 0,
@@ -275,9 +282,9 @@ impl<E: Clone> AtomicMachine<E> {
         }
     }
 
-    fn sent(&mut self, count: usize, failure: Option<SendFailure<E>>) {
+    fn sent(&mut self, count: usize, failure: Option<SendProblem<E>>) {
         let last = self.config.sizes.len() - 1;
-        let Phase::Staging {
+        let AtomicPhase::Staging {
             epoch,
             sent,
             progress,
@@ -290,7 +297,7 @@ impl<E: Clone> AtomicMachine<E> {
         *sent += count;
         *progress = self.now;
         if commits && count > 0 {
-            self.phase = Phase::Committing {
+            self.phase = AtomicPhase::Committing {
                 epoch: *epoch,
                 sent_at: self.now,
             };
@@ -299,20 +306,20 @@ impl<E: Clone> AtomicMachine<E> {
         }
         match failure {
             None => {}
-            Some(SendFailure::Rejected(error)) => self.refuse(error),
-            Some(SendFailure::NotNow) => self.end_attempt(self.backoff),
+            Some(SendProblem::Rejected(error)) => self.refuse(error),
+            Some(SendProblem::NotNow) => self.end_attempt(self.backoff),
         }
     }
 
-    fn answer(&mut self, attempt: u32, answer: Answer<E>) {
+    fn answer(&mut self, attempt: u32, answer: AtomicAnswer<E>) {
         match answer {
             // Each attempt has the same messages, so it does not matter whose answer it is.
-            Answer::Stored(sequence) => self.over(Outcome::Stored(sequence)),
-            Answer::Torn(error) => self.over(Outcome::Torn(error)),
+            AtomicAnswer::Stored(sequence) => self.over(BatchOutcome::Stored(sequence)),
+            AtomicAnswer::Torn(error) => self.over(BatchOutcome::Torn(error)),
             // A late answer to an attempt that was given up.
             _ if attempt != self.attempt => {}
-            Answer::Staged => {
-                if let Phase::Staging {
+            AtomicAnswer::Staged => {
+                if let AtomicPhase::Staging {
                     sent,
                     staged,
                     progress,
@@ -324,22 +331,25 @@ impl<E: Clone> AtomicMachine<E> {
                     *staged = (*staged + 1).min(*sent);
                 }
             }
-            Answer::TryAgain(error) => {
+            AtomicAnswer::TryAgain(error) => {
                 self.last_error = Some(error);
                 self.try_again();
             }
-            Answer::NoResponders => {
+            AtomicAnswer::NoResponders => {
                 self.try_again();
                 if !self.is_late() {
-                    self.chores.push_back(Action::Refresh);
+                    self.chores.push_back(AtomicAction::Refresh);
                 }
             }
-            Answer::Refused(error) => self.refuse(error),
+            AtomicAnswer::Refused(error) => self.refuse(error),
         }
     }
 
     fn try_again(&mut self) {
-        if matches!(self.phase, Phase::Staging { .. } | Phase::Committing { .. }) {
+        if matches!(
+            self.phase,
+            AtomicPhase::Staging { .. } | AtomicPhase::Committing { .. }
+        ) {
             self.end_attempt(self.backoff);
             self.backoff = (self.backoff * 2).min(self.config.backoff.1);
         }
@@ -350,11 +360,11 @@ impl<E: Clone> AtomicMachine<E> {
     fn refuse(&mut self, error: E) {
         let commits_before = match self.phase {
             // The refusal is the answer to this commit.
-            Phase::Committing { .. } => self.commits - 1,
+            AtomicPhase::Committing { .. } => self.commits - 1,
             _ => self.commits,
         };
         if commits_before == 0 {
-            self.over(Outcome::Failed(Some(error)));
+            self.over(BatchOutcome::Failed(Some(error)));
         } else {
             self.refused = Some(error);
             self.end_attempt(Duration::ZERO);
@@ -363,7 +373,7 @@ impl<E: Clone> AtomicMachine<E> {
 
     fn check_time(&mut self) {
         match &self.phase {
-            Phase::Staging {
+            AtomicPhase::Staging {
                 progress,
                 sent,
                 staged,
@@ -376,7 +386,9 @@ impl<E: Clone> AtomicMachine<E> {
                     self.end_attempt(self.backoff);
                 }
             }
-            Phase::Committing { sent_at, .. } if self.now >= self.commit_timeout(*sent_at) => {
+            AtomicPhase::Committing { sent_at, .. }
+                if self.now >= self.commit_timeout(*sent_at) =>
+            {
                 self.end_attempt(Duration::ZERO);
             }
             _ => {}
@@ -413,14 +425,14 @@ impl<E: Clone> AtomicMachine<E> {
     }
 
     fn end_attempt(&mut self, pause: Duration) {
-        self.phase = Phase::Idle {
+        self.phase = AtomicPhase::Idle {
             not_before: self.now + pause,
         };
-        self.chores.push_back(Action::End);
+        self.chores.push_back(AtomicAction::End);
     }
 
     fn pause(&mut self) {
-        self.phase = Phase::Idle {
+        self.phase = AtomicPhase::Idle {
             not_before: self.now + self.backoff,
         };
         self.backoff = (self.backoff * 2).min(self.config.backoff.1);
@@ -430,12 +442,12 @@ impl<E: Clone> AtomicMachine<E> {
         self.refused.clone().or_else(|| self.last_error.clone())
     }
 
-    fn over(&mut self, outcome: Outcome<E>) {
-        self.phase = Phase::Over(outcome);
+    fn over(&mut self, outcome: BatchOutcome<E>) {
+        self.phase = AtomicPhase::Over(outcome);
     }
 
-    fn finish(&mut self, outcome: Outcome<E>) -> Action<E> {
+    fn finish(&mut self, outcome: BatchOutcome<E>) -> AtomicAction<E> {
         self.over(outcome.clone());
-        Action::Finish(outcome)
+        AtomicAction::Finish(outcome)
     }
 }

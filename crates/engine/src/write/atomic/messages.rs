@@ -7,7 +7,7 @@ use async_nats::Message;
 use async_nats::header::{HeaderMap, NATS_MESSAGE_ID, NATS_MESSAGE_TTL};
 use async_nats::jetstream::{self, ErrorCode};
 
-use super::machine::Answer;
+use super::machine::AtomicAnswer;
 use crate::bucket_state::BucketState;
 use crate::error::{BucketFeature, Error, FeatureProblem, NoAnswerReason};
 use crate::message::{
@@ -105,12 +105,12 @@ impl AtomicMessages {
         bucket: &BucketState,
         message: &Message,
         commits: bool,
-    ) -> Result<Answer<Error>, Stale> {
+    ) -> Result<AtomicAnswer<Error>, Stale> {
         if is_no_responders(message) {
-            return Ok(Answer::NoResponders);
+            return Ok(AtomicAnswer::NoResponders);
         }
         if message.payload.is_empty() {
-            return Ok(Answer::Staged);
+            return Ok(AtomicAnswer::Staged);
         }
         let answer: Acknowledgement<'_> = match serde_json::from_slice(&message.payload) {
             Ok(answer) => answer,
@@ -118,9 +118,9 @@ impl AtomicMessages {
         };
         if answer.is_stored_in(&self.info.write_stream) {
             return Ok(if commits {
-                Answer::Stored(Some(answer.seq))
+                AtomicAnswer::Stored(Some(answer.seq))
             } else {
-                Answer::Torn(Error::TornBatch)
+                AtomicAnswer::Torn(Error::TornBatch)
             });
         }
         match answer.error {
@@ -133,14 +133,14 @@ impl AtomicMessages {
         &self,
         bucket: &BucketState,
         error: &jetstream::Error,
-    ) -> Result<Answer<Error>, Stale> {
+    ) -> Result<AtomicAnswer<Error>, Stale> {
         let refused = || Error::Refused {
             what: "an atomic batch",
             reason: LogText::of_jetstream(error),
         };
         match error.error_code() {
             // The server knows an id of this batch, so an earlier attempt is stored.
-            ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE => Ok(Answer::Stored(None)),
+            ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE => Ok(AtomicAnswer::Stored(None)),
             // A server before 2.14 says "incomplete" also if it has too many batches in flight.
             ErrorCode::ATOMIC_PUBLISH_INCOMPLETE_BATCH
             | ErrorCode::ATOMIC_PUBLISH_TOO_MANY_INFLIGHT => Ok(self.try_again(error)),
@@ -152,12 +152,12 @@ impl AtomicMessages {
                 bucket.unsupported(BucketFeature::ValueTtl, FeatureProblem::NotAllowed),
             )),
             ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Err(Stale(refused())),
-            _ => Ok(Answer::Refused(refused())),
+            _ => Ok(AtomicAnswer::Refused(refused())),
         }
     }
 
-    fn try_again(&self, error: &jetstream::Error) -> Answer<Error> {
-        Answer::TryAgain(Error::NoAnswer {
+    fn try_again(&self, error: &jetstream::Error) -> AtomicAnswer<Error> {
+        AtomicAnswer::TryAgain(Error::NoAnswer {
             server: self.servers.clone(),
             reason: NoAnswerReason::ServerError(LogText::of_jetstream(error)),
         })
@@ -182,8 +182,8 @@ impl AtomicMessages {
 pub(super) struct Stale(pub(super) Error);
 
 /// An answer that nobody can read says nothing of the batch. Anybody may have sent it.
-fn bad_answer(reason: LogText) -> Answer<Error> {
-    Answer::TryAgain(Error::BadAnswer {
+fn bad_answer(reason: LogText) -> AtomicAnswer<Error> {
+    AtomicAnswer::TryAgain(Error::BadAnswer {
         what: "an atomic batch",
         reason,
     })

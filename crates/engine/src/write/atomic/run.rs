@@ -9,7 +9,9 @@ use async_nats::{Message, Subject};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
-use super::machine::{Action, Answer, AtomicConfig, AtomicMachine, Event, Outcome, SendFailure};
+use super::machine::{
+    AtomicAction, AtomicAnswer, AtomicConfig, AtomicEvent, AtomicMachine, BatchOutcome, SendProblem,
+};
 use super::messages::{AtomicMessages, Stale};
 use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
@@ -30,7 +32,7 @@ pub(super) async fn run(
     bucket: &BucketState,
     messages: &mut AtomicMessages,
     deadline: &Deadline,
-) -> Outcome<Error> {
+) -> BatchOutcome<Error> {
     bucket.concurrency().batch_started(messages.writes.len());
     let window = window(bucket, messages.writes.len());
     let config = AtomicConfig {
@@ -40,7 +42,7 @@ pub(super) async fn run(
         backoff: tuning::BACKOFF,
         resend_window: messages.info.duplicate_window / 2,
     };
-    let run = Run {
+    let run = AtomicRun {
         bucket,
         deadline,
         window,
@@ -62,7 +64,7 @@ fn window(bucket: &BucketState, len: usize) -> usize {
     share.clamp(1, tuning::BURST).min(len)
 }
 
-struct Run<'a> {
+struct AtomicRun<'a> {
     bucket: &'a BucketState,
     deadline: &'a Deadline,
     window: usize,
@@ -83,8 +85,8 @@ struct AtomicPermits {
     _messages: OwnedSemaphorePermit,
 }
 
-impl Run<'_> {
-    async fn until_finished(mut self) -> Outcome<Error> {
+impl AtomicRun<'_> {
+    async fn until_finished(mut self) -> BatchOutcome<Error> {
         let mut status = self.bucket.connection().status();
         loop {
             // Answers first, so that nothing is sent again whose answer is here.
@@ -96,33 +98,33 @@ impl Run<'_> {
                 Some(inbox) if !inbox.has_ended() => inbox.is_up(),
                 _ => self.bucket.connection().is_up(),
             };
-            self.tell(Event::Connection { epoch, is_up });
+            self.tell(AtomicEvent::Connection { epoch, is_up });
             self.take_permission_errors();
-            self.tell(Event::Tick);
+            self.tell(AtomicEvent::Tick);
             let now = self.elapsed();
             match self.machine.next_action(now) {
-                Action::Begin { .. } => {
+                AtomicAction::Begin { .. } => {
                     let begun = self.begin().await;
-                    self.tell(Event::Begun(begun));
+                    self.tell(AtomicEvent::Begun(begun));
                 }
-                Action::Send {
+                AtomicAction::Send {
                     attempt,
                     items,
                     commits,
                 } => {
                     let (count, failure) = self.send(attempt, items, commits).await;
-                    self.tell(Event::Sent { count, failure });
+                    self.tell(AtomicEvent::Sent { count, failure });
                 }
-                Action::End => self.permits = None,
-                Action::Refresh => {
+                AtomicAction::End => self.permits = None,
+                AtomicAction::Refresh => {
                     let error = self.refresh().await;
-                    self.tell(Event::Refreshed(error));
+                    self.tell(AtomicEvent::Refreshed(error));
                 }
-                Action::Read => {
+                AtomicAction::Read => {
                     let is_stored = self.is_stored().await;
-                    self.tell(Event::Read { is_stored });
+                    self.tell(AtomicEvent::Read { is_stored });
                 }
-                Action::Wait { until } => {
+                AtomicAction::Wait { until } => {
                     let until = self.deadline.start() + until;
                     let next = async {
                         match &mut self.inbox {
@@ -139,12 +141,12 @@ impl Run<'_> {
                         () = sleep_until(until) => {}
                     }
                 }
-                Action::Finish(outcome) => return self.finish(outcome),
+                AtomicAction::Finish(outcome) => return self.finish(outcome),
             }
         }
     }
 
-    fn finish(self, outcome: Outcome<Error>) -> Outcome<Error> {
+    fn finish(self, outcome: BatchOutcome<Error>) -> BatchOutcome<Error> {
         if let Some(inbox) = self.inbox
             && self.sent == self.answered
         {
@@ -157,7 +159,7 @@ impl Run<'_> {
         self.deadline.start().elapsed()
     }
 
-    fn tell(&mut self, event: Event<Error>) {
+    fn tell(&mut self, event: AtomicEvent<Error>) {
         self.machine.handle(self.elapsed(), event);
     }
 
@@ -206,9 +208,9 @@ impl Run<'_> {
         attempt: u32,
         items: Range<usize>,
         commits: bool,
-    ) -> (usize, Option<SendFailure<Error>>) {
+    ) -> (usize, Option<SendProblem<Error>>) {
         let Some(inbox) = &mut self.inbox else {
-            return (0, Some(SendFailure::NotNow));
+            return (0, Some(SendProblem::NotNow));
         };
         let reply = Subject::from(inbox.reply_subject(token(attempt, commits)));
         let client = inbox.client().clone();
@@ -228,13 +230,13 @@ impl Run<'_> {
                 }
                 Ok(Err(error)) if error.kind() == PublishErrorKind::Send => {
                     inbox.mark_ended();
-                    SendFailure::NotNow
+                    SendProblem::NotNow
                 }
-                Ok(Err(error)) => SendFailure::Rejected(Error::NotSent {
+                Ok(Err(error)) => SendProblem::Rejected(Error::NotSent {
                     what: "an atomic batch",
                     reason: LogText::of_publish(&error),
                 }),
-                Err(_) => SendFailure::NotNow,
+                Err(_) => SendProblem::NotNow,
             };
             return (count, Some(failure));
         }
@@ -257,7 +259,7 @@ impl Run<'_> {
             Ok(answer) => answer,
             Err(Stale(error)) => self.judge_stale(error).await,
         };
-        self.tell(Event::Answer { attempt, answer });
+        self.tell(AtomicEvent::AtomicAnswer { attempt, answer });
     }
 
     /// The attempt that a token is of, and whether the token is of its commit.
@@ -271,15 +273,15 @@ impl Run<'_> {
     }
 
     /// Whether a refusal stands. The bucket may have been changed since its stream info was fetched.
-    async fn judge_stale(&self, error: Error) -> Answer<Error> {
+    async fn judge_stale(&self, error: Error) -> AtomicAnswer<Error> {
         let before = &self.messages.info;
         let refreshed = self
             .bucket
             .refresh_stream_info(Some(before), self.deadline)
             .await;
         match refreshed {
-            Ok(info) if info.takes_other_writes_than(before) => Answer::TryAgain(error),
-            _ => Answer::Refused(error),
+            Ok(info) if info.takes_other_writes_than(before) => AtomicAnswer::TryAgain(error),
+            _ => AtomicAnswer::Refused(error),
         }
     }
 
@@ -296,7 +298,7 @@ impl Run<'_> {
             errors.next().cloned()
         });
         if let Some(error) = denied {
-            self.tell(Event::Denied(error));
+            self.tell(AtomicEvent::Denied(error));
         }
     }
 

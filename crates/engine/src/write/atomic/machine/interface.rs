@@ -20,7 +20,7 @@ pub(in crate::write::atomic) struct AtomicConfig {
 
 /// What an answer says. `E` is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::write::atomic) enum Answer<E> {
+pub(in crate::write::atomic) enum AtomicAnswer<E> {
     /// The message is staged, and waits for the commit.
     Staged,
     /// All of the batch is stored. This is the sequence of its last message, if the answer has it.
@@ -37,7 +37,7 @@ pub(in crate::write::atomic) enum Answer<E> {
 
 /// Why a message was not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::write::atomic) enum SendFailure<E> {
+pub(in crate::write::atomic) enum SendProblem<E> {
     /// The NATS client does not take such a message.
     Rejected(E),
     /// The NATS client has ended, or its queue stayed full.
@@ -46,24 +46,27 @@ pub(in crate::write::atomic) enum SendFailure<E> {
 
 /// What has happened.
 #[derive(Clone, Debug)]
-pub(in crate::write::atomic) enum Event<E> {
+pub(in crate::write::atomic) enum AtomicEvent<E> {
     /// The state of the connection. `epoch` counts how often it was made.
     Connection { epoch: u64, is_up: bool },
-    /// What came of [`Action::Begin`]: the epoch of the connection that the attempt uses.
+    /// What came of [`AtomicAction::Begin`]: the epoch of the connection that the attempt uses.
     /// `Err(None)`: it can be tried again.
     Begun(Result<u64, Option<E>>),
-    /// What came of [`Action::Send`].
+    /// What came of [`AtomicAction::Send`].
     Sent {
         count: usize,
-        failure: Option<SendFailure<E>>,
+        failure: Option<SendProblem<E>>,
     },
     /// An answer to a message of this attempt.
-    Answer { attempt: u32, answer: Answer<E> },
+    AtomicAnswer {
+        attempt: u32,
+        answer: AtomicAnswer<E>,
+    },
     /// The server denies this login one of the messages, or the answers.
     Denied(E),
-    /// What came of [`Action::Refresh`]: an error if the bucket cannot be written to any more.
+    /// What came of [`AtomicAction::Refresh`]: an error if the bucket cannot be written to any more.
     Refreshed(Option<E>),
-    /// What came of [`Action::Read`]: whether a message of the batch is the last one of its key.
+    /// What came of [`AtomicAction::Read`]: whether a message of the batch is the last one of its key.
     Read { is_stored: bool },
     /// Time has passed.
     Tick,
@@ -71,10 +74,10 @@ pub(in crate::write::atomic) enum Event<E> {
 
 /// What the driver has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::write::atomic) enum Action<E> {
-    /// Wait for the permits of this attempt, and for an inbox. Then tell [`Event::Begun`].
+pub(in crate::write::atomic) enum AtomicAction<E> {
+    /// Wait for the permits of this attempt, and for an inbox. Then tell [`AtomicEvent::Begun`].
     Begin { attempt: u32 },
-    /// Send these messages of the attempt. Then tell [`Event::Sent`].
+    /// Send these messages of the attempt. Then tell [`AtomicEvent::Sent`].
     Send {
         attempt: u32,
         items: Range<usize>,
@@ -90,12 +93,12 @@ pub(in crate::write::atomic) enum Action<E> {
     /// Wait for an event, at most until this time.
     Wait { until: Duration },
     /// The batch is over.
-    Finish(Outcome<E>),
+    Finish(BatchOutcome<E>),
 }
 
 /// What became of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::write::atomic) enum Outcome<E> {
+pub(in crate::write::atomic) enum BatchOutcome<E> {
     /// All of it is stored. The sequence is of its last message, if that is known.
     Stored(Option<u64>),
     /// Nothing of it is stored, or will be. `None`: there was no answer in time.

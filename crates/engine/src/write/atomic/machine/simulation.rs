@@ -4,7 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::{Action, Answer, AtomicConfig, AtomicMachine, Event, Outcome, SendFailure};
+use super::{
+    AtomicAction, AtomicAnswer, AtomicConfig, AtomicEvent, AtomicMachine, BatchOutcome, SendProblem,
+};
 use crate::chance::Chance;
 use crate::deadline::TimeLimits;
 
@@ -34,7 +36,7 @@ struct Leader {
 
 /// The server, the network between, and the other writers.
 #[derive(Debug)]
-struct World {
+struct AtomicWorld {
     chance: Chance,
     len: usize,
     /// How long the server knows an id.
@@ -50,12 +52,12 @@ struct World {
     on_the_way: VecDeque<Message>,
     /// What was sent over earlier connections.
     frozen: VecDeque<Message>,
-    answers: Vec<(Duration, Event<E>)>,
+    answers: Vec<(Duration, AtomicEvent<E>)>,
     epoch: u64,
     is_up: bool,
 }
 
-impl World {
+impl AtomicWorld {
     fn new(chance: Chance, len: usize, duplicate_window: Duration) -> Self {
         Self {
             chance,
@@ -131,7 +133,7 @@ impl World {
                 self.deposed = Some(deposed);
             }
             if self.chance.one_in(300) {
-                self.reply(now, &message, Answer::NoResponders);
+                self.reply(now, &message, AtomicAnswer::NoResponders);
                 continue;
             }
             let answer = match self.leader.stage(&message, self.len) {
@@ -157,44 +159,44 @@ impl World {
         firsts.map(|first| first.arrives).min()
     }
 
-    fn commit(&mut self, now: Duration) -> Answer<E> {
+    fn commit(&mut self, now: Duration) -> AtomicAnswer<E> {
         let is_known = self
             .stored_at
             .is_some_and(|stored| now < stored + self.duplicate_window);
         if is_known {
-            return Answer::Stored(None);
+            return AtomicAnswer::Stored(None);
         }
         if self.full {
-            return Answer::Refused("full");
+            return AtomicAnswer::Refused("full");
         }
         self.stored_at = Some(now);
         self.times_stored += 1;
         self.overwritten = false;
-        Answer::Stored(Some(7))
+        AtomicAnswer::Stored(Some(7))
     }
 
-    fn reply(&mut self, now: Duration, message: &Message, answer: Answer<E>) {
+    fn reply(&mut self, now: Duration, message: &Message, answer: AtomicAnswer<E>) {
         if !self.is_up || self.chance.one_in(100) {
             return;
         }
         let attempt = message.attempt;
         let delay = self.chance.micros(3000);
         self.answers
-            .push((now + delay, Event::Answer { attempt, answer }));
+            .push((now + delay, AtomicEvent::AtomicAnswer { attempt, answer }));
     }
 }
 
 impl Leader {
     /// Takes a message. `None`: the batch is complete, and is to be committed.
-    fn stage(&mut self, message: &Message, len: usize) -> Option<Answer<E>> {
+    fn stage(&mut self, message: &Message, len: usize) -> Option<AtomicAnswer<E>> {
         let staged = self.staged.entry(message.attempt).or_default();
         if *staged != message.item {
             self.staged.remove(&message.attempt);
-            return Some(Answer::TryAgain("incomplete"));
+            return Some(AtomicAnswer::TryAgain("incomplete"));
         }
         *staged += 1;
         if !message.commits {
-            return Some(Answer::Staged);
+            return Some(AtomicAnswer::Staged);
         }
         assert_eq!(*staged, len, "the commit is the last message");
         self.staged.remove(&message.attempt);
@@ -222,14 +224,14 @@ fn run(seed: u64) -> usize {
         resend_window: duplicate_window / 2,
     };
     let sizes = config.sizes.clone();
-    let mut world = World::new(chance, len, duplicate_window);
+    let mut world = AtomicWorld::new(chance, len, duplicate_window);
     let mut machine = AtomicMachine::new(config, limits);
     let mut now = Duration::ZERO;
     let outcome = loop {
         world.trouble();
         world.deliver(now);
         let (epoch, is_up) = (world.epoch, world.is_up);
-        machine.handle(now, Event::Connection { epoch, is_up });
+        machine.handle(now, AtomicEvent::Connection { epoch, is_up });
         let mut rest = Vec::new();
         for (when, event) in std::mem::take(&mut world.answers) {
             if when <= now {
@@ -239,17 +241,17 @@ fn run(seed: u64) -> usize {
             }
         }
         world.answers.extend(rest);
-        machine.handle(now, Event::Tick);
+        machine.handle(now, AtomicEvent::Tick);
         match machine.next_action(now) {
-            Action::Begin { .. } => {
+            AtomicAction::Begin { .. } => {
                 let begun = match world.chance.below(40) {
                     0 => Err(None),
                     _ => Ok(world.epoch),
                 };
                 now += world.chance.micros(500);
-                machine.handle(now, Event::Begun(begun));
+                machine.handle(now, AtomicEvent::Begun(begun));
             }
-            Action::Send {
+            AtomicAction::Send {
                 attempt,
                 items,
                 commits,
@@ -265,23 +267,23 @@ fn run(seed: u64) -> usize {
                 for item in items.clone().take(count) {
                     world.send(now, attempt, item, commits);
                 }
-                let failure = (count < items.len()).then_some(SendFailure::NotNow);
-                machine.handle(now, Event::Sent { count, failure });
+                let failure = (count < items.len()).then_some(SendProblem::NotNow);
+                machine.handle(now, AtomicEvent::Sent { count, failure });
             }
-            Action::End => {}
-            Action::Refresh => machine.handle(now, Event::Refreshed(None)),
-            Action::Read => {
+            AtomicAction::End => {}
+            AtomicAction::Refresh => machine.handle(now, AtomicEvent::Refreshed(None)),
+            AtomicAction::Read => {
                 now += world.chance.micros(2000);
                 world.deliver(now);
                 let is_stored = world.times_stored > 0 && !world.overwritten;
-                machine.handle(now, Event::Read { is_stored });
+                machine.handle(now, AtomicEvent::Read { is_stored });
             }
-            Action::Wait { until } => {
+            AtomicAction::Wait { until } => {
                 assert!(until > now, "seed {seed}: a wait that is over");
                 let next = (now + world.chance.micros(8000)).min(until);
                 now = next;
             }
-            Action::Finish(outcome) => break outcome,
+            AtomicAction::Finish(outcome) => break outcome,
         }
         assert!(
             now <= limits.answer_within + Duration::from_millis(10),
@@ -292,7 +294,7 @@ fn run(seed: u64) -> usize {
 }
 
 /// Lets everything arrive, and compares the outcome with what is stored. Returns which one it is.
-fn judge(mut world: World, mut now: Duration, seed: u64, outcome: &Outcome<E>) -> usize {
+fn judge(mut world: AtomicWorld, mut now: Duration, seed: u64, outcome: &BatchOutcome<E>) -> usize {
     let stored_by_now = world.times_stored;
     // What is still on its way arrives.
     while let Some(next) = world.next_arrival() {
@@ -302,16 +304,16 @@ fn judge(mut world: World, mut now: Duration, seed: u64, outcome: &Outcome<E>) -
     }
     assert!(world.times_stored <= 1, "seed {seed}: stored twice");
     match outcome {
-        Outcome::Stored(_) => {
+        BatchOutcome::Stored(_) => {
             assert_eq!(stored_by_now, 1, "seed {seed}: stored, it says");
             0
         }
-        Outcome::Failed(_) => {
+        BatchOutcome::Failed(_) => {
             assert_eq!(world.times_stored, 0, "seed {seed}: failed, it says");
             1
         }
-        Outcome::Unclear(_) => 2,
-        Outcome::Torn(_) => panic!("seed {seed}: no server tears a batch here"),
+        BatchOutcome::Unclear(_) => 2,
+        BatchOutcome::Torn(_) => panic!("seed {seed}: no server tears a batch here"),
     }
 }
 

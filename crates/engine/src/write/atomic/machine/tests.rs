@@ -20,12 +20,12 @@ fn with_resend_window(len: usize, resend_window: Duration) -> AtomicMachine<&'st
     machine
 }
 
-fn up(epoch: u64) -> Event<&'static str> {
-    Event::Connection { epoch, is_up: true }
+fn up(epoch: u64) -> AtomicEvent<&'static str> {
+    AtomicEvent::Connection { epoch, is_up: true }
 }
 
-fn answer(attempt: u32, answer: Answer<&'static str>) -> Event<&'static str> {
-    Event::Answer { attempt, answer }
+fn answer(attempt: u32, answer: AtomicAnswer<&'static str>) -> AtomicEvent<&'static str> {
+    AtomicEvent::AtomicAnswer { attempt, answer }
 }
 
 /// Sends whatever the machine wants to send now. Returns what it wants to do then.
@@ -33,16 +33,16 @@ fn send_all(
     machine: &mut AtomicMachine<&'static str>,
     now: Duration,
     sent: &mut Vec<(u32, Range<usize>)>,
-) -> Action<&'static str> {
+) -> AtomicAction<&'static str> {
     loop {
         match machine.next_action(now) {
-            Action::Begin { .. } => machine.handle(now, Event::Begun(Ok(1))),
-            Action::Send { attempt, items, .. } => {
+            AtomicAction::Begin { .. } => machine.handle(now, AtomicEvent::Begun(Ok(1))),
+            AtomicAction::Send { attempt, items, .. } => {
                 sent.push((attempt, items.clone()));
                 let (count, failure) = (items.len(), None);
-                machine.handle(now, Event::Sent { count, failure });
+                machine.handle(now, AtomicEvent::Sent { count, failure });
             }
-            Action::End | Action::Refresh => {}
+            AtomicAction::End | AtomicAction::Refresh => {}
             action => return action,
         }
     }
@@ -53,7 +53,7 @@ fn committed(machine: &mut AtomicMachine<&'static str>, len: usize) {
     let mut sent = Vec::new();
     send_all(machine, Duration::ZERO, &mut sent);
     for _ in 1..len {
-        machine.handle(Duration::ZERO, answer(1, Answer::Staged));
+        machine.handle(Duration::ZERO, answer(1, AtomicAnswer::Staged));
         send_all(machine, Duration::ZERO, &mut sent);
     }
     assert_eq!(sent.last(), Some(&(1, len - 1..len)));
@@ -65,30 +65,30 @@ fn the_first_message_goes_alone_and_the_commit_last() {
     let mut sent = Vec::new();
     send_all(&mut machine, Duration::ZERO, &mut sent);
     assert_eq!(sent, [(1, 0..1)], "it tells whether there are batches");
-    machine.handle(MS, answer(1, Answer::Staged));
+    machine.handle(MS, answer(1, AtomicAnswer::Staged));
     send_all(&mut machine, MS, &mut sent);
     assert_eq!(sent[1..], [(1, 1..5)], "the window is four");
     for _ in 0..5 {
-        machine.handle(MS, answer(1, Answer::Staged));
+        machine.handle(MS, answer(1, AtomicAnswer::Staged));
         send_all(&mut machine, MS, &mut sent);
     }
     assert!(sent.iter().all(|(_, items)| items.end < 8), "{sent:?}");
-    machine.handle(MS, answer(1, Answer::Staged));
+    machine.handle(MS, answer(1, AtomicAnswer::Staged));
     send_all(&mut machine, MS, &mut sent);
     assert_eq!(sent.last(), Some(&(1, 7..8)), "all the others are staged");
-    machine.handle(MS, answer(1, Answer::Stored(Some(9))));
+    machine.handle(MS, answer(1, AtomicAnswer::Stored(Some(9))));
     assert_eq!(
         machine.next_action(MS),
-        Action::Finish(Outcome::Stored(Some(9)))
+        AtomicAction::Finish(BatchOutcome::Stored(Some(9)))
     );
 }
 
 #[test]
 fn what_fails_before_the_commit_is_clear() {
     let refusals = [
-        answer(1, Answer::Refused("no")),
-        Event::Denied("no"),
-        Event::Refreshed(Some("no")),
+        answer(1, AtomicAnswer::Refused("no")),
+        AtomicEvent::Denied("no"),
+        AtomicEvent::Refreshed(Some("no")),
     ];
     for refusal in refusals {
         let mut machine = machine(3);
@@ -96,24 +96,24 @@ fn what_fails_before_the_commit_is_clear() {
         machine.handle(MS, refusal);
         assert_eq!(
             machine.next_action(MS),
-            Action::Finish(Outcome::Failed(Some("no")))
+            AtomicAction::Finish(BatchOutcome::Failed(Some("no")))
         );
     }
     let mut machine = machine(3);
     send_all(&mut machine, Duration::ZERO, &mut Vec::new());
     let late = 9_000 * MS;
     let action = send_all(&mut machine, late, &mut Vec::new());
-    assert_eq!(action, Action::Finish(Outcome::Failed(None)));
+    assert_eq!(action, AtomicAction::Finish(BatchOutcome::Failed(None)));
 }
 
 #[test]
 fn a_refused_commit_stores_nothing() {
     let mut machine = machine(3);
     committed(&mut machine, 3);
-    machine.handle(MS, answer(1, Answer::Refused("full")));
+    machine.handle(MS, answer(1, AtomicAnswer::Refused("full")));
     assert_eq!(
         machine.next_action(MS),
-        Action::Finish(Outcome::Failed(Some("full")))
+        AtomicAction::Finish(BatchOutcome::Failed(Some("full")))
     );
 }
 
@@ -126,16 +126,16 @@ fn a_lost_acknowledgement_is_asked_for_by_sending_again() {
     machine.next_action(MS);
     assert!(matches!(
         machine.next_action(MS),
-        Action::Begin { attempt: 2 }
+        AtomicAction::Begin { attempt: 2 }
     ));
-    machine.handle(MS, Event::Begun(Ok(2)));
+    machine.handle(MS, AtomicEvent::Begun(Ok(2)));
     send_all(&mut machine, MS, &mut sent);
     assert_eq!(sent, [(2, 0..1)]);
     // The answer to the first attempt comes late, and counts.
-    machine.handle(2 * MS, answer(1, Answer::Stored(None)));
+    machine.handle(2 * MS, answer(1, AtomicAnswer::Stored(None)));
     assert_eq!(
         machine.next_action(2 * MS),
-        Action::Finish(Outcome::Stored(None))
+        AtomicAction::Finish(BatchOutcome::Stored(None))
     );
 }
 
@@ -145,16 +145,16 @@ fn what_may_not_be_sent_again_is_looked_for() {
     committed(&mut machine, 3);
     machine.handle(MS, up(2));
     let action = send_all(&mut machine, MS, &mut Vec::new());
-    assert_eq!(action, Action::Read);
-    machine.handle(2 * MS, Event::Read { is_stored: false });
+    assert_eq!(action, AtomicAction::Read);
+    machine.handle(2 * MS, AtomicEvent::Read { is_stored: false });
     let action = send_all(&mut machine, 2 * MS, &mut Vec::new());
-    assert_eq!(action, Action::Wait { until: 22 * MS });
+    assert_eq!(action, AtomicAction::Wait { until: 22 * MS });
     let action = send_all(&mut machine, 22 * MS, &mut Vec::new());
-    assert_eq!(action, Action::Read, "it may have come meanwhile");
-    machine.handle(23 * MS, Event::Read { is_stored: true });
+    assert_eq!(action, AtomicAction::Read, "it may have come meanwhile");
+    machine.handle(23 * MS, AtomicEvent::Read { is_stored: true });
     assert_eq!(
         machine.next_action(23 * MS),
-        Action::Finish(Outcome::Stored(None))
+        AtomicAction::Finish(BatchOutcome::Stored(None))
     );
 }
 
@@ -166,10 +166,10 @@ fn what_is_not_found_is_unclear() {
     let mut now = MS;
     loop {
         match send_all(&mut machine, now, &mut Vec::new()) {
-            Action::Read => machine.handle(now, Event::Read { is_stored: false }),
-            Action::Wait { until } => now = until,
+            AtomicAction::Read => machine.handle(now, AtomicEvent::Read { is_stored: false }),
+            AtomicAction::Wait { until } => now = until,
             action => {
-                assert_eq!(action, Action::Finish(Outcome::Unclear(None)));
+                assert_eq!(action, AtomicAction::Finish(BatchOutcome::Unclear(None)));
                 break;
             }
         }
@@ -180,21 +180,21 @@ fn what_is_not_found_is_unclear() {
 #[test]
 fn a_refused_second_attempt_says_nothing_of_the_first() {
     for (is_stored, outcome) in [
-        (true, Outcome::Stored(None)),
-        (false, Outcome::Unclear(Some("full"))),
+        (true, BatchOutcome::Stored(None)),
+        (false, BatchOutcome::Unclear(Some("full"))),
     ] {
         let mut machine = machine(3);
         committed(&mut machine, 3);
         machine.handle(MS, up(2));
         machine.next_action(MS);
         machine.next_action(MS);
-        machine.handle(MS, Event::Begun(Ok(2)));
-        machine.handle(MS, answer(2, Answer::Refused("full")));
+        machine.handle(MS, AtomicEvent::Begun(Ok(2)));
+        machine.handle(MS, answer(2, AtomicAnswer::Refused("full")));
         let action = send_all(&mut machine, MS, &mut Vec::new());
-        assert_eq!(action, Action::Read);
-        machine.handle(MS, Event::Read { is_stored });
+        assert_eq!(action, AtomicAction::Read);
+        machine.handle(MS, AtomicEvent::Read { is_stored });
         let action = send_all(&mut machine, 30 * MS, &mut Vec::new());
-        assert_eq!(action, Action::Finish(outcome));
+        assert_eq!(action, AtomicAction::Finish(outcome));
     }
 }
 
@@ -203,10 +203,10 @@ fn a_server_without_batches_gets_one_message() {
     let mut machine = machine(100);
     let mut sent = Vec::new();
     send_all(&mut machine, Duration::ZERO, &mut sent);
-    machine.handle(MS, answer(1, Answer::Torn("stored by itself")));
+    machine.handle(MS, answer(1, AtomicAnswer::Torn("stored by itself")));
     assert_eq!(
         machine.next_action(MS),
-        Action::Finish(Outcome::Torn("stored by itself"))
+        AtomicAction::Finish(BatchOutcome::Torn("stored by itself"))
     );
     assert_eq!(sent, [(1, 0..1)]);
 }
