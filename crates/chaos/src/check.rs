@@ -108,14 +108,15 @@ async fn each_message(setup: &Setup, mut show: impl FnMut(&str, &Message)) -> Re
     let mut messages = consumer.messages().await?;
     while let Some(message) = messages.next().await {
         let message = message.context("cannot read the stream")?;
-        let sequence = message
+        let info = message
             .info()
-            .map_err(|error| anyhow::anyhow!("no message of a stream: {error}"))?
-            .stream_sequence;
+            .map_err(|error| anyhow::anyhow!("no message of a stream: {error}"))?;
+        // The last messages of the stream may have been purged.
+        let is_last = info.stream_sequence >= last || info.pending == 0;
         if let Some(key) = message.subject.strip_prefix(SUBJECTS) {
             show(key, &message.message);
         }
-        if sequence >= last {
+        if is_last {
             break;
         }
     }

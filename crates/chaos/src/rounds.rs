@@ -66,6 +66,7 @@ pub async fn run(
             batches.stop().await?;
         }
         settled(&setup).await?;
+        let compared = compare(&setup, load.ledger(), |what| recorder.broken(what)).await?;
         if let Some(batches) = &mut batches {
             let found = batches.compare(&setup).await?;
             println!(
@@ -73,7 +74,6 @@ pub async fn run(
                 found.whole, found.unclear, found.unclear_and_stored
             );
         }
-        let compared = compare(&setup, load.ledger(), |what| recorder.broken(what)).await?;
         purge_fresh(&setup, load.ledger()).await?;
         load.forget_fresh();
         let counts = recorder.take();

@@ -11,6 +11,7 @@ mod run;
 use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::{BatchLimit, BucketFeature, CountedSize, Error, ValueLimit};
+use crate::replica::ReplicaUser;
 use crate::text::CallerText;
 use crate::tuning;
 
@@ -82,24 +83,31 @@ pub(super) async fn write(
     let mut messages = AtomicMessages::new(bucket, writes, info);
     let cause =
         |error: Option<Error>| Box::new(error.unwrap_or_else(|| bucket.no_answer_error(deadline)));
-    match run::run(bucket, &mut messages, deadline).await {
-        BatchOutcome::Stored(last) => {
-            messages.note_stored(bucket, last);
-            Ok(())
+    let server_call = bucket.replica().map(ReplicaUser::server_call);
+    let outcome = run::run(bucket, &mut messages, deadline).await;
+    if let Some(server_call) = server_call {
+        match outcome {
+            BatchOutcome::Stored(Some(last)) => {
+                // The server stores a batch without a gap.
+                let first = (last + 1).saturating_sub(total as u64);
+                server_call.has_written((first, last));
+            }
+            BatchOutcome::Failed(_) => {}
+            _ => server_call.may_have_written(),
         }
+    }
+    match outcome {
+        BatchOutcome::Stored(_) => Ok(()),
         BatchOutcome::Failed(error) => Err(Error::AtomicBatchFailed {
             total,
             verb,
             cause: cause(error),
         }),
-        BatchOutcome::Unclear(error) => {
-            messages.note_stored(bucket, None);
-            Err(Error::UnclearBatch {
-                total,
-                verb,
-                cause: cause(error),
-            })
-        }
+        BatchOutcome::Unclear(error) => Err(Error::UnclearBatch {
+            total,
+            verb,
+            cause: cause(error),
+        }),
         BatchOutcome::Torn(error) => Err(error),
     }
 }

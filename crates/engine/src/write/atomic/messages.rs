@@ -14,7 +14,6 @@ use crate::message::{
     Acknowledgement, KV_OPERATION, delete_operation, is_no_responders, is_transient, ttl_text,
 };
 use crate::pipeline::RequestMessage;
-use crate::replica::ReplicaUser;
 use crate::stream_info::StreamInfo;
 use crate::text::LogText;
 use crate::write::dedupe::Write;
@@ -36,8 +35,6 @@ pub(super) struct AtomicMessages {
     value_ttl: Option<Duration>,
     /// The servers, for errors.
     servers: String,
-    /// The position of the bucket's copy in memory before the batch.
-    position: Option<u64>,
 }
 
 impl AtomicMessages {
@@ -48,7 +45,6 @@ impl AtomicMessages {
             id_prefix: bucket.connection().next_write_id_prefix(),
             value_ttl: bucket.write_settings().value_ttl,
             servers: bucket.connection().servers().to_owned(),
-            position: bucket.replica().map(ReplicaUser::position),
         }
     }
 
@@ -161,20 +157,6 @@ impl AtomicMessages {
             server: self.servers.clone(),
             reason: NoAnswerReason::ServerError(LogText::of_jetstream(error)),
         })
-    }
-
-    /// Notes for later reads from a copy in memory that the batch is stored, or may be.
-    pub(super) fn note_stored(&self, bucket: &BucketState, last: Option<u64>) {
-        let Some(replica) = bucket.replica() else {
-            return;
-        };
-        match (last, self.position) {
-            (Some(last), Some(position)) => {
-                let first = (last + 1).saturating_sub(self.writes.len() as u64);
-                replica.wrote((first, last), position);
-            }
-            _ => replica.note_server_answered(),
-        }
     }
 }
 
