@@ -13,6 +13,7 @@ mod compare_and_swap;
 mod concurrency;
 mod configuration;
 mod credentials;
+mod dashboards;
 mod eventual;
 mod faults;
 mod fuzz_replay;
