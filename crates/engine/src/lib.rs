@@ -73,6 +73,8 @@
 //! # }
 //! ```
 
+mod ack_subject;
+mod api_request;
 mod bucket;
 mod bucket_state;
 #[cfg(test)]
@@ -100,6 +102,7 @@ mod stream_info;
 mod text;
 mod tuning;
 mod value_size;
+mod watch;
 mod write;
 mod write_ids;
 mod write_settings;
@@ -124,4 +127,8 @@ pub use response_budget::ResponseBudget;
 pub use retries::RetryReason;
 pub use stream_info::{BucketSpec, BucketTemplate};
 pub use text::{CallerText, LogText, shorten};
+pub use watch::{
+    Change, ChangeHandler, ChangeKind, DeliveryOutcome, InvalidPattern, PatternProblem, WatchFrom,
+    WatchPattern, WatchSettings, WatchStats, WatchedChanges, Watcher,
+};
 pub use write_settings::WriteSettings;

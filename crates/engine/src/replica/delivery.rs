@@ -4,30 +4,23 @@ use async_nats::header::HeaderMap;
 use async_nats::{Message, StatusCode};
 
 use super::machine::{Delivery, MessageTtl, PullEnd, ReplicaEvent};
+use crate::ack_subject::AckSubject;
 use crate::message::is_marker;
 
 const ROLLUP: &str = "Nats-Rollup";
 const TTL: &str = "Nats-TTL";
 const SECOND: u64 = 1_000_000_000;
 
-/// Where a message of the stream stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    sequence: u64,
-    delivered: u64,
-    time: u64,
-}
-
 /// A message of the stream as an event; `None` if it cannot be read.
 pub(super) fn delivered<'a>(message: &'a Message, prefix: &str) -> Option<ReplicaEvent<'a>> {
-    let place = place(message.reply.as_deref()?)?;
+    let place = AckSubject::parse(message.reply.as_deref()?)?;
     let headers = message.headers.as_ref();
     let rollup = headers.and_then(|headers| headers.get(ROLLUP));
     Some(ReplicaEvent::Delivered(Delivery {
         key: message.subject.strip_prefix(prefix)?,
         value: (!is_marker(headers)).then_some(message.payload.as_ref()),
-        sequence: place.sequence,
-        delivered: place.delivered,
+        sequence: place.stream_sequence,
+        delivered: place.consumer_sequence,
         time: place.time,
         ttl: ttl(headers),
         replaces_all: rollup.is_some_and(|rollup| rollup.as_str().eq_ignore_ascii_case("all")),
@@ -73,27 +66,6 @@ fn conflict(description: &str) -> PullEnd {
     }
 }
 
-/// Reads the reply subject: `$JS.ACK`, then the domain and the account's hash or neither of them, then
-/// stream, consumer, number of deliveries, the message's sequence, the consumer's sequence, the time and
-/// how many messages are left.
-fn place(reply: &str) -> Option<Place> {
-    let tokens: Vec<&str> = reply.split('.').collect();
-    let first = match tokens.len() {
-        9 => 2,
-        11.. => 4,
-        _ => return None,
-    };
-    if tokens[..2] != ["$JS", "ACK"] {
-        return None;
-    }
-    let number = |place: usize| tokens[first + place].parse().ok();
-    Some(Place {
-        sequence: number(3)?,
-        delivered: number(4)?,
-        time: number(5)?,
-    })
-}
-
 fn ttl(headers: Option<&HeaderMap>) -> MessageTtl {
     let Some(ttl) = headers.and_then(|headers| headers.get(TTL)) else {
         return MessageTtl::None;
@@ -134,23 +106,6 @@ fn parse_ttl(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_place_is_read_from_both_forms_of_the_reply_subject() {
-        let expected = Place {
-            sequence: 11,
-            delivered: 9,
-            time: 1_795_835_495,
-        };
-        let short = "$JS.ACK.KV_b.rep.1.11.9.1795835495.0";
-        let long = "$JS.ACK._.hash.KV_b.rep.1.11.9.1795835495.0";
-        let longer = "$JS.ACK.hub.hash.KV_b.rep.1.11.9.1795835495.0.random";
-        for reply in [short, long, longer] {
-            assert_eq!(place(reply), Some(expected), "{reply}");
-        }
-        assert_eq!(place("_INBOX.a.b"), None);
-        assert_eq!(place("$JS.ACK.KV_b.rep.1.11.x.1795835495.0"), None);
-    }
 
     #[test]
     fn the_end_of_a_request_is_told_from_trouble() {

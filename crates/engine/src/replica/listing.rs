@@ -10,8 +10,9 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::machine::{Answered, Listed};
-use super::requests::{ApiResponse, LIST_TIMEOUT, ReplicaSource};
+use super::requests::{LIST_TIMEOUT, ReplicaSource};
 use super::stream_state::StreamInfoAnswer;
+use crate::api_request::ApiResponse;
 use crate::connection::Connection;
 
 /// How many subjects of the page before a page has, at first.

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{Client, Request};
+use async_nats::Client;
+use async_nats::jetstream;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::copy::nanos;
 use super::machine::{Answered, ConsumerCheck, Creation, MessagePull};
 use super::stream_state::StreamInfoAnswer;
+use crate::api_request::{ApiResponse, api_request, is_gone};
 use crate::connection::Connection;
 use crate::message::is_transient;
 
@@ -40,14 +40,6 @@ pub(crate) struct ReplicaSource {
     pub(crate) stream: String,
     /// The subject of a key is this and the key.
     pub(crate) prefix: String,
-}
-
-/// What came of a request.
-pub(super) enum ApiResponse<T> {
-    Answer(T),
-    /// The server does not let this login ask.
-    Denied,
-    Silent,
 }
 
 #[derive(Deserialize)]
@@ -169,7 +161,7 @@ impl ReplicaSource {
         within: Duration,
     ) -> ApiResponse<StreamInfoAnswer> {
         let subject = format!("{}.STREAM.INFO.{}", self.api_prefix, self.stream);
-        request(connection, subject, payload, within).await
+        api_request(connection, subject, payload, within).await
     }
 
     async fn consumer(
@@ -180,35 +172,6 @@ impl ReplicaSource {
         payload: String,
     ) -> ApiResponse<ConsumerAnswer> {
         let subject = format!("{}.CONSUMER.{what}.{}.{name}", self.api_prefix, self.stream);
-        request(connection, subject, Bytes::from(payload), TIMEOUT).await
+        api_request(connection, subject, Bytes::from(payload), TIMEOUT).await
     }
-}
-
-async fn request<T: serde::de::DeserializeOwned>(
-    connection: &Connection,
-    subject: String,
-    payload: Bytes,
-    within: Duration,
-) -> ApiResponse<T> {
-    let begun = Instant::now();
-    let client = connection.client();
-    let request = Request::new().payload(payload).timeout(Some(within));
-    let is_this = |denied: &str| denied == subject;
-    tokio::select! {
-        answer = client.send_request(subject.clone(), request) => {
-            let answer = answer.ok();
-            let answer = answer.and_then(|answer| serde_json::from_slice(&answer.payload).ok());
-            answer.map_or(ApiResponse::Silent, ApiResponse::Answer)
-        }
-        // A request that is refused has no answer.
-        _ = connection.until_permission_error(begun, is_this) => ApiResponse::Denied,
-    }
-}
-
-/// Whether the stream or the consumer does not exist.
-fn is_gone(error: &jetstream::Error) -> bool {
-    matches!(
-        error.error_code(),
-        ErrorCode::STREAM_NOT_FOUND | ErrorCode::CONSUMER_NOT_FOUND
-    )
 }
