@@ -4,6 +4,7 @@
 //! that.
 
 mod link;
+mod watches;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,9 +18,11 @@ use tracing::{error, info};
 
 use link::GrantedBucket;
 pub use link::Link;
+use watches::Watches;
+pub use watches::{WatchId, WatchReport, WatchTrouble};
 
 use crate::metrics::{LinkMetrics, WatchMetrics};
-use crate::settings::{ConfigError, LinkSettings, RawSettings};
+use crate::settings::{ConfigError, LinkKind, LinkSettings, RawSettings};
 use eventual_batch_engine::{Bucket, Connections, Outage, Replicas, shorten};
 
 /// The link name of a call that names none.
@@ -140,6 +143,7 @@ type CallerLinks = HashMap<String, Entry>;
 pub struct Links {
     connections: Arc<Connections>,
     replicas: Arc<Replicas>,
+    watches: Watches,
     default_timeout: Duration,
     metrics: Option<LinkMetrics>,
     by_caller: RwLock<HashMap<String, CallerLinks>>,
@@ -157,6 +161,7 @@ impl Links {
         Self {
             connections: Arc::new(Connections::new(client_name)),
             replicas: Arc::new(Replicas::new(MAX_REPLICA_BYTES)),
+            watches: Watches::default(),
             default_timeout,
             metrics: None,
             by_caller: RwLock::default(),
@@ -194,7 +199,9 @@ impl Links {
         name: &str,
         settings: RawSettings,
     ) -> Result<(), ConfigError> {
-        settings.warn_of_unknown_keys(&format!("link {name:?} from {caller:?}"));
+        let whose = format!("link {name:?} from {caller:?}");
+        settings.warn_of_unknown_keys(&whose);
+        settings.warn_of_useless_keys(&whose, LinkKind::Calls);
         let defaults = self.defaults.lock().await;
         let made = self.make(caller, name, &settings, &defaults).await;
         let (state, outcome) = match made {
@@ -273,6 +280,7 @@ impl Links {
                 ),
             }
         }
+        self.reread_watches(&updated).await;
         *defaults = updated;
         info!("took new defaults of the links");
     }

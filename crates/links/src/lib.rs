@@ -14,9 +14,12 @@ mod settings;
 
 pub use call::{Call, CallError, CallOrigin};
 pub use call_text::call_text;
-pub use grants::{DEFAULT_LINK, Grant, Link, LinkError, LinkOutage, Links};
+pub use grants::{
+    DEFAULT_LINK, Grant, Link, LinkError, LinkOutage, Links, WatchId, WatchReport, WatchTrouble,
+};
 pub use hints::{connection_hint, setting_hint, with_hint};
 pub use metrics::{METRICS, MetricDefinition, MetricKind, ShedReason, WatchMetrics};
 pub use settings::{
-    ConfigError, LinkSettings, RawSettings, is_secret_setting, is_setting, nearest_setting,
+    ConfigError, LinkKind, LinkSettings, RawSettings, WatchIdentity, WatchLinkSettings,
+    is_secret_setting, is_setting, nearest_setting,
 };

@@ -8,6 +8,7 @@ mod error;
 mod names;
 mod raw;
 mod servers;
+mod watch;
 
 use std::fs;
 use std::io;
@@ -18,9 +19,10 @@ use async_nats::jetstream::stream::StorageType;
 use tracing::warn;
 
 pub use error::ConfigError;
-pub use names::{is_secret_setting, is_setting, nearest_setting};
+pub use names::{LinkKind, is_secret_setting, is_setting, nearest_setting};
 use raw::Lookup;
 pub use raw::RawSettings;
+pub use watch::{WatchIdentity, WatchLinkSettings};
 
 use eventual_batch_engine::{
     Auth, BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, ReplicaMode,
@@ -82,6 +84,31 @@ const OTHERS: &[&str] = &[
     "value_ttl",
 ];
 
+/// Settings of links over which a component is told of changes.
+const WATCH: &[&str] = &[
+    "watch",
+    "watch_durable",
+    "watch_from",
+    "watch_max_deliver",
+    "watch_max_in_flight",
+    "watch_timeout",
+];
+/// Other settings that such links have too.
+const WITH_WATCH: &[&str] = &[
+    "bucket",
+    "bucket_history",
+    "bucket_marker_ttl",
+    "bucket_max_bytes",
+    "bucket_max_value_size",
+    "bucket_replicas",
+    "bucket_storage",
+    "bucket_ttl",
+    "cluster_uri",
+    "enable_bucket_auto_create",
+    "js_domain",
+    "key_encoding",
+];
+
 /// What a link is to do, and how.
 #[derive(Clone, Debug)]
 pub struct LinkSettings {
@@ -119,24 +146,15 @@ impl LinkSettings {
         default_timeout: Duration,
     ) -> Result<Self, ConfigError> {
         let lookup = Lookup::new(link, defaults, &[LOGIN, TLS]);
-        let name = lookup
-            .text("bucket")?
-            .ok_or_else(|| ConfigError::missing("bucket", "the name of a key-value bucket"))?;
-        let domain = lookup
-            .text("js_domain")?
-            .map(|domain| checked("js_domain", domain))
-            .transpose()?;
         let writes = WriteSettings {
             value_ttl: lookup.time_to_live("value_ttl")?,
             atomic: lookup.flag("atomic")?.unwrap_or(false),
         };
-        let create = template(&lookup, &writes)?;
+        let bucket = bucket_spec(&lookup, &writes)?;
         let spec = |name: &str| BucketSpec {
             name: name.to_owned(),
-            domain: domain.clone(),
-            create: create.clone(),
+            ..bucket.clone()
         };
-        let bucket = spec(&checked("bucket", name)?);
         let buckets = parse_buckets(lookup.text("buckets")?, &bucket.name)?
             .into_iter()
             .map(|(alias, name)| (alias.to_owned(), spec(name)))
@@ -145,17 +163,7 @@ impl LinkSettings {
             connection: connection(&lookup)?,
             bucket,
             buckets,
-            key_encoding: match lookup.text("key_encoding")? {
-                None | Some("none") => KeyEncoding::None,
-                Some("base64") => KeyEncoding::Base64,
-                Some(other) => {
-                    return Err(ConfigError::bad(
-                        "key_encoding",
-                        other,
-                        "`none` or `base64`",
-                    ));
-                }
-            },
+            key_encoding: key_encoding(&lookup)?,
             limits: Limits {
                 max_concurrency: lookup
                     .number("max_concurrency", 1, 16_384)?
@@ -179,6 +187,34 @@ impl LinkSettings {
                 )?
                 .unwrap_or(default_timeout),
         })
+    }
+}
+
+/// The link's own bucket, and what to do if it is missing.
+fn bucket_spec(lookup: &Lookup<'_>, writes: &WriteSettings) -> Result<BucketSpec, ConfigError> {
+    let name = lookup
+        .text("bucket")?
+        .ok_or_else(|| ConfigError::missing("bucket", "the name of a key-value bucket"))?;
+    let domain = lookup
+        .text("js_domain")?
+        .map(|domain| checked("js_domain", domain))
+        .transpose()?;
+    Ok(BucketSpec {
+        name: checked("bucket", name)?,
+        domain,
+        create: template(lookup, writes)?,
+    })
+}
+
+fn key_encoding(lookup: &Lookup<'_>) -> Result<KeyEncoding, ConfigError> {
+    match lookup.text("key_encoding")? {
+        None | Some("none") => Ok(KeyEncoding::None),
+        Some("base64") => Ok(KeyEncoding::Base64),
+        Some(other) => Err(ConfigError::bad(
+            "key_encoding",
+            other,
+            "`none` or `base64`",
+        )),
     }
 }
 

@@ -1,6 +1,32 @@
 //! The names of settings: which there are, and which one a misspelt name may mean.
 
-use super::{LOGIN, OTHERS, TLS};
+use super::{LOGIN, OTHERS, TLS, WATCH, WITH_WATCH};
+
+/// Which way the calls of a link go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A component uses buckets.
+    Calls,
+    /// A component is told of changes.
+    Watch,
+}
+
+impl LinkKind {
+    /// Why a setting does nothing on such a link; `None`: it does something.
+    pub(super) fn why_useless(self, key: &str) -> Option<&'static str> {
+        let is_watch = WATCH.contains(&key);
+        match self {
+            Self::Calls if is_watch => Some(
+                "this configuration key has a meaning only on a link that begins at the provider \
+                 and ends at a component (`--source-config`)",
+            ),
+            Self::Watch if OTHERS.contains(&key) && !WITH_WATCH.contains(&key) => {
+                Some("this configuration key has no meaning on a link that watches a bucket")
+            }
+            _ => None,
+        }
+    }
+}
 
 /// Whether a link has a setting of this name.
 #[must_use]
@@ -26,7 +52,7 @@ pub fn nearest_setting(key: &str) -> Option<&'static str> {
 }
 
 fn known() -> impl Iterator<Item = &'static str> {
-    [LOGIN, TLS, OTHERS].into_iter().flatten().copied()
+    [LOGIN, TLS, OTHERS, WATCH].into_iter().flatten().copied()
 }
 
 #[cfg(test)]

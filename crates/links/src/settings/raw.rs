@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::{ConfigError, LONGEST_TTL, SECRETS, is_setting, nearest_setting, parse_in_range};
+use super::{
+    ConfigError, LONGEST_TTL, LinkKind, SECRETS, is_setting, nearest_setting, parse_in_range,
+};
 use eventual_batch_engine::Secret;
 
 /// The strings that a link was given, or that a front end has as defaults.
@@ -56,6 +58,15 @@ impl RawSettings {
                 );
             } else {
                 warn!(key, whose, "unknown configuration key");
+            }
+        }
+    }
+
+    /// Warns of keys that mean nothing on a link of this kind.
+    pub(crate) fn warn_of_useless_keys(&self, whose: &str, kind: LinkKind) {
+        for key in self.config.keys() {
+            if let Some(why) = kind.why_useless(key) {
+                warn!(key, whose, "{why}");
             }
         }
     }
