@@ -58,9 +58,36 @@ pub(crate) fn interface_hint(
     ))
 }
 
+/// Why a link that begins at this provider is refused; `None` if it is one that the provider can serve.
+pub(crate) fn source_hint(
+    namespace: &str,
+    package: &str,
+    interfaces: &[String],
+) -> Option<&'static str> {
+    let is_watcher = matches!(namespace, "wasi" | "wrpc")
+        && package == "keyvalue"
+        && interfaces.iter().any(|interface| interface == "watcher");
+    (!is_watcher).then_some(
+        "this provider calls components only to tell them of changes: put such a link for \
+         `wasi:keyvalue/watcher` (`wash link put PROVIDER COMPONENT wasi keyvalue --interface watcher \
+         --source-config NAME`)",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_links_for_the_watcher_begin_at_the_provider() {
+        let interfaces = |name: &str| [name.to_owned()];
+        assert_eq!(
+            source_hint("wasi", "keyvalue", &interfaces("watcher")),
+            None
+        );
+        assert!(source_hint("wasi", "keyvalue", &interfaces("batch")).is_some());
+        assert!(source_hint("wasi", "http", &interfaces("incoming-handler")).is_some());
+    }
 
     #[test]
     fn a_link_for_an_interface_of_the_adapter_is_told_of() {

@@ -2,7 +2,8 @@
 //! buckets.
 //!
 //! A call's way: `serve` (runs the calls) → [`wrpc`] (the protocol) → one file per interface (wire types) → `eventual-batch-links`
-//! (which bucket) → `eventual-batch-engine` (NATS). [`provider`] is what the host drives.
+//! (which bucket) → `eventual-batch-engine` (NATS). The other way, the engine finds a change, and
+//! `watcher` tells a component of it. [`provider`] is what the host drives.
 
 mod atomic;
 mod atomics;
@@ -14,4 +15,5 @@ pub mod provider;
 mod serve;
 mod store;
 mod translate;
+mod watcher;
 pub mod wrpc;

@@ -9,21 +9,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures::poll;
-use tokio::time::sleep;
+use tokio::sync::RwLock;
+use tokio::time::{sleep, timeout};
 use tracing::subscriber::{NoSubscriber, with_default};
 use wasmcloud_provider_sdk::core::secrets::SecretValue;
 use wasmcloud_provider_sdk::wasmcloud_tracing::global::meter;
 use wasmcloud_provider_sdk::{
-    HealthCheckRequest, HealthCheckResponse, HostData, LinkConfig, LinkDeleteInfo, Provider,
-    ProviderConfigUpdate, get_connection,
+    HealthCheckRequest, HealthCheckResponse, HostData, InterfaceLinkDefinition, LinkConfig,
+    LinkDeleteInfo, Provider, ProviderConfigUpdate, get_connection,
 };
 
-use crate::hints::{interface_hint, outage_text};
+use crate::hints::{interface_hint, outage_text, source_hint};
 use crate::lattice::{LatticeLogin, watch_end};
 use crate::serve::Serving;
+use crate::watcher::ComponentWatcher;
 use crate::wrpc::DEFAULT_MAX_RESPONSE_BYTES;
 use eventual_batch_engine::Secret;
-use eventual_batch_links::{ConfigError, Links, RawSettings};
+use eventual_batch_links::{ConfigError, Links, RawSettings, WatchId, WatchIdentity};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
@@ -34,11 +36,17 @@ const METER: &str = "eventual-batch";
 /// read when the provider starts. All other keys are defaults of links.
 const MAX_RESPONSE_BYTES: &str = "max_response_bytes_in_flight";
 
+/// How long components that are told of changes may take when the provider stops.
+const STOP_WATCHES: Duration = Duration::from_secs(30);
+
 /// The provider, as the SDK drives it.
 #[derive(Clone, Debug)]
 pub struct EventualBatchProvider {
     links: Arc<Links>,
     serving: Serving,
+    lattice: Arc<str>,
+    /// How long a call of a component may take unless its link says.
+    call_timeout: Duration,
     stopped: Arc<AtomicBool>,
 }
 
@@ -52,10 +60,13 @@ impl EventualBatchProvider {
     pub fn new(host: &HostData) -> anyhow::Result<Self> {
         let max_response_bytes = max_response_bytes(&host.config)?;
         let values = values(&link_defaults(&host.config), &host.secrets)?;
-        let timeout = default_timeout(host.default_rpc_timeout_ms);
+        let call_timeout = rpc_timeout(host.default_rpc_timeout_ms);
+        let timeout = default_timeout(call_timeout);
         Ok(Self {
             links: Arc::new(Links::new(NAME, values, timeout).with_metrics(&meter(METER))),
             serving: Serving::new(max_response_bytes),
+            lattice: host.lattice_rpc_prefix.as_str().into(),
+            call_timeout,
             stopped: Arc::default(),
         })
     }
@@ -72,9 +83,14 @@ impl EventualBatchProvider {
         self.serving.start(login, prefix.into(), links).await
     }
 
-    /// Answers the calls under way, and hands the answers to the network, in 30 s at most.
+    /// Answers the calls under way, and hands the answers to the network, in 30 s at most. Waits as
+    /// long for the components that are told of changes.
     pub async fn stop(&self) {
-        self.serving.stop().await;
+        let watches = timeout(STOP_WATCHES, self.links.stop_watches());
+        let (watches, ()) = tokio::join!(watches, self.serving.stop());
+        if watches.is_err() {
+            tracing::warn!("stopped before all calls of components had returned");
+        }
         self.stopped.store(true, Ordering::Relaxed);
     }
 
@@ -114,7 +130,46 @@ impl Provider for EventualBatchProvider {
             // In one text, because the SDK logs the outermost only.
             bail!("refused link {name:?} from {source:?}: {error}");
         }
-        forget_link(source.to_owned()).await;
+        forget_link(&get_connection().target_links, source.to_owned()).await;
+        Ok(())
+    }
+
+    async fn receive_link_config_as_source(&self, link: LinkConfig<'_>) -> anyhow::Result<()> {
+        let (target, name) = (link.target_id, link.link_name);
+        let (namespace, package, interfaces) = link.wit_metadata;
+        if let Some(hint) = source_hint(namespace, package, interfaces) {
+            bail!("refused link {name:?} to {target:?}: {hint}");
+        }
+        let identity = WatchIdentity {
+            scope: self.lattice.to_string(),
+            source: link.source_id.to_owned(),
+            target: target.to_owned(),
+            link: name.to_owned(),
+        };
+        let put = match values(link.config, link.secrets) {
+            Ok(values) => {
+                let handler = ComponentWatcher::new(self.serving.clients(), &identity);
+                let (timeout, handler) = (self.call_timeout, Arc::new(handler));
+                self.links
+                    .put_watch(identity, values, timeout, handler)
+                    .await
+            }
+            Err(error) => {
+                self.links.refuse_watch(&watch_id(target, name)).await;
+                Err(error)
+            }
+        };
+        if let Err(error) = put {
+            // In one text, because the SDK logs the outermost only.
+            bail!("refused link {name:?} to {target:?}: {error}");
+        }
+        forget_link(&get_connection().source_links, target.to_owned()).await;
+        Ok(())
+    }
+
+    async fn delete_link_as_source(&self, link: impl LinkDeleteInfo) -> anyhow::Result<()> {
+        let id = watch_id(link.get_target_id(), link.get_link_name());
+        self.links.remove_watch(&id).await;
         Ok(())
     }
 
@@ -136,6 +191,8 @@ impl Provider for EventualBatchProvider {
     async fn health_request(&self, _: &HealthCheckRequest) -> anyhow::Result<HealthCheckResponse> {
         const SHOWN: usize = 5;
         let mut troubles: Vec<_> = self.links.outages().iter().map(outage_text).collect();
+        let of_watches = self.links.watch_troubles();
+        troubles.extend(of_watches.iter().map(ToString::to_string));
         if troubles.len() > SHOWN {
             let more = troubles.len() - SHOWN;
             troubles.truncate(SHOWN);
@@ -153,19 +210,28 @@ impl Provider for EventualBatchProvider {
     }
 }
 
+/// The SDK's record of links, by the components that they come from or go to.
+type SdkRecord = Arc<RwLock<HashMap<String, InterfaceLinkDefinition>>>;
+
+fn watch_id(target: &str, link: &str) -> WatchId {
+    WatchId {
+        target: target.to_owned(),
+        link: link.to_owned(),
+    }
+}
+
 /// Makes the SDK take the next put of this link.
 ///
 /// It drops a put of a link that it has recorded, so a link whose configuration was changed would
-/// stay as it was; and it records by source alone, so of a caller's links it knows only the last.
-/// Nothing else reads that record.
+/// stay as it was; and it records by the component alone, so of a component's links it knows only the
+/// last. Nothing else reads that record.
 ///
 /// The SDK makes the record when the handler of the put has returned, and may look for it as soon
 /// as the next put is there. So its lock is taken here, before the handler returns, and the next
 /// turn at it is queued for before it is let go: locks are granted in turn, hence whenever the SDK
 /// gets its turn, the one after is this task's.
-async fn forget_link(source: String) {
+async fn forget_link(recorded: &'static SdkRecord, component: String) {
     const TURNS: u32 = 1000;
-    let recorded = &get_connection().target_links;
     let mut record = Arc::clone(recorded).write_owned().await;
     tokio::spawn(async move {
         for _ in 0..TURNS {
@@ -175,7 +241,7 @@ async fn forget_link(source: String) {
             _ = poll!(turn.as_mut());
             drop(record);
             record = turn.await;
-            if record.remove(&source).is_some() {
+            if record.remove(&component).is_some() {
                 return;
             }
         }
@@ -231,9 +297,13 @@ fn values(
     Ok(RawSettings::new(config.clone(), texts))
 }
 
-/// The host's RPC timeout less a margin, so that the caller gets an answer and not a timeout.
-fn default_timeout(rpc_timeout_ms: Option<u64>) -> Duration {
+fn rpc_timeout(milliseconds: Option<u64>) -> Duration {
     const HOST_DEFAULT_MS: u64 = 2000;
-    let rpc_timeout = Duration::from_millis(rpc_timeout_ms.unwrap_or(HOST_DEFAULT_MS));
+    let least = Duration::from_millis(50);
+    Duration::from_millis(milliseconds.unwrap_or(HOST_DEFAULT_MS)).max(least)
+}
+
+/// The host's RPC timeout less a margin, so that the caller gets an answer and not a timeout.
+fn default_timeout(rpc_timeout: Duration) -> Duration {
     (rpc_timeout * 9 / 10).max(Duration::from_millis(50))
 }

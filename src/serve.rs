@@ -54,6 +54,11 @@ impl Serving {
         }
     }
 
+    /// The client of the lattice, whenever there is another one.
+    pub(crate) fn clients(&self) -> watch::Receiver<Option<Client>> {
+        self.client.subscribe()
+    }
+
     /// Subscribes to the invocations of all interfaces, and serves them in the background, over
     /// another client whenever one has ended.
     ///

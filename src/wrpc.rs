@@ -1,7 +1,8 @@
-//! The lattice side: wRPC calls in, typed answers out.
+//! The lattice side: wRPC calls in, typed answers out; and calls out.
 //!
 //! A call comes in through `endpoint` (one function of an interface), `invocation` and `handshake`
-//! (the protocol), and reaches the function as a `request`.
+//! (the protocol), and reaches the function as a `request`. Calls of the provider itself go out
+//! through `outgoing`.
 
 mod call;
 mod endpoint;
@@ -10,6 +11,7 @@ mod handshake;
 mod invocation;
 mod load_limits;
 mod memory_budget;
+mod outgoing;
 mod parameter_buffer;
 mod parameters;
 mod request;
@@ -21,8 +23,10 @@ pub use bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
 pub(crate) use call::delete_many;
 pub(crate) use endpoint::{Endpoint, EndpointContext, endpoint};
 pub(crate) use load_limits::{DEFAULT_MAX_RESPONSE_BYTES, LoadLimits};
+pub(crate) use outgoing::{Function, OutgoingError, call};
 pub use parameters::{BatchDecoder, NameDecoder, ParameterError, Parameters};
 pub(crate) use request::Request;
+pub(crate) use results::EncodeWhole;
 
 pub(crate) mod bindings {
     #![allow(missing_docs, clippy::pedantic)]

@@ -40,3 +40,4 @@ mod store;
 mod unusual_buckets;
 mod value_ttl;
 mod values;
+mod watcher;

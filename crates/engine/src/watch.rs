@@ -23,7 +23,7 @@ mod timing;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -108,6 +108,8 @@ pub struct Change {
     pub kind: ChangeKind,
     /// The message's sequence in the bucket's stream.
     pub revision: u64,
+    /// When the server stored it, by the server's clock.
+    pub stored: SystemTime,
     /// The number of this attempt to deliver the change, from 1.
     pub attempt: u32,
 }
@@ -139,6 +141,9 @@ pub trait ChangeHandler: Send + Sync + 'static {
     /// Delivers one change. The future is dropped after [`WatchSettings::call_timeout`], and the
     /// delivery has failed then. No other change of the same key is delivered meanwhile.
     fn deliver(&self, change: Change) -> BoxFuture<'static, DeliveryOutcome>;
+
+    /// Takes note that a change was given up.
+    fn given_up(&self) {}
 }
 
 /// A watch that runs. Dropping it ends it at once: what is under way is dropped, and the consumer

@@ -20,6 +20,7 @@ mod process;
 mod provider;
 mod random;
 mod stack;
+mod told;
 mod tools;
 mod value;
 
@@ -41,5 +42,6 @@ pub use otlp::{ExportedMetric, ExportedPoint, ExportedSpan, OtlpCollector};
 pub use provider::{PROVIDER_ENV, Provider, ProviderBuilder};
 pub use random::free_port;
 pub use stack::{Stack, StackBuilder};
+pub use told::{Reply, Told, ToldComponent};
 pub use tools::{NATS_VERSIONS, NEWEST, OLDEST, TOOLS_ENV, nats_server_binary, tools_dir};
 pub use value::{BatchError, EventualBatchError, KeyResponse, Value};

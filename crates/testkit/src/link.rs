@@ -6,12 +6,15 @@ use nkeys::XKey;
 use wasmcloud_core::InterfaceLinkDefinition;
 use wasmcloud_core::secrets::SecretValue;
 
-/// A link from a component to the provider.
+/// A link from a component to the provider, or from the provider to a component.
 ///
 /// Unless told otherwise its name is `default` and it links `wrpc:keyvalue/eventual-batch`.
 #[derive(Clone)]
 pub struct LinkDefinition {
+    /// The component.
     source: String,
+    /// Whether the link begins at the provider.
+    from_provider: bool,
     name: String,
     namespace: String,
     interfaces: Vec<String>,
@@ -31,11 +34,22 @@ impl LinkDefinition {
     pub fn new(component: impl Into<String>) -> Self {
         Self {
             source: component.into(),
+            from_provider: false,
             name: "default".to_owned(),
             namespace: "wrpc".to_owned(),
             interfaces: vec!["eventual-batch".to_owned()],
             config: HashMap::new(),
             secrets: HashMap::new(),
+        }
+    }
+
+    /// A link from the provider to this component, over which it is told of changes. Its configuration
+    /// is the source's.
+    #[must_use]
+    pub fn to_watcher(component: impl Into<String>) -> Self {
+        Self {
+            from_provider: true,
+            ..Self::new(component).interface("wasi", "watcher")
         }
     }
 
@@ -108,27 +122,43 @@ impl LinkDefinition {
     /// What a host tells the provider when the link is made.
     pub(crate) fn to_put(
         &self,
-        target: &str,
+        provider_key: &str,
         host: &XKey,
         provider: &XKey,
     ) -> Result<InterfaceLinkDefinition> {
-        let mut definition = self.to_delete(target);
-        definition.target_config.clone_from(&self.config);
+        let mut definition = self.to_delete(provider_key);
+        let (config, sealed_secrets) = if self.from_provider {
+            (
+                &mut definition.source_config,
+                &mut definition.source_secrets,
+            )
+        } else {
+            (
+                &mut definition.target_config,
+                &mut definition.target_secrets,
+            )
+        };
+        config.clone_from(&self.config);
         if !self.secrets.is_empty() {
             let secrets = serde_json::to_vec(&self.secrets).context("cannot encode secrets")?;
             let sealed = host
                 .seal(&secrets, provider)
                 .context("cannot seal the link's secrets")?;
-            definition.target_secrets = Some(sealed);
+            *sealed_secrets = Some(sealed);
         }
         Ok(definition)
     }
 
     /// What a host tells the provider when the link goes: which one, without its configuration.
-    pub(crate) fn to_delete(&self, target: &str) -> InterfaceLinkDefinition {
+    pub(crate) fn to_delete(&self, provider_key: &str) -> InterfaceLinkDefinition {
+        let (source_id, target) = if self.from_provider {
+            (provider_key.to_owned(), self.source.clone())
+        } else {
+            (self.source.clone(), provider_key.to_owned())
+        };
         InterfaceLinkDefinition {
-            source_id: self.source.clone(),
-            target: target.to_owned(),
+            source_id,
+            target,
             name: self.name.clone(),
             wit_namespace: self.namespace.clone(),
             wit_package: "keyvalue".to_owned(),

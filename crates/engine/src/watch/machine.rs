@@ -367,7 +367,7 @@ impl WatchMachine {
         }
         self.look_after_pull(now);
         if self.is_active(now) {
-            for sequence in self.items.to_extend(now, self.settings.ack_wait / 2) {
+            for sequence in self.items.take_old(now, self.settings.ack_wait / 2) {
                 self.actions.push_back(WatchAction::Extend { sequence });
             }
         } else if now >= self.last_heard + 2 * timing::SILENCE {

@@ -1,6 +1,7 @@
 //! Reading what the consumer sends: changes, signs, and ends of pulls.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use async_nats::header::HeaderMap;
 use async_nats::{Message, StatusCode, Subject};
@@ -20,6 +21,8 @@ pub(super) struct HeldChange {
     /// The key as it stands in the bucket.
     pub(super) key: Arc<str>,
     pub(super) kind: ChangeKind,
+    /// When the server stored it.
+    pub(super) stored: SystemTime,
     /// Where it is acknowledged.
     pub(super) reply: Subject,
 }
@@ -37,7 +40,13 @@ pub(super) fn change(message: Message, prefix: &str) -> Option<(HeldChange, AckS
         ChangeKind::Set(owned(message.payload))
     };
     let replaces = headers.is_some_and(removes_older);
-    let held = HeldChange { key, kind, reply };
+    let stored = SystemTime::UNIX_EPOCH + Duration::from_nanos(place.time);
+    let held = HeldChange {
+        key,
+        kind,
+        stored,
+        reply,
+    };
     Some((held, place, replaces))
 }
 

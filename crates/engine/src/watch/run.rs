@@ -366,6 +366,7 @@ impl WatchTask {
             key,
             kind: held.kind.clone(),
             revision: sequence,
+            stored: held.stored,
             attempt,
         };
         let delivery = self.handler.deliver(change);
@@ -389,6 +390,7 @@ impl WatchTask {
             tries = calls,
             "a change of the bucket is given up: it could not be delivered"
         );
+        self.handler.given_up();
         if let Some(held) = self.held.get(&sequence) {
             tracing::debug!(bucket, key = &*held.key, "the key of the change");
         }

@@ -5,13 +5,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use tracing::{error, info, warn};
 
 use super::Links;
 use crate::hints::{connection_hint, with_hint};
+use crate::metrics::WatchMetrics;
 use crate::settings::{ConfigError, LinkKind, RawSettings, WatchIdentity, WatchLinkSettings};
-use eventual_batch_engine::{ChangeHandler, Connection, WatchStats, Watcher};
+use eventual_batch_engine::{
+    Change, ChangeHandler, Connection, DeliveryOutcome, WatchStats, Watcher,
+};
 
 /// Who is told of changes, and over which link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -260,11 +263,13 @@ impl Links {
                     servers = settings.connection.display_servers(),
                     "linked to tell of changes"
                 );
-                let watcher = Watcher::start(
-                    Arc::clone(&connection),
-                    settings.watch.clone(),
-                    Arc::clone(&put.handler),
-                );
+                let handler = Arc::clone(&put.handler);
+                let handler = match self.watch_metrics(&settings.watch.bucket.name) {
+                    Some(metrics) => Arc::new(CountedHandler { handler, metrics }),
+                    None => handler,
+                };
+                let watcher =
+                    Watcher::start(Arc::clone(&connection), settings.watch.clone(), handler);
                 let running = RunningWatch {
                     settings,
                     connection,
@@ -281,6 +286,36 @@ impl Links {
         };
         self.watches.lock().insert(id, WatchEntry { put, running });
         outcome
+    }
+}
+
+/// Counts what a handler does.
+struct CountedHandler {
+    handler: Arc<dyn ChangeHandler>,
+    metrics: WatchMetrics,
+}
+
+impl ChangeHandler for CountedHandler {
+    fn deliver(&self, change: Change) -> BoxFuture<'static, DeliveryOutcome> {
+        let metrics = self.metrics.clone();
+        let stored = change.stored;
+        if change.attempt > 1 {
+            metrics.redelivered();
+        }
+        let delivery = self.handler.deliver(change);
+        Box::pin(async move {
+            let outcome = delivery.await;
+            if outcome == DeliveryOutcome::Delivered {
+                // The server's clock may be ahead of this one.
+                metrics.delivered(stored.elapsed().unwrap_or_default());
+            }
+            outcome
+        })
+    }
+
+    fn given_up(&self) {
+        self.metrics.given_up();
+        self.handler.given_up();
     }
 }
 

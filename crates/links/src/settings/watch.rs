@@ -47,12 +47,8 @@ impl WatchIdentity {
             hash.update(part.len().to_be_bytes());
             hash.update(part);
         }
-        let hash = hash.finalize();
-        let hex: String = hash[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("eventual-batch-watch-{hex}")
+        let hash = u128::from_be_bytes(hash.finalize()[..16].try_into().unwrap_or_default());
+        format!("eventual-batch-watch-{hash:032x}")
     }
 }
 

@@ -194,7 +194,7 @@ impl Items {
     }
 
     /// The changes of which the consumer has heard nothing for `age`. They count as told now.
-    pub(super) fn to_extend(&mut self, now: Duration, age: Duration) -> Vec<u64> {
+    pub(super) fn take_old(&mut self, now: Duration, age: Duration) -> Vec<u64> {
         let mut old = Vec::new();
         for (sequence, item) in &mut self.by_sequence {
             if now >= item.refreshed + age {

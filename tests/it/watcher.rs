@@ -1,0 +1,6 @@
+//! Components that are told of changes: the provider as the source of a link.
+
+mod delivery;
+mod instances;
+mod lifecycle;
+mod setup;
