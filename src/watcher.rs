@@ -17,7 +17,7 @@ use tracing::{Instrument as _, debug, info, info_span, warn};
 use wasmcloud_provider_sdk::wasmcloud_tracing::context::TraceContextInjector;
 
 use crate::wrpc::{EncodeWhole as _, Function, OutgoingError, call};
-use eventual_batch_engine::{Change, ChangeHandler, ChangeKind, DeliveryOutcome};
+use eventual_batch_engine::{ChangeHandler, ChangeKind, DeliveryOutcome, KeyChange};
 use eventual_batch_links::WatchIdentity;
 
 const INSTANCE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
@@ -45,7 +45,7 @@ impl ComponentWatcher {
         }
     }
 
-    async fn tell(self, change: Change) -> DeliveryOutcome {
+    async fn tell(self, change: KeyChange) -> DeliveryOutcome {
         // If the call takes too long, it is dropped here.
         let mut report = CallReport {
             watcher: &self,
@@ -62,7 +62,7 @@ impl ComponentWatcher {
         }
     }
 
-    async fn call(&self, change: Change) -> Result<(), OutgoingError> {
+    async fn call(&self, change: KeyChange) -> Result<(), OutgoingError> {
         let client = self.client.borrow().clone();
         let is_up = |client: &Client| client.connection_state() == State::Connected;
         let client = client.filter(is_up).ok_or(OutgoingError::NotConnected)?;
@@ -105,7 +105,7 @@ impl ComponentWatcher {
 }
 
 impl ChangeHandler for ComponentWatcher {
-    fn deliver(&self, change: Change) -> BoxFuture<'static, DeliveryOutcome> {
+    fn deliver(&self, change: KeyChange) -> BoxFuture<'static, DeliveryOutcome> {
         let WatchIdentity { target, link, .. } = &*self.identity;
         let attempt = change.attempt;
         let span = info_span!("tell", target, link, revision = change.revision, attempt);
@@ -126,7 +126,7 @@ impl Drop for CallReport<'_> {
 }
 
 /// The function that a change is told by, and its parameters.
-fn encode(change: Change) -> io::Result<(&'static str, Bytes)> {
+fn encode(change: KeyChange) -> io::Result<(&'static str, Bytes)> {
     let mut params = BytesMut::new();
     BUCKET.to_owned().encode(&mut params)?;
     change.key.encode(&mut params)?;
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn parameters_are_two_texts_and_a_list_of_bytes() {
-        let change = |kind| Change {
+        let change = |kind| KeyChange {
             key: "a.b".to_owned(),
             kind,
             revision: 1,

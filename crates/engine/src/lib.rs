@@ -128,7 +128,7 @@ pub use retries::RetryReason;
 pub use stream_info::{BucketSpec, BucketTemplate};
 pub use text::{CallerText, LogText, shorten};
 pub use watch::{
-    Change, ChangeHandler, ChangeKind, DeliveryOutcome, InvalidPattern, PatternProblem, WatchFrom,
-    WatchPattern, WatchSettings, WatchStats, WatchedChanges, Watcher,
+    ChangeHandler, ChangeKind, DeliveryOutcome, InvalidPattern, KeyChange, PatternProblem,
+    WatchFrom, WatchPattern, WatchSettings, WatchStats, WatchedChanges, Watcher,
 };
 pub use write_settings::WriteSettings;

@@ -101,7 +101,7 @@ impl fmt::Debug for ChangeKind {
 
 /// One change of a key.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct KeyChange {
     /// The key.
     pub key: String,
     /// What has happened to it.
@@ -115,9 +115,9 @@ pub struct Change {
 }
 
 /// Shows no key.
-impl fmt::Debug for Change {
+impl fmt::Debug for KeyChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Change")
+        f.debug_struct("KeyChange")
             .field("kind", &self.kind)
             .field("revision", &self.revision)
             .field("attempt", &self.attempt)
@@ -140,7 +140,7 @@ pub enum DeliveryOutcome {
 pub trait ChangeHandler: Send + Sync + 'static {
     /// Delivers one change. The future is dropped after [`WatchSettings::call_timeout`], and the
     /// delivery has failed then. No other change of the same key is delivered meanwhile.
-    fn deliver(&self, change: Change) -> BoxFuture<'static, DeliveryOutcome>;
+    fn deliver(&self, change: KeyChange) -> BoxFuture<'static, DeliveryOutcome>;
 
     /// Takes note that a change was given up.
     fn given_up(&self) {}

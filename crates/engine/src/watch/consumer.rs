@@ -97,7 +97,7 @@ struct StreamConfigAnswer {
 }
 
 #[derive(Deserialize)]
-struct ConsumerAnswer {
+struct WatchConsumerAnswer {
     #[serde(default)]
     error: Option<jetstream::Error>,
     #[serde(default)]
@@ -233,7 +233,7 @@ impl WatchConsumer {
         &self,
         connection: &Connection,
         names: &StreamNames,
-    ) -> Result<Option<ConsumerAnswer>, AttachError> {
+    ) -> Result<Option<WatchConsumerAnswer>, AttachError> {
         let answer = self
             .consumer(connection, names, "INFO", Bytes::new())
             .await?;
@@ -250,7 +250,7 @@ impl WatchConsumer {
         names: &StreamNames,
         stream: &StreamAnswer,
         start: Start,
-    ) -> Result<ConsumerAnswer, AttachError> {
+    ) -> Result<WatchConsumerAnswer, AttachError> {
         let config = config::new(&self.settings, names, start, stream.state.last_seq);
         self.put(connection, names, "create", config).await
     }
@@ -260,8 +260,8 @@ impl WatchConsumer {
         &self,
         connection: &Connection,
         names: &StreamNames,
-        found: ConsumerAnswer,
-    ) -> Result<ConsumerAnswer, AttachError> {
+        found: WatchConsumerAnswer,
+    ) -> Result<WatchConsumerAnswer, AttachError> {
         if !config::is_of_watch(&found.config) {
             return Err(AttachError::Trouble(format!(
                 "the consumer {} of {} is not one of a watch: delete it",
@@ -281,7 +281,7 @@ impl WatchConsumer {
         names: &StreamNames,
         action: &str,
         config: Value,
-    ) -> Result<ConsumerAnswer, AttachError> {
+    ) -> Result<WatchConsumerAnswer, AttachError> {
         let request = json!({
             "stream_name": names.stream,
             "action": action,
@@ -371,7 +371,7 @@ impl WatchConsumer {
         names: &StreamNames,
         what: &str,
         payload: Bytes,
-    ) -> Result<ConsumerAnswer, AttachError> {
+    ) -> Result<WatchConsumerAnswer, AttachError> {
         let subject = format!(
             "{}.CONSUMER.{what}.{}.{}",
             names.api_prefix,

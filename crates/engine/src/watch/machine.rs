@@ -21,7 +21,7 @@ pub(super) use interface::{
     Attachment, CallOutcome, MachineSettings, NewChange, PendingMessages, WatchAction, WatchEvent,
     WatchPullEnd,
 };
-use items::{Items, Recent};
+use items::{HeldChanges, Recent};
 use settling::Settling;
 
 use super::timing;
@@ -41,7 +41,7 @@ pub(super) struct MachineCounts {
 #[derive(Debug)]
 pub(super) struct WatchMachine {
     settings: MachineSettings,
-    items: Items,
+    items: HeldChanges,
     recent: Recent,
     actions: VecDeque<WatchAction>,
     /// The number of the next message that the consumer delivers, if all before it are settled.
@@ -73,7 +73,7 @@ impl WatchMachine {
     pub(super) fn new(settings: MachineSettings) -> Self {
         Self {
             settings,
-            items: Items::default(),
+            items: HeldChanges::default(),
             recent: Recent::default(),
             actions: VecDeque::from([WatchAction::Attach]),
             expected: 1,

@@ -21,7 +21,7 @@ use super::machine::{
 use super::message::{self, HeldChange};
 use super::pattern;
 use super::state::WatchState;
-use super::{Change, ChangeHandler, ChangeKind, DeliveryOutcome, timing};
+use super::{ChangeHandler, ChangeKind, DeliveryOutcome, KeyChange, timing};
 use crate::connection::Connection;
 use crate::inbox::Inbox;
 
@@ -137,20 +137,20 @@ impl WatchTask {
             let event = tokio::select! {
                 () = drain.cancelled(), if !is_stopping => {
                     is_stopping = true;
-                    Turn::Event(WatchEvent::Stop)
+                    WatchTurn::Event(WatchEvent::Stop)
                 }
                 Some((sequence, outcome)) = self.calls.next() => {
-                    Turn::Event(WatchEvent::CallEnded { sequence, outcome })
+                    WatchTurn::Event(WatchEvent::CallEnded { sequence, outcome })
                 }
-                Some(answer) = self.answers.next() => Turn::Answer(answer),
+                Some(answer) = self.answers.next() => WatchTurn::Answer(answer),
                 changed = status.changed() => {
                     if changed.is_err() {
                         return;
                     }
-                    Turn::Connection
+                    WatchTurn::Connection
                 }
-                message = next_message(&mut self.inbox) => Turn::Message(message),
-                () = sleep_until(wake) => Turn::Event(WatchEvent::Tick),
+                message = next_message(&mut self.inbox) => WatchTurn::Message(message),
+                () = sleep_until(wake) => WatchTurn::Event(WatchEvent::Tick),
             };
             if last_turn.elapsed() > timing::STANDSTILL {
                 // What has come meanwhile may be old.
@@ -159,10 +159,10 @@ impl WatchTask {
             }
             last_turn = Instant::now();
             match event {
-                Turn::Event(event) => self.tell(event),
-                Turn::Answer(answer) => self.take_answer(answer),
-                Turn::Connection => self.look_at_connection().await,
-                Turn::Message(message) => self.take_messages(message),
+                WatchTurn::Event(event) => self.tell(event),
+                WatchTurn::Answer(answer) => self.take_answer(answer),
+                WatchTurn::Connection => self.look_at_connection().await,
+                WatchTurn::Message(message) => self.take_messages(message),
             }
         }
     }
@@ -362,7 +362,7 @@ impl WatchTask {
                 .calls
                 .push(Box::pin(async move { (sequence, outcome) }));
         };
-        let change = Change {
+        let change = KeyChange {
             key,
             kind: held.kind.clone(),
             revision: sequence,
@@ -454,7 +454,7 @@ impl WatchTask {
 }
 
 /// What a turn of the loop is about.
-enum Turn {
+enum WatchTurn {
     Event(WatchEvent),
     Answer(WatchAnswer),
     Connection,

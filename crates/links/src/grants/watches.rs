@@ -13,7 +13,7 @@ use crate::hints::{connection_hint, with_hint};
 use crate::metrics::WatchMetrics;
 use crate::settings::{ConfigError, LinkKind, RawSettings, WatchIdentity, WatchLinkSettings};
 use eventual_batch_engine::{
-    Change, ChangeHandler, Connection, DeliveryOutcome, WatchStats, Watcher,
+    ChangeHandler, Connection, DeliveryOutcome, KeyChange, WatchStats, Watcher,
 };
 
 /// Who is told of changes, and over which link.
@@ -296,7 +296,7 @@ struct CountedHandler {
 }
 
 impl ChangeHandler for CountedHandler {
-    fn deliver(&self, change: Change) -> BoxFuture<'static, DeliveryOutcome> {
+    fn deliver(&self, change: KeyChange) -> BoxFuture<'static, DeliveryOutcome> {
         let metrics = self.metrics.clone();
         let stored = change.stored;
         if change.attempt > 1 {

@@ -30,14 +30,14 @@ struct Item {
 
 /// Changes, by their sequences, and each key's changes in order.
 #[derive(Debug, Default)]
-pub(super) struct Items {
+pub(super) struct HeldChanges {
     by_sequence: BTreeMap<u64, Item>,
     by_key: HashMap<Arc<str>, BTreeSet<u64>>,
     calling: usize,
     numbers: u64,
 }
 
-impl Items {
+impl HeldChanges {
     pub(super) fn insert(
         &mut self,
         sequence: u64,

@@ -15,13 +15,13 @@ pub(super) struct Settling {
     limit: Duration,
     /// The number of the first message after the gap. 0: there is no gap.
     first: u64,
-    question: Option<Question>,
+    question: Option<SettlingQuestion>,
     next_question: Duration,
 }
 
 /// A question to the consumer how many messages it waits for.
 #[derive(Debug)]
-struct Question {
+struct SettlingQuestion {
     number: u64,
     /// The last item that was here when the question was sent.
     last_item: u64,
@@ -83,7 +83,7 @@ impl WatchMachine {
         }
         settling.next_question = now + timing::QUESTION_TIMEOUT;
         self.questions += 1;
-        settling.question = Some(Question {
+        settling.question = Some(SettlingQuestion {
             number: self.questions,
             last_item: self.items.last_number(),
             held: self.items.len(),
@@ -106,7 +106,7 @@ impl WatchMachine {
         let Some(settling) = &mut self.settling else {
             return;
         };
-        let is_this = |question: &mut Question| question.number == number;
+        let is_this = |question: &mut SettlingQuestion| question.number == number;
         let Some(question) = settling.question.take_if(is_this) else {
             return;
         };

@@ -25,7 +25,7 @@ pub(super) struct OpenPull {
 }
 
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct SimulatedConsumer {
     /// The keys of the messages that the stream has, by sequence.
     pub(super) stream: BTreeMap<u64, usize>,
     pub(super) last: u64,
@@ -42,7 +42,7 @@ pub(super) struct Server {
     ack_wait: Duration,
 }
 
-impl Server {
+impl SimulatedConsumer {
     pub(super) fn new(history: usize, max_pending: usize, ack_wait: Duration) -> Self {
         Self {
             stream: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::server::{OpenPull, Sent, Server};
+use super::server::{OpenPull, Sent, SimulatedConsumer};
 use crate::chance::Chance;
 use crate::watch::machine::{
     Attachment, CallOutcome, MachineSettings, NewChange, PendingMessages, WatchAction, WatchEvent,
@@ -20,7 +20,7 @@ const CALL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What an instance sends, or a request of which it waits for the answer.
 #[derive(Clone, Copy, Debug)]
-enum Request {
+enum SimulatedRequest {
     Attach,
     Pull { inbox: u64 },
     Pending { question: u64 },
@@ -34,7 +34,7 @@ enum Request {
 struct Instance {
     machine: WatchMachine,
     /// What is on its way to the server, and when it arrives.
-    requests: Vec<(Duration, Request)>,
+    requests: Vec<(Duration, SimulatedRequest)>,
     /// What is on its way here, in order.
     messages: VecDeque<(Duration, u64, Sent)>,
     answers: Vec<(Duration, WatchEvent)>,
@@ -47,7 +47,7 @@ struct Instance {
 
 /// A call of the component.
 #[derive(Clone, Copy, Debug)]
-struct Call {
+struct SimulatedCall {
     /// The instance that calls, and which life of it.
     caller: (usize, u64),
     key: usize,
@@ -58,12 +58,12 @@ struct Call {
 
 pub(super) struct WatchWorld {
     chance: Chance,
-    server: Server,
+    server: SimulatedConsumer,
     settings: MachineSettings,
     instances: Vec<Option<Instance>>,
     lives: Vec<u64>,
     next_start: Vec<Duration>,
-    calls: Vec<Call>,
+    calls: Vec<SimulatedCall>,
     /// The last change of each key that was in a call.
     last_called: BTreeMap<usize, u64>,
     delivered: BTreeSet<u64>,
@@ -93,7 +93,7 @@ impl WatchWorld {
         let history = if keeps_history { 1_000_000 } else { 1 };
         let instances = 1 + chance.place(3);
         Self {
-            server: Server::new(history, max_in_flight * 4, settings.ack_wait),
+            server: SimulatedConsumer::new(history, max_in_flight * 4, settings.ack_wait),
             settings,
             instances: (0..instances).map(|_| None).collect(),
             lives: vec![0; instances],
@@ -205,7 +205,9 @@ impl WatchWorld {
                 if let Some(instance) = &mut self.instances[place] {
                     instance.messages.clear();
                     // Acknowledgements are sent again.
-                    let is_lost = |request: &Request| !matches!(request, Request::Acknowledge(_));
+                    let is_lost = |request: &SimulatedRequest| {
+                        !matches!(request, SimulatedRequest::Acknowledge(_))
+                    };
                     instance.requests.retain(|(_, request)| !is_lost(request));
                     instance.inbox = None;
                     instance.machine.handle(WatchEvent::Disturbed, now);
@@ -240,11 +242,11 @@ impl WatchWorld {
             return;
         };
         let arrived = instance.requests.extract_if(.., |(time, _)| *time <= now);
-        let arrived: Vec<Request> = arrived.map(|(_, request)| request).collect();
+        let arrived: Vec<SimulatedRequest> = arrived.map(|(_, request)| request).collect();
         for request in arrived {
             let at = now + self.chance.micros(30_000);
             let event = match request {
-                Request::Attach => WatchEvent::Attached(Attachment {
+                SimulatedRequest::Attach => WatchEvent::Attached(Attachment {
                     is_other: self.lives[place] > 0
                         && self.instances[place]
                             .as_ref()
@@ -253,14 +255,14 @@ impl WatchWorld {
                     settled_to: self.server.settled_to,
                     keeps_history: self.settings.keeps_history,
                 }),
-                Request::Pending { question } => WatchEvent::Pending {
+                SimulatedRequest::Pending { question } => WatchEvent::Pending {
                     question,
                     pending: Some(PendingMessages {
                         count: self.server.pending(),
                         settled_to: self.server.settled_to,
                     }),
                 },
-                Request::Pull { inbox } => {
+                SimulatedRequest::Pull { inbox } => {
                     let listened = self.listened();
                     let times = (timing::PULL_EXPIRES, timing::HEARTBEAT);
                     self.server.open(place, inbox, now, times, |pull| {
@@ -280,13 +282,15 @@ impl WatchWorld {
     }
 
     /// Lets the server take what has no answer.
-    fn settle(&mut self, request: Request) {
+    fn settle(&mut self, request: SimulatedRequest) {
         match request {
-            Request::Acknowledge(sequence) => self.server.acknowledge(sequence),
-            Request::GiveBack(sequence) => self.server.give_back(sequence),
-            Request::Extend(sequence) => self.server.extend(sequence, self.now),
-            Request::Settled(number) => self.server.settled_to = number,
-            Request::Attach | Request::Pull { .. } | Request::Pending { .. } => {}
+            SimulatedRequest::Acknowledge(sequence) => self.server.acknowledge(sequence),
+            SimulatedRequest::GiveBack(sequence) => self.server.give_back(sequence),
+            SimulatedRequest::Extend(sequence) => self.server.extend(sequence, self.now),
+            SimulatedRequest::Settled(number) => self.server.settled_to = number,
+            SimulatedRequest::Attach
+            | SimulatedRequest::Pull { .. }
+            | SimulatedRequest::Pending { .. } => {}
         }
     }
 
@@ -313,7 +317,8 @@ impl WatchWorld {
 
     fn end_calls(&mut self) {
         let now = self.now;
-        let ended: Vec<Call> = self.calls.extract_if(.., |call| call.ends <= now).collect();
+        let ended: Vec<SimulatedCall> =
+            self.calls.extract_if(.., |call| call.ends <= now).collect();
         for call in ended {
             if call.outcome == CallOutcome::Delivered {
                 self.delivered.insert(call.sequence);
@@ -367,7 +372,9 @@ impl WatchWorld {
             {
                 instance.is_stopping = false;
                 let at = now + Duration::from_millis(100);
-                instance.requests.push((at, Request::Settled(number)));
+                instance
+                    .requests
+                    .push((at, SimulatedRequest::Settled(number)));
             }
             if instance.requests.is_empty() {
                 self.next_start[place] = now + self.chance.micros(8_000_000);
@@ -399,28 +406,28 @@ impl WatchWorld {
     fn act(&mut self, place: usize, instance: &mut Instance, action: WatchAction) {
         self.note(&format!("{place} does {action:?}"));
         let request = match action {
-            WatchAction::Attach => Request::Attach,
+            WatchAction::Attach => SimulatedRequest::Attach,
             WatchAction::Pull { anew } => {
                 if anew || instance.inbox.is_none() {
                     self.inboxes += 1;
                     instance.inbox = Some(self.inboxes);
                 }
                 let inbox = instance.inbox.unwrap_or(self.inboxes);
-                Request::Pull { inbox }
+                SimulatedRequest::Pull { inbox }
             }
             WatchAction::ClosePull => {
                 instance.inbox = None;
                 return;
             }
             WatchAction::Forget { .. } => return,
-            WatchAction::AskPending { question } => Request::Pending { question },
-            WatchAction::Acknowledge { sequence } => Request::Acknowledge(sequence),
-            WatchAction::Return { sequence } => Request::GiveBack(sequence),
+            WatchAction::AskPending { question } => SimulatedRequest::Pending { question },
+            WatchAction::Acknowledge { sequence } => SimulatedRequest::Acknowledge(sequence),
+            WatchAction::Return { sequence } => SimulatedRequest::GiveBack(sequence),
             WatchAction::GiveUp { sequence, .. } => {
                 self.broken = Some(format!("{sequence} was given up"));
                 return;
             }
-            WatchAction::Extend { sequence } => Request::Extend(sequence),
+            WatchAction::Extend { sequence } => SimulatedRequest::Extend(sequence),
             WatchAction::Call { sequence, .. } => return self.call(place, sequence),
         };
         let at = self.now + self.chance.micros(30_000);
@@ -448,7 +455,7 @@ impl WatchWorld {
             1 if in_trouble => CallOutcome::Unreachable,
             _ => CallOutcome::Delivered,
         };
-        self.calls.push(Call {
+        self.calls.push(SimulatedCall {
             caller: (place, self.lives[place]),
             key,
             sequence,
