@@ -96,6 +96,7 @@ const WATCH: &[&str] = &[
 /// Other settings that such links have too.
 const WITH_WATCH: &[&str] = &[
     "bucket",
+    "bucket_allow_atomic",
     "bucket_history",
     "bucket_marker_ttl",
     "bucket_max_bytes",
