@@ -58,6 +58,9 @@ pub struct BucketTemplate {
     /// Whether the bucket takes atomic batches
     /// ([`WriteSettings::atomic`](crate::WriteSettings::atomic), ADR-50, server ≥ 2.12).
     pub allow_atomic: bool,
+    /// Whether the bucket takes fast-ingest batches (ADR-50, server ≥ 2.14) of other clients. This
+    /// crate writes by plain publishes.
+    pub allow_batched: bool,
 }
 
 /// How single keys are read.

@@ -60,6 +60,7 @@ const OTHERS: &[&str] = &[
     "atomic",
     "bucket",
     "bucket_allow_atomic",
+    "bucket_allow_batched",
     "bucket_history",
     "bucket_marker_ttl",
     "bucket_max_bytes",
@@ -263,6 +264,7 @@ fn template(
         marker_ttl,
         // A link that asks for atomic batches could not write to the bucket without.
         allow_atomic: lookup.flag("bucket_allow_atomic")?.unwrap_or(writes.atomic),
+        allow_batched: lookup.flag("bucket_allow_batched")?.unwrap_or(false),
     };
     let create = lookup.flag("enable_bucket_auto_create")?.unwrap_or(false);
     Ok(create.then_some(template))

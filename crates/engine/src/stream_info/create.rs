@@ -46,6 +46,7 @@ pub(super) async fn create(
         allow_message_ttl: template.allow_value_ttl || template.marker_ttl.is_some(),
         subject_delete_marker_ttl: template.marker_ttl,
         allow_atomic_publish: template.allow_atomic,
+        allow_batch_publish: template.allow_batched,
         ..stream::Config::default()
     });
     let error = match created.await {
@@ -124,6 +125,11 @@ pub(super) fn differences(template: &BucketTemplate, found: &stream::Config) -> 
         "allow_atomic",
         template.allow_atomic.then(|| on(true)),
         on(found.allow_atomic_publish),
+    );
+    compare(
+        "allow_batched",
+        template.allow_batched.then(|| on(true)),
+        on(found.allow_batch_publish),
     );
     differences.join("; ")
 }

@@ -74,6 +74,7 @@ fn every_setting_is_read() {
         ("bucket_ttl", "24h"),
         ("bucket_max_bytes", "1000000"),
         ("bucket_max_value_size", "1024"),
+        ("bucket_allow_batched", "true"),
         ("timeout", "30s"),
         ("max_concurrency", "1"),
         ("connections", "8"),
@@ -110,6 +111,7 @@ fn every_setting_is_read() {
             allow_value_ttl: false,
             marker_ttl: None,
             allow_atomic: false,
+            allow_batched: true,
         })
     );
     assert_eq!(settings.timeout, Duration::from_secs(30));
