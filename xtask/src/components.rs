@@ -66,6 +66,7 @@ pub(crate) fn command() -> Result<()> {
     let components = Components::begin(&programs(&[CLI], &adapters()?)?)?;
     components.http_batch()?;
     components.python_batch()?;
+    components.watcher_index()?;
     println!("components: {}", components.dir.display());
     Ok(())
 }
@@ -93,6 +94,12 @@ impl Components {
     pub(crate) fn http_batch(&self) -> Result<()> {
         let built = build_in("examples/http-batch")?;
         self.compose(&built.wasm("http_batch")?, "http-batch")
+    }
+
+    /// The example that is told of changes. It needs no adapter.
+    pub(crate) fn watcher_index(&self) -> Result<()> {
+        let built = build_in("examples/watcher-index")?;
+        copy(&built.wasm("watcher_index")?, &self.path("watcher-index"))
     }
 
     /// The Python example. Its compiler is fetched by pip.
