@@ -17,6 +17,7 @@ mod memory;
 mod output;
 mod runner;
 mod shutdown;
+mod telemetry;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventual_batch_wasmtime::{KeyValueHost, KeyValueLimits};
+use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -36,6 +38,7 @@ use limits::RequestLimits;
 use links::OpenLinks;
 use runner::Runner;
 use shutdown::StopSignals;
+use telemetry::Telemetry;
 
 /// The exit code of a program that did not begin to serve.
 const NOT_STARTED: u8 = 2;
@@ -47,7 +50,6 @@ const TURNS_BETWEEN_EVENTS: u32 = 8;
 
 /// Serves until a signal. Everything that can be found out before is found out before.
 pub(crate) fn run(args: &ServeArgs) -> ExitCode {
-    log::start();
     // Two TLS back ends may be compiled in by way of dependencies; rustls then wants to be told.
     let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
     let runtime = Builder::new_multi_thread()
@@ -59,8 +61,14 @@ pub(crate) fn run(args: &ServeArgs) -> ExitCode {
         Err(error) => return not_started(&error.to_string()),
     };
     let outcome = runtime.block_on(async {
-        let server = Server::start(args).await?;
-        Ok::<_, String>(server.serve().await)
+        let telemetry = Telemetry::start()?;
+        log::start(&telemetry);
+        let outcome = match Server::start(args, telemetry.meter()).await {
+            Ok(server) => Ok(server.serve().await),
+            Err(problem) => Err(problem),
+        };
+        telemetry.stop().await;
+        outcome
     });
     // Does not wait for what may still block a thread, such as the look-up of a name.
     runtime.shutdown_background();
@@ -86,7 +94,7 @@ struct Server {
 
 impl Server {
     /// An error is a sentence.
-    async fn start(args: &ServeArgs) -> Result<Self, String> {
+    async fn start(args: &ServeArgs, meter: Option<Meter>) -> Result<Self, String> {
         let limits = RequestLimits {
             requests: args.max_requests,
             timeout: args.request_timeout,
@@ -97,7 +105,7 @@ impl Server {
         let component = loaded.map_err(|error| format!("{}: {error}", path.display()))?;
         let caller = path.file_stem().unwrap_or(path.as_os_str());
         let caller = caller.to_string_lossy().into_owned();
-        let OpenLinks { links, batches } = links::open(args, &caller).await?;
+        let OpenLinks { links, batches } = links::open(args, &caller, meter.as_ref()).await?;
         let defaults = KeyValueLimits::default();
         let key_value = KeyValueHost::with_limits(
             links,

@@ -8,6 +8,7 @@ use eventual_batch_engine::{Bucket, Deadline, Kind};
 use eventual_batch_links::{Links, RawSettings, setting_hint, with_hint};
 use futures::StreamExt as _;
 use futures::stream;
+use opentelemetry::metrics::Meter;
 use tracing::warn;
 
 use super::args::ServeArgs;
@@ -29,8 +30,12 @@ pub(super) struct OpenLinks {
     pub(super) batches: BatchLimits,
 }
 
-/// Reads the links of the command line, and opens their buckets. An error is a sentence.
-pub(super) async fn open(args: &ServeArgs, caller: &str) -> Result<OpenLinks, String> {
+/// Reads the links of the command line, with metrics if there is a meter, and opens their buckets. An error is a sentence.
+pub(super) async fn open(
+    args: &ServeArgs,
+    caller: &str,
+    meter: Option<&Meter>,
+) -> Result<OpenLinks, String> {
     let (whose, file_links) = match &args.links {
         Some(path) => {
             let links = links_file::read(path);
@@ -43,6 +48,10 @@ pub(super) async fn open(args: &ServeArgs, caller: &str) -> Result<OpenLinks, St
     // Less than the request has, so that its component can still answer.
     let timeout = CALL_TIMEOUT.min(args.request_timeout * 9 / 10);
     let links = Links::new("eventual-batch", RawSettings::default(), timeout);
+    let links = match meter {
+        Some(meter) => links.with_metrics(meter),
+        None => links,
+    };
     let mut buckets = Vec::new();
     let mut batches = BatchLimits { keys: 0, bytes: 0 };
     for FileLink { name, settings } in file_links {

@@ -11,3 +11,4 @@ mod outage;
 mod start;
 mod stop;
 mod support;
+mod telemetry;
