@@ -1,4 +1,4 @@
-//! `eventual-batch serve`: a component behind HTTP, with buckets on NATS.
+//! `eventual-batch serve`: a component behind HTTP, with buckets on NATS, whose changes it is told of.
 
 mod answers;
 mod args;
@@ -8,6 +8,7 @@ mod fair_share;
 mod guest;
 mod http;
 mod http_hooks;
+mod instances;
 mod limits;
 mod linker;
 mod links;
@@ -18,12 +19,15 @@ mod output;
 mod runner;
 mod shutdown;
 mod telemetry;
+mod watch;
+mod watch_handler;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventual_batch_links::Links;
 use eventual_batch_wasmtime::{KeyValueHost, KeyValueLimits};
 use opentelemetry::metrics::Meter;
 use tokio::net::TcpListener;
@@ -34,8 +38,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub(crate) use args::ServeArgs;
+use instances::InstanceSettings;
 use limits::RequestLimits;
-use links::OpenLinks;
 use runner::Runner;
 use shutdown::StopSignals;
 use telemetry::Telemetry;
@@ -87,6 +91,7 @@ fn not_started(problem: &str) -> ExitCode {
 struct Server {
     listener: TcpListener,
     runner: Arc<Runner>,
+    links: Arc<Links>,
     key_value: KeyValueHost,
     signals: StopSignals,
     request_timeout: Duration,
@@ -101,14 +106,17 @@ impl Server {
             memory: args.memory,
         };
         let path = &args.component;
-        let loaded = tokio::task::block_in_place(|| component::load(path, limits));
-        let component = loaded.map_err(|error| format!("{}: {error}", path.display()))?;
         let caller = path.file_stem().unwrap_or(path.as_os_str());
         let caller = caller.to_string_lossy().into_owned();
-        let OpenLinks { links, batches } = links::open(args, &caller, meter.as_ref()).await?;
+        let links = links::read(args, &caller)?;
+        let told = watch::in_flight(&links.watches);
+        let loaded = tokio::task::block_in_place(|| component::load(path, limits, told));
+        let component = loaded.map_err(|error| format!("{}: {error}", path.display()))?;
+        let open = links.open(&caller, meter.as_ref()).await?;
+        let (links, batches) = (Arc::clone(&open.links), open.batches);
         let defaults = KeyValueLimits::default();
         let key_value = KeyValueHost::with_limits(
-            links,
+            Arc::clone(&links),
             KeyValueLimits {
                 max_resources: batches.key_value_resources(),
                 max_bytes: limits.memory,
@@ -121,10 +129,19 @@ impl Server {
         let listener = TcpListener::bind(&args.http)
             .await
             .map_err(|error| format!("--http {}: cannot listen there: {error}", args.http))?;
-        let runner = Runner::new(component, key_value.clone(), caller, limits, batches);
+        let instances = InstanceSettings::new(
+            component.engine,
+            key_value.clone(),
+            caller,
+            limits.memory,
+            batches,
+        );
+        open.start_watches(component.watcher, &instances).await?;
+        let runner = Runner::new(component.proxy, instances, limits);
         Ok(Self {
             listener,
             runner: Arc::new(runner),
+            links,
             key_value,
             signals,
             request_timeout: limits.timeout,
@@ -155,7 +172,10 @@ impl Server {
             let instances = self.runner.instances();
             instances.close();
             let ended = async { tokio::join!(connections.wait(), instances.wait()) };
-            if timeout(self.request_timeout, ended).await.is_err() {
+            // Each watch ends within its `watch_timeout`.
+            let watches = self.links.stop_watches();
+            let (ended, ()) = tokio::join!(timeout(self.request_timeout, ended), watches);
+            if ended.is_err() {
                 warn!("some requests were not over in time, and are cut off");
             }
             self.key_value.drain().await;

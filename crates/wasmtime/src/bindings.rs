@@ -46,6 +46,18 @@ pub(crate) mod draft {
     });
 }
 
+/// What a component exports to be told of changes.
+pub(crate) mod told {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "watcher",
+        exports: { default: async },
+        with: {
+            "wasi:keyvalue/store": crate::bindings::draft::wasi::keyvalue0_2_0_draft::store,
+        },
+    });
+}
+
 /// Why a function of the draft does not answer with a value.
 #[derive(Debug)]
 pub enum StoreError {

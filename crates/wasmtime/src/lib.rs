@@ -14,7 +14,9 @@ mod released;
 )]
 mod resources;
 mod streams;
+mod watcher;
 
 pub use host::{KeyValueCtx, KeyValueCtxView, KeyValueHost, KeyValueView};
 pub use limits::KeyValueLimits;
 pub use linker::{add_to_linker, add_to_linker_with};
+pub use watcher::WatcherExport;

@@ -10,6 +10,9 @@ use clap::{ArgGroup, Args};
 /// The component exports wasi:http/incoming-handler and imports wasi:keyvalue. It is served as it comes
 /// out of its build: nothing is composed into it. Each request gets an instance of its own.
 ///
+/// A component that exports wasi:keyvalue/watcher is told of the changes of buckets, if the file of
+/// --links says of which.
+///
 /// Say which bucket the component uses with --bucket, or describe several in a file with --links.
 #[derive(Args, Debug)]
 #[command(
@@ -25,7 +28,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     pub(super) http: String,
 
-    /// A file of links, each with a bucket, a server and a login.
+    /// A file of links, each with a bucket, a server and a login, and of watches.
     #[arg(long, value_name = "FILE.toml")]
     pub(super) links: Option<PathBuf>,
 
@@ -74,6 +77,10 @@ A file of links:
   username = \"archivist\"
   [links.archive.secrets]
   password = { env = \"ARCHIVE_PASSWORD\" }     # or { file = \"/run/secrets/archive\" }
+
+  [watch.orders]                     # the component is told of the changes of this bucket
+  bucket = \"orders\"
+  watch = \"orders.>\"
 
 SIGTERM and Ctrl-C end the program after the requests under way; a second one ends it at once.
 The log goes to stderr. RUST_LOG sets its level, for example RUST_LOG=debug.";

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use eventual_batch_wasmtime::WatcherExport;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -14,6 +15,9 @@ use super::linker;
 
 /// What the component has to export.
 const HANDLER: &str = "wasi:http/incoming-handler@0.2";
+
+/// What it has to export to be told of changes.
+const WATCHER: &str = WatcherExport::<GuestState>::INTERFACE;
 
 /// The unit in which memories grow, in bytes.
 const PAGE: u64 = 64 * 1024;
@@ -40,10 +44,17 @@ pub(crate) enum ComponentError {
     )]
     TooLarge { needed: u64, allowed: usize },
     #[error(
-        "the component exports no `{HANDLER}`, so it answers no HTTP requests; it exports: {}",
-        list(.0)
+        "the component exports no `{HANDLER}`, so it answers no HTTP requests; it exports: {}{}",
+        list(.0),
+        watch_hint(.0)
     )]
     NoHandler(Vec<String>),
+    #[error(
+        "the component exports no `{WATCHER}`, so it cannot be told of changes, as the links file asks \
+         for with a table [watch.NAME]; it exports: {}",
+        list(.0)
+    )]
+    NoWatcher(Vec<String>),
     #[error(
         "the component imports {}, which nothing here provides; what is provided is wasi:keyvalue in \
          the versions 0.1.0 and 0.2.0-draft, wasi:http/types and the interfaces of WASI 0.2{}",
@@ -53,18 +64,29 @@ pub(crate) enum ComponentError {
     NotProvided { imports: Vec<String> },
     #[error("the component does not fit the interfaces that it imports or exports: {0}")]
     Mismatch(String),
-    #[error("the engine cannot be set up: {0}; fewer requests at once (--max-requests) need less")]
+    #[error(
+        "the engine cannot be set up: {0}; fewer instances at once (--max-requests, \
+             `watch_max_in_flight`) need less"
+    )]
     Engine(String),
 }
 
 /// A component, ready to be instantiated.
 pub(super) struct LoadedComponent {
     pub(super) engine: Engine,
-    pub(super) pre: ProxyPre<GuestState>,
+    /// `None`: it answers no HTTP requests.
+    pub(super) proxy: Option<ProxyPre<GuestState>>,
+    /// `None`: it cannot be told of changes.
+    pub(super) watcher: Option<WatcherExport<GuestState>>,
 }
 
-/// Compiles the component and finds all that it imports.
-pub(super) fn load(path: &Path, limits: RequestLimits) -> Result<LoadedComponent, ComponentError> {
+/// Compiles the component and finds all that it imports. `told` is how many changes it is to be told of
+/// at once; 0: of none.
+pub(super) fn load(
+    path: &Path,
+    limits: RequestLimits,
+    told: u32,
+) -> Result<LoadedComponent, ComponentError> {
     let bytes = fs::read(path).map_err(ComponentError::Unreadable)?;
     if !bytes.starts_with(b"\0asm") {
         return Err(ComponentError::NotWasm);
@@ -73,7 +95,7 @@ pub(super) fn load(path: &Path, limits: RequestLimits) -> Result<LoadedComponent
     if bytes.starts_with(b"\0asm\x01\0\0\0") {
         return Err(ComponentError::CoreModule);
     }
-    let (engine, component) = compile(&bytes, limits)?;
+    let (engine, component) = compile(&bytes, limits, told)?;
     let component_type = component.component_type();
     let imports = component_type.imports(&engine).map(|(name, _)| name);
     let missing: Vec<String> = imports
@@ -85,18 +107,37 @@ pub(super) fn load(path: &Path, limits: RequestLimits) -> Result<LoadedComponent
     }
     let exports = component_type.exports(&engine).map(|(name, _)| name);
     let exports: Vec<String> = exports.map(str::to_owned).collect();
-    if !exports.iter().any(|export| export.starts_with(HANDLER)) {
+    let is_handler = exports.iter().any(|export| export.starts_with(HANDLER));
+    let is_watcher = exports.iter().any(|export| export == WATCHER);
+    if told > 0 && !is_watcher {
+        return Err(ComponentError::NoWatcher(exports));
+    }
+    if told == 0 && !is_handler {
         return Err(ComponentError::NoHandler(exports));
     }
-    let pre = linker::new(&engine)
-        .and_then(|linker| ProxyPre::new(linker.instantiate_pre(&component)?))
-        .map_err(|error| ComponentError::Mismatch(format!("{error:#}")))?;
-    Ok(LoadedComponent { engine, pre })
+    let find = || -> wasmtime::Result<_> {
+        let component = linker::new(&engine)?.instantiate_pre(&component)?;
+        let proxy = is_handler.then(|| ProxyPre::new(component.clone()));
+        let watcher = is_watcher.then(|| WatcherExport::new(component));
+        Ok((proxy.transpose()?, watcher.transpose()?))
+    };
+    let (proxy, watcher) =
+        find().map_err(|error| ComponentError::Mismatch(format!("{error:#}")))?;
+    Ok(LoadedComponent {
+        engine,
+        proxy,
+        watcher,
+    })
 }
 
 /// Compiles the component for an engine whose pool has room for it.
-fn compile(bytes: &[u8], limits: RequestLimits) -> Result<(Engine, Component), ComponentError> {
-    let compiled = compile_for(bytes, limits, engine::COMMON);
+fn compile(
+    bytes: &[u8],
+    limits: RequestLimits,
+    told: u32,
+) -> Result<(Engine, Component), ComponentError> {
+    let instances = limits.requests.saturating_add(told);
+    let compiled = compile_for(bytes, instances, engine::COMMON);
     let is_enough = match &compiled {
         Ok((_, component)) => component
             .resources_required()
@@ -108,7 +149,7 @@ fn compile(bytes: &[u8], limits: RequestLimits) -> Result<(Engine, Component), C
     let (engine, component) = if is_enough {
         compiled
     } else {
-        compile_for(bytes, limits, engine::LARGE)
+        compile_for(bytes, instances, engine::LARGE)
     }?;
     let needed = component
         .resources_required()
@@ -125,10 +166,10 @@ fn compile(bytes: &[u8], limits: RequestLimits) -> Result<(Engine, Component), C
 
 fn compile_for(
     bytes: &[u8],
-    limits: RequestLimits,
+    instances: u32,
     share: PoolShare,
 ) -> Result<(Engine, Component), ComponentError> {
-    let engine = engine::new(limits.requests, share)
+    let engine = engine::new(instances, share)
         .map_err(|error| ComponentError::Engine(format!("{error:#}")))?;
     let component = Component::new(&engine, bytes)
         .map_err(|error| ComponentError::NotCompiled(format!("{error:#}")))?;
@@ -172,6 +213,14 @@ fn list(names: &[String]) -> String {
     }
     let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
+}
+
+fn watch_hint(exports: &[String]) -> &'static str {
+    if exports.iter().any(|export| export == WATCHER) {
+        "; to be told of changes it needs a table [watch.NAME] in the file of --links"
+    } else {
+        ""
+    }
 }
 
 fn hint(imports: &[String]) -> &'static str {

@@ -42,13 +42,13 @@ impl PoolShare {
     }
 }
 
-/// An engine with room for as many instances at once as there may be requests.
-pub(super) fn new(requests: u32, share: PoolShare) -> Result<Engine> {
+/// An engine with room for so many instances at once.
+pub(super) fn new(instances: u32, share: PoolShare) -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(requests)
-        .total_stacks(requests)
-        .total_memories(requests.saturating_mul(share.memories))
-        .total_tables(requests.saturating_mul(share.tables))
+    pool.total_component_instances(instances)
+        .total_stacks(instances)
+        .total_memories(instances.saturating_mul(share.memories))
+        .total_tables(instances.saturating_mul(share.tables))
         .table_elements(share.elements)
         // These are allocated as large as each component needs them.
         .total_core_instances(u32::MAX)

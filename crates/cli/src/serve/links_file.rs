@@ -1,4 +1,4 @@
-//! The file that `--links` names: links, and where their secrets are.
+//! The file that `--links` names: links, what the component is told of, and where the secrets are.
 
 mod error;
 mod secret;
@@ -13,7 +13,7 @@ use eventual_batch_links::{
 };
 use toml::{Table, Value};
 
-use error::{LinkProblem, LinksFileError};
+use error::{LinkProblem, LinksFileError, TableKind};
 
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -21,17 +21,26 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// The table of a link's secrets, among its settings.
 const SECRETS: &str = "secrets";
 
+/// What a file has.
+#[derive(Debug)]
+pub(crate) struct LinksFile {
+    /// The buckets that the component uses: one link at least, of which one is `default`.
+    pub(crate) links: Vec<FileLink>,
+    /// The buckets of whose changes it is told.
+    pub(crate) watches: Vec<FileLink>,
+}
+
 /// One link of the file.
 #[derive(Debug)]
 pub(crate) struct FileLink {
-    /// What the component calls it.
+    /// What the component calls it. Of a watch, what tells it from others.
     pub(crate) name: String,
     /// Its settings, with the values of its secrets.
     pub(crate) settings: RawSettings,
 }
 
 /// Reads a file, and the secrets that it refers to.
-pub(crate) fn read(path: &Path) -> Result<Vec<FileLink>, LinksFileError> {
+pub(crate) fn read(path: &Path) -> Result<LinksFile, LinksFileError> {
     let text = read_text(path).map_err(LinksFileError::Unreadable)?;
     parse(&text)
 }
@@ -48,21 +57,33 @@ fn read_text(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-fn parse(text: &str) -> Result<Vec<FileLink>, LinksFileError> {
+fn parse(text: &str) -> Result<LinksFile, LinksFileError> {
     let file: Table = text.parse().map_err(|error| syntax(text, &error))?;
-    if let Some(other) = file.keys().find(|key| *key != "links") {
+    let tables = [TableKind::Links, TableKind::Watch];
+    let is_known = |key: &str| tables.iter().any(|table| table.name() == key);
+    if let Some(other) = file.keys().find(|key| !is_known(key)) {
         return Err(LinksFileError::UnknownTable(other.clone()));
     }
-    let links = match file.get("links") {
-        Some(Value::Table(links)) if !links.is_empty() => links,
-        None | Some(Value::Table(_)) => return Err(LinksFileError::NoLinks),
-        Some(_) => return Err(LinksFileError::UnknownTable("links".to_owned())),
-    };
-    let links: Vec<FileLink> = links.iter().map(link).collect::<Result<_, _>>()?;
-    if links.iter().any(|link| link.name == DEFAULT_LINK) {
-        Ok(links)
+    let [links, watches] = tables.map(|table| read_tables(&file, table));
+    let (links, watches) = (links?, watches?);
+    if links.is_empty() {
+        Err(LinksFileError::NoLinks)
+    } else if links.iter().any(|link| link.name == DEFAULT_LINK) {
+        Ok(LinksFile { links, watches })
     } else {
         Err(LinksFileError::NoDefault)
+    }
+}
+
+/// All tables of a kind.
+fn read_tables(file: &Table, table: TableKind) -> Result<Vec<FileLink>, LinksFileError> {
+    match file.get(table.name()) {
+        Some(Value::Table(tables)) => tables
+            .iter()
+            .map(|(name, value)| link(table, name, value))
+            .collect(),
+        Some(_) => Err(LinksFileError::UnknownTable(table.name().to_owned())),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -75,21 +96,32 @@ fn syntax(text: &str, error: &toml::de::Error) -> LinksFileError {
     }
 }
 
-fn link((name, value): (&String, &Value)) -> Result<FileLink, LinksFileError> {
-    let Value::Table(table) = value else {
+fn link(table: TableKind, name: &str, value: &Value) -> Result<FileLink, LinksFileError> {
+    let Value::Table(keys) = value else {
         return Err(LinksFileError::NotATable {
-            name: name.clone(),
+            table,
+            name: name.to_owned(),
             found: kind(value),
         });
     };
-    let settings = settings(table).map_err(|problem| LinksFileError::Link {
-        link: name.clone(),
+    let settings = match keys.keys().find(|key| is_of_watches(key)) {
+        Some(key) if table == TableKind::Links => Err(LinkProblem::OfWatches(key.clone())),
+        _ => settings(keys),
+    };
+    let settings = settings.map_err(|problem| LinksFileError::Link {
+        table,
+        link: name.to_owned(),
         problem,
     })?;
     Ok(FileLink {
-        name: name.clone(),
+        name: name.to_owned(),
         settings,
     })
+}
+
+/// Whether a setting says of what the component is told.
+fn is_of_watches(key: &str) -> bool {
+    is_setting(key) && (key == "watch" || key.starts_with("watch_"))
 }
 
 fn settings(table: &Table) -> Result<RawSettings, LinkProblem> {

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use eventual_batch_wasmtime::KeyValueHost;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -22,21 +20,17 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use super::answers::{CutOff, GuestBody, sentence};
-use super::component::LoadedComponent;
-use super::fair_share::ComputeTurns;
 use super::guest::GuestState;
-use super::limits::{BatchLimits, RequestLimits};
+use super::instances::{InstanceSettings, log_failure};
+use super::limits::RequestLimits;
 
 /// Runs the component for requests.
 pub(super) struct Runner {
-    pre: ProxyPre<GuestState>,
-    key_value: KeyValueHost,
-    /// Whose links the component uses.
-    caller: String,
+    /// `None`: the component answers no requests.
+    proxy: Option<ProxyPre<GuestState>>,
+    settings: InstanceSettings,
     limits: RequestLimits,
-    batches: BatchLimits,
     slots: Arc<Semaphore>,
-    turns: ComputeTurns,
     instances: TaskTracker,
 }
 
@@ -54,20 +48,15 @@ type Answer = Result<Response<HyperOutgoingBody>, ErrorCode>;
 
 impl Runner {
     pub(super) fn new(
-        component: LoadedComponent,
-        key_value: KeyValueHost,
-        caller: String,
+        proxy: Option<ProxyPre<GuestState>>,
+        settings: InstanceSettings,
         limits: RequestLimits,
-        batches: BatchLimits,
     ) -> Self {
         Self {
-            pre: component.pre,
-            key_value,
-            caller,
+            proxy,
+            settings,
             limits,
-            batches,
             slots: Arc::new(Semaphore::new(limits.requests as usize)),
-            turns: ComputeTurns::new(Handle::current().metrics().num_workers()),
             instances: TaskTracker::new(),
         }
     }
@@ -84,13 +73,19 @@ impl Runner {
         request: Request<Incoming>,
         gone: CancellationToken,
     ) -> Response<HyperOutgoingBody> {
+        let Some(proxy) = self.proxy.clone() else {
+            return sentence(
+                StatusCode::NOT_FOUND,
+                "The component answers no requests: it exports no HTTP handler.",
+            );
+        };
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             return sentence(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "As many requests run as this server allows at once. Try again in a second.",
             );
         };
-        let mut store = self.store();
+        let mut store = self.settings.store();
         let mut http = store.data_mut().http();
         let Ok(request) = http.new_incoming_request(Scheme::Http, request) else {
             return sentence(
@@ -105,40 +100,29 @@ impl Runner {
         };
         let abandon = gone.clone().drop_guard();
         let cut_off = CutOff::default();
-        let instance = self.spawn(store, request, out, slot, gone, cut_off.clone());
+        let instance = self.spawn(proxy, store, (request, out), slot, gone, cut_off.clone());
         let answer = answer.await;
         abandon.disarm();
         self.respond(answer, instance, cut_off).await
     }
 
-    fn store(&self) -> Store<GuestState> {
-        let context = self.key_value.context(self.caller.as_str());
-        let max_resources = self.batches.resources();
-        let state = GuestState::new(context, self.limits.memory, max_resources);
-        let mut store = Store::new(self.pre.engine(), state);
-        store.limiter(|state| &mut state.memory);
-        store.set_max_component_handles(self.batches.handles());
-        store.set_hostcall_fuel(self.batches.call_bytes());
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
-        store
-    }
-
     fn spawn(
         &self,
+        proxy: ProxyPre<GuestState>,
         mut store: Store<GuestState>,
-        request: Resource<HostIncomingRequest>,
-        out: Resource<HostResponseOutparam>,
+        (request, out): (
+            Resource<HostIncomingRequest>,
+            Resource<HostResponseOutparam>,
+        ),
         slot: OwnedSemaphorePermit,
         gone: CancellationToken,
         cut_off: CutOff,
     ) -> JoinHandle<InstanceEnd> {
-        let pre = self.pre.clone();
-        let turns = self.turns.clone();
+        let turns = self.settings.turns.clone();
         let limit = self.limits.timeout;
         let run = async move {
             let handle = async {
-                let proxy = pre.instantiate_async(&mut store).await?;
+                let proxy = proxy.instantiate_async(&mut store).await?;
                 let handler = proxy.wasi_http_incoming_handler();
                 handler.call_handle(&mut store, request, out).await
             };
@@ -206,17 +190,7 @@ fn failed() -> Response<HyperOutgoingBody> {
 fn log(ended: &InstanceEnd, store: &Store<GuestState>) {
     match ended {
         InstanceEnd::Returned => {}
-        InstanceEnd::Failed(error) => {
-            let reason = error.root_cause();
-            match store.data().memory.reached() {
-                Some(limit) => warn!(
-                    %reason,
-                    "the component failed; it had been refused memory over the limit of {limit} bytes (--memory)"
-                ),
-                None => warn!(%reason, "the component failed"),
-            }
-            debug!("{error:?}");
-        }
+        InstanceEnd::Failed(error) => log_failure(error, store),
         InstanceEnd::TimeOver => {
             warn!("the component was ended: its time was over (--request-timeout)");
         }

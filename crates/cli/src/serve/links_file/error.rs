@@ -1,5 +1,32 @@
 //! Why a links file cannot be used.
 
+/// What a table of the file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TableKind {
+    /// A bucket that the component uses.
+    Links,
+    /// A bucket of whose changes it is told.
+    Watch,
+}
+
+impl TableKind {
+    /// The tables' name in the file.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Links => "links",
+            Self::Watch => "watch",
+        }
+    }
+
+    /// What a sentence calls one of them.
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Links => "link",
+            Self::Watch => "watch",
+        }
+    }
+}
+
 /// What is wrong in a links file. The sentence names the link and the key, and never a value of a
 /// secret. It does not name the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +36,7 @@ pub(crate) enum LinksFileError {
     /// The parser's own text shows the line, in which a secret may stand.
     #[error("line {line}: this is not TOML: {problem}")]
     Syntax { line: usize, problem: String },
-    #[error("`{0}` has no meaning here; the file has tables [links.NAME] only")]
+    #[error("`{0}` has no meaning here; the file has tables [links.NAME] and [watch.NAME] only")]
     UnknownTable(String),
     #[error("there is no link in it; begin with a table [links.default]")]
     NoLinks,
@@ -18,10 +45,22 @@ pub(crate) enum LinksFileError {
          name one of the links so"
     )]
     NoDefault,
-    #[error("`links.{name}` is {found}; each link is a table [links.NAME]")]
-    NotATable { name: String, found: &'static str },
-    #[error("link `{link}`: {problem}")]
-    Link { link: String, problem: LinkProblem },
+    #[error(
+        "`{0}.{name}` is {found}; each {1} is a table [{0}.NAME]",
+        table.name(),
+        table.noun()
+    )]
+    NotATable {
+        table: TableKind,
+        name: String,
+        found: &'static str,
+    },
+    #[error("{} `{link}`: {problem}", table.noun())]
+    Link {
+        table: TableKind,
+        link: String,
+        problem: LinkProblem,
+    },
 }
 
 /// What is wrong with one link of the file.
@@ -32,6 +71,8 @@ pub(crate) enum LinkProblem {
         key: String,
         nearest: Option<&'static str>,
     },
+    #[error("`{0}` means nothing to a link; write it in a table [watch.NAME]")]
+    OfWatches(String),
     #[error("`{key}` is {found}; write a string, a number, `true` or `false`")]
     NoValue { key: String, found: &'static str },
     #[error(

@@ -6,8 +6,8 @@ use eventual_batch_links::LinkSettings;
 use super::*;
 
 fn read_link(text: &str, name: &str) -> LinkSettings {
-    let links = parse(text).unwrap();
-    let link = links.iter().find(|link| link.name == name).unwrap();
+    let file = parse(text).unwrap();
+    let link = file.links.iter().find(|link| link.name == name).unwrap();
     let defaults = RawSettings::default();
     LinkSettings::read(&link.settings, &defaults, Duration::from_secs(1)).unwrap()
 }
@@ -66,7 +66,7 @@ fn mistakes_are_named() {
         ),
         (
             refused("[link.default]"),
-            "`link` has no meaning here; the file has tables [links.NAME] only",
+            "`link` has no meaning here; the file has tables [links.NAME] and [watch.NAME] only",
         ),
         (refused("links = 3"), "`links` has no meaning here"),
         (
@@ -88,6 +88,18 @@ fn mistakes_are_named() {
         (
             link("cluster_uri = [\"a\"]"),
             "`cluster_uri` is an array; write a string, a number",
+        ),
+        (
+            link("watch = \"a\""),
+            "link `default`: `watch` means nothing to a link; write it in a table [watch.NAME]",
+        ),
+        (
+            link("[watch]\norders = 1"),
+            "`watch.orders` is a number; each watch is a table [watch.NAME]",
+        ),
+        (
+            link("[watch.orders]\nwatsh_from = 1"),
+            "watch `orders`: `watsh_from` is no setting of a link; did you mean `watch_from`?",
         ),
         (link("secrets = 1"), "`secrets` is a number; it is a table"),
         (
@@ -131,4 +143,17 @@ fn mistakes_are_named() {
         assert!(said.contains(expected), "{said:?} is not {expected:?}");
         assert!(!said.contains("s3cret"), "{said}");
     }
+}
+
+#[test]
+fn watches_stand_beside_links() {
+    let file = "[links.default]\nbucket = \"index\"\n[watch.orders]\nbucket = \"orders\"\n\
+                watch = \"orders.>\"\nwatch_max_in_flight = 3\n\
+                [watch.orders.secrets]\ntoken.env = \"PATH\"\n";
+    let file = parse(file).unwrap();
+    let names = |links: &[FileLink]| -> Vec<String> {
+        links.iter().map(|link| link.name.clone()).collect()
+    };
+    assert_eq!(names(&file.links), ["default"]);
+    assert_eq!(names(&file.watches), ["orders"]);
 }
