@@ -94,7 +94,7 @@ async fn a_small_batch_does_not_wait_for_the_end_of_a_large_one(version: &str) -
 
 /// The stream acknowledges nothing, so the number of stored messages is the number in flight.
 async fn a_link_has_as_many_writes_in_flight_as_it_allows(version: &str) -> Result<()> {
-    const DEFAULT: u64 = 256;
+    const DEFAULT: u64 = 1024;
     let stack = crate::support::stack(version).start().await?;
     let jetstream = stack.nats.jetstream().await?;
     let keys: Vec<_> = (0..3000).map(|key| format!("key.{key}")).collect();
@@ -102,7 +102,7 @@ async fn a_link_has_as_many_writes_in_flight_as_it_allows(version: &str) -> Resu
     let links = [
         ("few", Some("3"), 3),
         ("unset", None, DEFAULT),
-        ("many", Some("1024"), 1024),
+        ("more", Some("512"), 512),
     ];
     try_join_all(links.map(async |(name, allowed, expected)| {
         let stream = jetstream.create_stream(StreamConfig {

@@ -212,7 +212,8 @@ impl Call {
         };
         let outcome = error.kind().name();
         self.span.record(attribute::ERROR, outcome);
-        self.span.record("otel.status_code", "ERROR");
+        // In small letters: in a log, `ERROR` is a level.
+        self.span.record("otel.status_code", "error");
         match error.log_text() {
             Some(trouble) => warn!(outcome, trouble = trouble.as_str(), "call failed"),
             None => info!(outcome, "call refused"),

@@ -49,6 +49,7 @@ async fn connections_are_counted_by_their_state(version: &str) -> Result<()> {
 
 async fn requests_that_are_sent_again_are_counted(version: &str) -> Result<()> {
     const RETRIED: &str = "eventual_batch.requests.retried";
+    const CONNECTIONS: &str = "eventual_batch.connections";
     let collector = OtlpCollector::start().await?;
     let stack = crate::support::stack(version).separate_lattice();
     let stack = set_up(stack, collector.url().to_owned()).await?;
@@ -59,12 +60,15 @@ async fn requests_that_are_sent_again_are_counted(version: &str) -> Result<()> {
     let none = eventually("the reasons", async || retried()).await?;
     assert_eq!(none, 0.0);
 
+    // An export from before the connection was made would look like its loss.
+    let up = [("state", "up")];
+    point(&collector, CONNECTIONS, &up, |point| point.value == 1.0).await?;
     stack.nats.pause().await?;
     let write = tokio::spawn(async move { shop.set_many("default", &[("a", "1")]).await });
     let resume = async {
         // The server takes nothing until the connection is given up, and then the write once more.
         eventually("the connection to be given up", async || {
-            let connections = collector.metric("eventual_batch.connections")?;
+            let connections = collector.metric(CONNECTIONS)?;
             let down = connections.map(|states| states.sum(&[("state", "down")]));
             Ok((down == Some(1.0)).then_some(()))
         })
