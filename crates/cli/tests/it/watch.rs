@@ -130,7 +130,8 @@ async fn a_change_that_traps_is_told_again() -> Result<()> {
 #[tokio::test]
 async fn a_call_is_cut_off_and_given_up_and_holds_up_no_others() -> Result<()> {
     let (nats, orders, own) = buckets().await?;
-    let settings = "watch = \">\"\nwatch_timeout = \"2s\"\nwatch_max_deliver = 2";
+    let settings =
+        "watch = \">\"\nwatch_timeout = \"2s\"\nwatch_max_deliver = 2\nwatch_max_in_flight = 2";
     let served = start(&told()?, &watch(&nats, settings)).await?;
     orders.put("a", "loop".into()).await?;
     becomes(&own, "begun.a", Some("")).await?;
