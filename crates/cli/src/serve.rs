@@ -67,11 +67,15 @@ pub(crate) fn run(args: &ServeArgs) -> ExitCode {
     let outcome = runtime.block_on(async {
         let telemetry = Telemetry::start()?;
         log::start(&telemetry);
-        let outcome = match Server::start(args, telemetry.meter()).await {
+        let server = Server::start(args, telemetry.meter()).await;
+        // The last export reads what the links have counted.
+        let links = server.as_ref().ok().map(|server| Arc::clone(&server.links));
+        let outcome = match server {
             Ok(server) => Ok(server.serve().await),
             Err(problem) => Err(problem),
         };
         telemetry.stop().await;
+        drop(links);
         outcome
     });
     // Does not wait for what may still block a thread, such as the look-up of a name.
