@@ -59,7 +59,11 @@ fn token(value: &[u8]) -> String {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     let token = value.iter().filter(|byte| allowed(byte)).take(64);
     let token: String = token.map(|&byte| char::from(byte)).collect();
-    if token.is_empty() { "-".to_owned() } else { token }
+    if token.is_empty() {
+        "-".to_owned()
+    } else {
+        token
+    }
 }
 
 /// There is nobody to return an error to: the next change of the key tries again.
