@@ -190,6 +190,20 @@ impl BucketState {
         }
     }
 
+    /// The cached stream info if it suits, else a fresh one, which may not suit either. For what the
+    /// cached one forbids: the bucket may have been changed since that was fetched.
+    pub(crate) async fn stream_info_suiting(
+        &self,
+        suits: impl Fn(&StreamInfo) -> bool,
+        deadline: &Deadline,
+    ) -> Result<Arc<StreamInfo>, Error> {
+        let info = self.stream_info(deadline).await?;
+        if suits(&info) {
+            return Ok(info);
+        }
+        self.refresh_stream_info(Some(&info), deadline).await
+    }
+
     /// Fetches the stream info again, unless another call has done so since `stale` was fetched.
     pub(crate) async fn refresh_stream_info(
         &self,
@@ -249,11 +263,8 @@ impl BucketState {
         feature: BucketFeature,
         deadline: &Deadline,
     ) -> Result<Arc<StreamInfo>, Error> {
-        let mut info = self.stream_info(deadline).await?;
-        if info.problem(feature).is_some() {
-            // The bucket may have been changed since its stream info was fetched.
-            info = self.refresh_stream_info(Some(&info), deadline).await?;
-        }
+        let can = |info: &StreamInfo| info.problem(feature).is_none();
+        let info = self.stream_info_suiting(can, deadline).await?;
         match info.problem(feature) {
             None => Ok(info),
             Some(problem) => Err(self.unsupported(feature, problem)),
@@ -266,18 +277,14 @@ impl BucketState {
     ///
     /// [`Error::ReadOnly`], or why the stream info could not be fetched.
     pub(crate) async fn require_writes(&self, deadline: &Deadline) -> Result<(), Error> {
-        let info = self.stream_info(deadline).await?;
-        // The bucket may have been changed since its stream info was fetched.
-        if !info.takes_writes
-            && !self
-                .refresh_stream_info(Some(&info), deadline)
-                .await?
-                .takes_writes
-        {
+        let takes_writes = |info: &StreamInfo| info.takes_writes;
+        let info = self.stream_info_suiting(takes_writes, deadline).await?;
+        if info.takes_writes {
+            Ok(())
+        } else {
             let bucket = self.spec.name.clone();
-            return Err(Error::ReadOnly { bucket });
+            Err(Error::ReadOnly { bucket })
         }
-        Ok(())
     }
 
     /// The error that the bucket cannot do this.

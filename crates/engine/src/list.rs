@@ -33,10 +33,7 @@ pub(super) async fn keys(
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<String>, Error> {
-    let list = |info: Arc<StreamInfo>, attempts: ListAttempts| async move {
-        list(bucket, &info, attempts, None, budget, deadline).await
-    };
-    retry_until_complete(bucket, deadline, list).await
+    keys_by(bucket, |_| None, budget, deadline).await
 }
 
 /// As [`keys`], from the stream's leader. If the stream has several nodes, each key is read there.
@@ -45,10 +42,20 @@ pub(super) async fn keys_at_leader(
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<String>, Error> {
+    // A consumer is on any of the stream's nodes.
+    let path = |info: &StreamInfo| info.is_replicated.then_some(ReadPath::Leader);
+    keys_by(bucket, path, budget, deadline).await
+}
+
+/// As [`keys`]. With a `path`, each key is read in this way.
+async fn keys_by(
+    bucket: &BucketState,
+    path: impl Fn(&StreamInfo) -> Option<ReadPath> + Copy,
+    budget: &dyn ResponseBudget,
+    deadline: &Deadline,
+) -> Result<Vec<String>, Error> {
     let list = |info: Arc<StreamInfo>, attempts: ListAttempts| async move {
-        // A consumer is on any of the stream's nodes.
-        let path = info.is_replicated.then_some(ReadPath::Leader);
-        list(bucket, &info, attempts, path, budget, deadline).await
+        list(bucket, &info, attempts, path(&info), budget, deadline).await
     };
     retry_until_complete(bucket, deadline, list).await
 }

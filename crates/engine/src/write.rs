@@ -33,10 +33,7 @@ pub(super) async fn set_many(
     )?;
     let entries = entries.into_iter().map(|(key, value)| (key, Some(value)));
     let writes = dedupe(bucket.encoding(), entries).await?;
-    if bucket.write_settings().atomic {
-        return atomic::write(bucket, SET, writes, deadline).await;
-    }
-    one_by_one(bucket, SET, writes, deadline).await
+    as_configured(bucket, SET, writes, deadline).await
 }
 
 pub(super) async fn delete_many(
@@ -47,10 +44,21 @@ pub(super) async fn delete_many(
     bucket.limits().check_names(&keys)?;
     let entries = keys.into_iter().map(|key| (key, None));
     let writes = dedupe(bucket.encoding(), entries).await?;
+    as_configured(bucket, DELETED, writes, deadline).await
+}
+
+/// Writes these distinct keys as a whole or each by itself, as the bucket's settings say.
+async fn as_configured(
+    bucket: &BucketState,
+    verb: &'static str,
+    writes: Vec<Write>,
+    deadline: &Deadline,
+) -> Result<(), Error> {
     if bucket.write_settings().atomic {
-        return atomic::write(bucket, DELETED, writes, deadline).await;
+        atomic::write(bucket, verb, writes, deadline).await
+    } else {
+        one_by_one(bucket, verb, writes, deadline).await
     }
-    one_by_one(bucket, DELETED, writes, deadline).await
 }
 
 /// Writes these distinct keys, each by itself.

@@ -12,10 +12,10 @@ use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::{BatchLimit, BucketFeature, CountedSize, Error, ValueLimit};
 use crate::replica::ReplicaUser;
+use crate::stream_info::StreamInfo;
 use crate::text::CallerText;
 use crate::tuning;
 
-use super::batch::WriteBatch;
 use super::dedupe::Write;
 use machine::BatchOutcome;
 use messages::{AtomicMessages, HEADER_ROOM};
@@ -44,28 +44,24 @@ pub(super) async fn write(
         });
     }
     bucket.require_writes(deadline).await?;
-    let mut info = bucket
+    bucket
         .require(BucketFeature::AtomicBatches, deadline)
         .await?;
     if writes.iter().any(|write| write.value.is_some())
         && bucket.write_settings().value_ttl.is_some()
     {
-        info = bucket.require(BucketFeature::ValueTtl, deadline).await?;
+        bucket.require(BucketFeature::ValueTtl, deadline).await?;
     }
     // One write is a whole by itself.
     if total == 1 {
-        let mut batch = WriteBatch::new(bucket, verb, writes);
-        batch.check_values(bucket, deadline).await?;
-        return batch.run(bucket, deadline).await;
+        return super::one_by_one(bucket, verb, writes, deadline).await;
     }
     let is_too_large = |max: Option<usize>| {
         let mut sizes = writes.iter().map(Write::size);
         max.is_some_and(|max| sizes.any(|size| size + HEADER_ROOM > max))
     };
-    if is_too_large(info.max_message) {
-        // The bucket may have been changed since its stream info was fetched.
-        info = bucket.refresh_stream_info(Some(&info), deadline).await?;
-    }
+    let fits = |info: &StreamInfo| !is_too_large(info.max_message);
+    let info = bucket.stream_info_suiting(fits, deadline).await?;
     let max_payload = bucket.connection().client().max_payload();
     let max = info
         .max_message

@@ -92,14 +92,11 @@ impl WriteBatch {
                 max,
             })
         };
-        let mut info = match self.value_ttl {
-            Some(_) => bucket.require(BucketFeature::ValueTtl, deadline).await?,
-            None => bucket.stream_info(deadline).await?,
-        };
-        if info.max_message.is_some_and(|max| size > max) {
-            // The bucket may have been changed since its stream info was fetched.
-            info = bucket.refresh_stream_info(Some(&info), deadline).await?;
+        if self.value_ttl.is_some() {
+            bucket.require(BucketFeature::ValueTtl, deadline).await?;
         }
+        let fits = |info: &StreamInfo| info.max_message.is_none_or(|max| size <= max);
+        let info = bucket.stream_info_suiting(fits, deadline).await?;
         if let Some(max) = info.max_message.filter(|&max| size > max) {
             return too_large(ValueLimit::BucketMaxValueSize, max);
         }
