@@ -4,20 +4,19 @@
 //! defaults are taken or left as a whole: a link that logs in by token does not also get the
 //! default password.
 
+mod connection;
 mod error;
 mod names;
 mod raw;
 mod servers;
 mod watch;
 
-use std::fs;
-use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::StorageType;
-use tracing::warn;
 
+use connection::connection;
 pub use error::ConfigError;
 pub use names::{LinkKind, is_secret_setting, is_setting, nearest_setting};
 use raw::Lookup;
@@ -25,11 +24,10 @@ pub use raw::RawSettings;
 pub use watch::{WatchIdentity, WatchLinkSettings};
 
 use eventual_batch_engine::{
-    Auth, BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, ReplicaMode,
-    ReplicaSettings, SingleReads, Tls, WriteSettings,
+    BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, ReplicaMode,
+    ReplicaSettings, SingleReads, WriteSettings,
 };
 
-const DEFAULT_CLUSTER_URI: &str = "nats://127.0.0.1:4222";
 const DEFAULT_MAX_CONCURRENCY: usize = 1024;
 const DEFAULT_MAX_BATCH_KEYS: usize = 100_000;
 const DEFAULT_MAX_BATCH_BYTES: usize = 64 * 1024 * 1024;
@@ -178,16 +176,18 @@ impl LinkSettings {
                     .unwrap_or(DEFAULT_MAX_BATCH_BYTES),
             },
             connections: lookup.number("connections", 1, 8)?.unwrap_or(1),
-            single_reads: single_reads(&lookup)?,
+            single_reads: lookup
+                .choice(
+                    "single_reads",
+                    &[
+                        ("leader", SingleReads::Leader),
+                        ("nearest", SingleReads::Nearest),
+                    ],
+                )?
+                .unwrap_or_default(),
             replica: replica(&lookup)?,
             writes,
-            timeout: lookup
-                .duration(
-                    "timeout",
-                    Duration::from_millis(50),
-                    Duration::from_secs(3600),
-                )?
-                .unwrap_or(default_timeout),
+            timeout: lookup.call_timeout("timeout")?.unwrap_or(default_timeout),
         })
     }
 }
@@ -209,15 +209,9 @@ fn bucket_spec(lookup: &Lookup<'_>, writes: &WriteSettings) -> Result<BucketSpec
 }
 
 fn key_encoding(lookup: &Lookup<'_>) -> Result<KeyEncoding, ConfigError> {
-    match lookup.text("key_encoding")? {
-        None | Some("none") => Ok(KeyEncoding::None),
-        Some("base64") => Ok(KeyEncoding::Base64),
-        Some(other) => Err(ConfigError::bad(
-            "key_encoding",
-            other,
-            "`none` or `base64`",
-        )),
-    }
+    let choices = [("none", KeyEncoding::None), ("base64", KeyEncoding::Base64)];
+    let encoding = lookup.choice("key_encoding", &choices)?;
+    Ok(encoding.unwrap_or(KeyEncoding::None))
 }
 
 /// The longest time for which a bucket keeps a value.
@@ -244,18 +238,10 @@ fn template(
     }
     let template = BucketTemplate {
         replicas: lookup.number("bucket_replicas", 1, 5)?,
-        storage: match lookup.text("bucket_storage")? {
-            None => None,
-            Some("file") => Some(StorageType::File),
-            Some("memory") => Some(StorageType::Memory),
-            Some(other) => {
-                return Err(ConfigError::bad(
-                    "bucket_storage",
-                    other,
-                    "`file` or `memory`",
-                ));
-            }
-        },
+        storage: lookup.choice(
+            "bucket_storage",
+            &[("file", StorageType::File), ("memory", StorageType::Memory)],
+        )?,
         history,
         ttl: lookup.duration("bucket_ttl", Duration::from_millis(100), LONGEST_TTL)?,
         max_bytes: lookup.number("bucket_max_bytes", 1, i64::MAX)?,
@@ -270,33 +256,19 @@ fn template(
     Ok(create.then_some(template))
 }
 
-fn single_reads(lookup: &Lookup<'_>) -> Result<SingleReads, ConfigError> {
-    match lookup.text("single_reads")? {
-        None | Some("leader") => Ok(SingleReads::Leader),
-        Some("nearest") => Ok(SingleReads::Nearest),
-        Some(other) => Err(ConfigError::bad(
-            "single_reads",
-            other,
-            "`leader` or `nearest`",
-        )),
-    }
-}
-
 fn replica(lookup: &Lookup<'_>) -> Result<ReplicaSettings, ConfigError> {
     let default = ReplicaSettings::default();
     Ok(ReplicaSettings {
-        mode: match lookup.text("replica")? {
-            None | Some("off") => ReplicaMode::Off,
-            Some("bounded") => ReplicaMode::Bounded,
-            Some("fresh") => ReplicaMode::Fresh,
-            Some(other) => {
-                return Err(ConfigError::bad(
-                    "replica",
-                    other,
-                    "`off`, `bounded` or `fresh`",
-                ));
-            }
-        },
+        mode: lookup
+            .choice(
+                "replica",
+                &[
+                    ("off", ReplicaMode::Off),
+                    ("bounded", ReplicaMode::Bounded),
+                    ("fresh", ReplicaMode::Fresh),
+                ],
+            )?
+            .unwrap_or(default.mode),
         staleness: lookup
             .duration(
                 "replica_staleness",
@@ -308,103 +280,6 @@ fn replica(lookup: &Lookup<'_>) -> Result<ReplicaSettings, ConfigError> {
             .number("replica_max_bytes", 1, 1024 * 1024 * 1024 * 1024)?
             .unwrap_or(default.max_bytes),
     })
-}
-
-fn connection(lookup: &Lookup<'_>) -> Result<ConnectionSettings, ConfigError> {
-    let list = lookup.text("cluster_uri")?.unwrap_or(DEFAULT_CLUSTER_URI);
-    let (servers, login) = servers::parse(list)?;
-    if login.is_some() {
-        warn!(
-            key = "cluster_uri",
-            "a login is set within the servers' URLs; move it to the link's secrets"
-        );
-    }
-    let settings = ConnectionSettings {
-        servers,
-        auth: auth(lookup, login)?,
-        tls: tls(lookup)?,
-    };
-    // What the client cannot use is found here, where the link can be refused for it.
-    settings.check().map_err(ConfigError::of_connection)?;
-    Ok(settings)
-}
-
-/// The one way to log in, of the login keys and the one that the servers' URLs may hold.
-fn auth(lookup: &Lookup<'_>, in_urls: Option<Auth>) -> Result<Auth, ConfigError> {
-    // Out of a file, these come with a line end.
-    let trimmed = |key| Ok(lookup.secret(key)?.map(|secret| secret.trimmed()));
-    let jwt = trimmed("client_jwt")?;
-    let seed = trimmed("client_seed")?;
-    let credentials = lookup.secret("credentials")?;
-    let username = lookup.secret("username")?;
-    let password = lookup.secret("password")?;
-    let token = lookup.secret("token")?;
-    let nkey_seed = trimmed("nkey_seed")?;
-
-    let mut ways = Vec::from_iter(in_urls);
-    match (jwt, seed) {
-        (Some(jwt), Some(seed)) => ways.push(Auth::Jwt { jwt, seed }),
-        (None, None) => {}
-        (Some(_), None) => return Err(ConfigError::pair("client_jwt", "client_seed")),
-        (None, Some(_)) => return Err(ConfigError::pair("client_seed", "client_jwt")),
-    }
-    match (username, password) {
-        (Some(username), Some(password)) => ways.push(Auth::User {
-            username: username.expose().to_owned(),
-            password,
-        }),
-        (None, None) => {}
-        (Some(_), None) => return Err(ConfigError::pair("username", "password")),
-        (None, Some(_)) => return Err(ConfigError::pair("password", "username")),
-    }
-    ways.extend(credentials.map(Auth::Credentials));
-    ways.extend(token.map(Auth::Token));
-    ways.extend(nkey_seed.map(Auth::NkeySeed));
-    if ways.len() > 1 {
-        return Err(ConfigError::SeveralLogins);
-    }
-    Ok(ways.pop().unwrap_or_default())
-}
-
-fn tls(lookup: &Lookup<'_>) -> Result<Tls, ConfigError> {
-    let ca = match (lookup.text("tls_ca")?, lookup.text("tls_ca_file")?) {
-        (Some(_), Some(_)) => {
-            return Err(ConfigError::unusable(
-                "tls_ca_file",
-                "cannot be set together with `tls_ca`; keep one of them".to_owned(),
-            ));
-        }
-        (Some(pem), None) => Some(pem.to_owned()),
-        (None, Some(path)) => Some(pem_file(path).map_err(|error| {
-            ConfigError::bad(
-                "tls_ca_file",
-                path,
-                &format!("a file that can be read ({error})"),
-            )
-        })?),
-        (None, None) => None,
-    };
-    let client = match (lookup.text("tls_cert")?, lookup.secret("tls_key")?) {
-        (Some(certificate), Some(key)) => Some((certificate.to_owned(), key)),
-        (None, None) => None,
-        (Some(_), None) => return Err(ConfigError::pair("tls_cert", "tls_key")),
-        (None, Some(_)) => return Err(ConfigError::pair("tls_key", "tls_cert")),
-    };
-    Ok(Tls {
-        ca,
-        client,
-        first: lookup.flag("tls_first")?.unwrap_or(false),
-    })
-}
-
-/// The text of a file of certificates. A device or a pipe might never end, and links wait for it.
-fn pem_file(path: &str) -> io::Result<String> {
-    const MAX_BYTES: u64 = 16 * 1024 * 1024;
-    let file = fs::metadata(path)?;
-    if !file.is_file() || file.len() > MAX_BYTES {
-        return Err(io::Error::other("not a regular file of at most 16 MiB"));
-    }
-    fs::read_to_string(path)
 }
 
 /// The entries of `buckets`: `alias=bucket`, or `bucket` under its own name.

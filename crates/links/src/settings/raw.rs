@@ -188,6 +188,24 @@ impl<'a> Lookup<'a> {
         self.parsed(key, parse, "`true` or `false`")
     }
 
+    /// How long one call may take.
+    pub(super) fn call_timeout(&self, key: &str) -> Result<Option<Duration>, ConfigError> {
+        self.duration(key, Duration::from_millis(50), Duration::from_secs(3600))
+    }
+
+    /// One of these words, and what it stands for.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        key: &str,
+        choices: &[(&str, T)],
+    ) -> Result<Option<T>, ConfigError> {
+        let parse = |text: &str| {
+            let chosen = choices.iter().find(|(word, _)| *word == text);
+            chosen.map(|(_, meaning)| *meaning)
+        };
+        self.parsed(key, parse, &Choices(choices))
+    }
+
     fn parsed<T>(
         &self,
         key: &str,
@@ -203,6 +221,24 @@ impl<'a> Lookup<'a> {
         let link_only = self.set_by_link.iter().any(|group| group.contains(&key));
         let defaults = (!link_only).then_some(self.defaults);
         std::iter::once(self.link).chain(defaults)
+    }
+}
+
+/// The words of a choice: `a`, `b` or `c`.
+struct Choices<'a, T>(&'a [(&'a str, T)]);
+
+impl<T> fmt::Display for Choices<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(choices) = self;
+        for (place, (word, _)) in choices.iter().enumerate() {
+            let before = match place {
+                0 => "",
+                place if place + 1 < choices.len() => ", ",
+                _ => " or ",
+            };
+            write!(f, "{before}`{word}`")?;
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
-use eventual_batch_engine::Secret;
+use eventual_batch_engine::{Auth, Secret};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(1800);
 

@@ -86,13 +86,12 @@ impl WatchLinkSettings {
                 bucket,
                 encoding,
                 patterns: parse_patterns(list, encoding)?,
-                from: match lookup.text("watch_from")? {
-                    None | Some("new") => WatchFrom::New,
-                    Some("last") => WatchFrom::Last,
-                    Some(other) => {
-                        return Err(ConfigError::bad("watch_from", other, "`new` or `last`"));
-                    }
-                },
+                from: lookup
+                    .choice(
+                        "watch_from",
+                        &[("new", WatchFrom::New), ("last", WatchFrom::Last)],
+                    )?
+                    .unwrap_or(WatchFrom::New),
                 durable: lookup.flag("watch_durable")?.unwrap_or(true),
                 max_in_flight: lookup
                     .number("watch_max_in_flight", 1, 1024)?
@@ -101,11 +100,7 @@ impl WatchLinkSettings {
                     .number("watch_max_deliver", 1, 1_000_000)?
                     .unwrap_or(DEFAULT_MAX_DELIVER),
                 call_timeout: lookup
-                    .duration(
-                        "watch_timeout",
-                        Duration::from_millis(50),
-                        Duration::from_secs(3600),
-                    )?
+                    .call_timeout("watch_timeout")?
                     .unwrap_or(default_timeout),
             },
         })
