@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::support::interface::{BOTH, refused};
 use crate::support::proxy::Proxy;
+use crate::support::put_with_long_timeout as linked;
 use crate::support::waiting::eventually;
 use anyhow::{Context as _, Result, ensure};
 use futures::StreamExt as _;
@@ -17,30 +18,21 @@ use testkit::{LatticeCaller, LinkDefinition, NatsServer, Stack};
 
 on_all_versions!(a_server_or_a_bucket_that_cannot_says_so_until_it_can,);
 
-on_version!(
-    third_atomic,
-    testkit::NATS_VERSIONS[2],
-    [
-        a_batch_is_one,
-        what_is_refused_stores_nothing,
-        readers_see_all_of_a_batch_or_nothing,
-        more_batches_than_a_server_takes_at_once_are_all_stored,
-        a_lost_answer_to_the_commit_is_resolved,
-        values_of_an_atomic_batch_end,
-    ]
-);
+/// Runs the tests on the oldest and the newest server here that have atomic batches.
+macro_rules! on_servers_with_atomic_batches {
+    ($($test:ident),* $(,)?) => {
+        on_version!(third_atomic, testkit::NATS_VERSIONS[2], [$($test),*]);
+        on_version!(newest_atomic, testkit::NEWEST, [$($test),*]);
+    };
+}
 
-on_version!(
-    newest_atomic,
-    testkit::NEWEST,
-    [
-        a_batch_is_one,
-        what_is_refused_stores_nothing,
-        readers_see_all_of_a_batch_or_nothing,
-        more_batches_than_a_server_takes_at_once_are_all_stored,
-        a_lost_answer_to_the_commit_is_resolved,
-        values_of_an_atomic_batch_end,
-    ]
+on_servers_with_atomic_batches!(
+    a_batch_is_one,
+    what_is_refused_stores_nothing,
+    readers_see_all_of_a_batch_or_nothing,
+    more_batches_than_a_server_takes_at_once_are_all_stored,
+    a_lost_answer_to_the_commit_is_resolved,
+    values_of_an_atomic_batch_end,
 );
 
 const COMPONENT: &str = "component";
@@ -51,12 +43,6 @@ const MOST: usize = 1000;
 fn link(stack: &Stack, name: &str, bucket: &str) -> LinkDefinition {
     let link = stack.link(COMPONENT, bucket).name(name).wasi_keyvalue();
     link.config("timeout", "60s").config("atomic", "true")
-}
-
-async fn linked(stack: &Stack, link: &LinkDefinition) -> Result<LatticeCaller> {
-    stack.provider.put_link(link).await?;
-    let caller = stack.caller(COMPONENT).with_link(link.link_name());
-    Ok(caller.with_timeout(Duration::from_secs(60)))
 }
 
 fn bucket(name: &str) -> Config {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::interface::{BOTH, ErrorAnswer, refused};
+use crate::support::put_with_long_timeout as linked;
 use crate::support::waiting::eventually;
 use anyhow::{Context as _, Result, ensure};
 use testkit::async_nats::jetstream::stream::{Config, Source, Stream};
@@ -23,12 +24,6 @@ const MANY: usize = 4000;
 fn link(stack: &Stack, name: &str, bucket: &str) -> LinkDefinition {
     let link = stack.link(COMPONENT, bucket).name(name);
     link.wasi_keyvalue().config("timeout", "60s")
-}
-
-async fn linked(stack: &Stack, link: &LinkDefinition) -> Result<LatticeCaller> {
-    stack.provider.put_link(link).await?;
-    let caller = stack.caller(COMPONENT).with_link(link.link_name());
-    Ok(caller.with_timeout(Duration::from_secs(60)))
 }
 
 async fn stream(stack: &Stack, bucket: &str) -> Result<Stream> {

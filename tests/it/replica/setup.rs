@@ -62,6 +62,14 @@ pub(super) async fn consumers(server: &NatsServer, stream: &str) -> Result<usize
     Ok(stream.cached_info().state.consumer_count)
 }
 
+fn settings(mode: ReplicaMode) -> ReplicaSettings {
+    ReplicaSettings {
+        mode,
+        staleness: STALENESS,
+        ..ReplicaSettings::default()
+    }
+}
+
 impl Replicated {
     pub(super) async fn start(
         server: &NatsServer,
@@ -69,12 +77,7 @@ impl Replicated {
         mode: ReplicaMode,
         bound: Duration,
     ) -> Result<Self> {
-        let settings = ReplicaSettings {
-            mode,
-            staleness: STALENESS,
-            ..ReplicaSettings::default()
-        };
-        Self::start_with(server, config, settings, bound).await
+        Self::start_with(server, config, settings(mode), bound).await
     }
 
     pub(super) async fn start_with(
@@ -95,11 +98,6 @@ impl Replicated {
         mode: ReplicaMode,
         bound: Duration,
     ) -> Result<Self> {
-        let settings = ReplicaSettings {
-            mode,
-            staleness: STALENESS,
-            ..ReplicaSettings::default()
-        };
         let secret = || "secret".to_owned();
         let admin = ConnectOptions::with_user_and_password("admin".to_owned(), secret());
         let js = jetstream::new(server.client_with(admin).await?);
@@ -107,7 +105,7 @@ impl Replicated {
             username: user.to_owned(),
             password: Secret::new(secret()),
         };
-        Self::start_by(login, server.url(), js, config, settings, bound).await
+        Self::start_by(login, server.url(), js, config, settings(mode), bound).await
     }
 
     /// On the servers of these addresses.

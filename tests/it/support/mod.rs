@@ -34,8 +34,16 @@ pub async fn linked_with_long_timeout(
     bucket: &str,
 ) -> anyhow::Result<testkit::LatticeCaller> {
     let link = stack.link(component, bucket).config("timeout", "60s");
-    stack.provider.put_link(&link).await?;
-    let caller = stack.caller(component);
+    put_with_long_timeout(stack, &link).await
+}
+
+/// Puts the link. Returns its caller, which waits as long as a link's `timeout` of 60 s.
+pub async fn put_with_long_timeout(
+    stack: &Stack,
+    link: &testkit::LinkDefinition,
+) -> anyhow::Result<testkit::LatticeCaller> {
+    stack.provider.put_link(link).await?;
+    let caller = stack.caller(link.source_id()).with_link(link.link_name());
     Ok(caller.with_timeout(std::time::Duration::from_secs(60)))
 }
 
