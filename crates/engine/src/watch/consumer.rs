@@ -1,5 +1,6 @@
 //! The consumer of a watch: finding it, creating it, asking it, and deleting it.
 
+mod answers;
 mod config;
 
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +9,6 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::machine::{Attachment, PendingMessages};
@@ -18,6 +18,7 @@ use crate::connection::Connection;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind};
 use crate::stream_info;
+use answers::{StreamAnswer, WatchConsumerAnswer};
 use config::{INITIAL_UNTIL, SETTLED_TO, Start};
 
 /// How long an answer is waited for.
@@ -70,50 +71,6 @@ pub(super) struct WatchConsumer {
     known: Mutex<Option<Known>>,
     /// Whether the bucket was missing since the watch began: all of it is new then.
     bucket_was_missing: Mutex<bool>,
-}
-
-#[derive(Deserialize)]
-struct StreamAnswer {
-    #[serde(default)]
-    error: Option<jetstream::Error>,
-    #[serde(default)]
-    created: String,
-    #[serde(default)]
-    state: StreamStateAnswer,
-    #[serde(default)]
-    config: StreamConfigAnswer,
-}
-
-#[derive(Default, Deserialize)]
-struct StreamStateAnswer {
-    #[serde(default)]
-    last_seq: u64,
-}
-
-#[derive(Default, Deserialize)]
-struct StreamConfigAnswer {
-    #[serde(default)]
-    max_msgs_per_subject: i64,
-}
-
-#[derive(Deserialize)]
-struct WatchConsumerAnswer {
-    #[serde(default)]
-    error: Option<jetstream::Error>,
-    #[serde(default)]
-    created: String,
-    #[serde(default)]
-    config: Value,
-    #[serde(default)]
-    ack_floor: SequencesAnswer,
-    #[serde(default)]
-    num_ack_pending: u64,
-}
-
-#[derive(Default, Deserialize)]
-struct SequencesAnswer {
-    #[serde(default)]
-    stream_seq: u64,
 }
 
 impl WatchConsumer {
