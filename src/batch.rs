@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
+use crate::delete_many::delete_many;
 use crate::store::{Answer, Error};
+use crate::wrpc::Request;
 use crate::wrpc::{Endpoint, EndpointContext, endpoint};
-use crate::wrpc::{Request, delete_many};
 
 const INSTANCE: &str = "wrpc:keyvalue/batch@0.2.0-draft";
 
@@ -18,9 +19,9 @@ pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<E
 
 async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<(String, Bytes)>>> {
     request
-        .answer_budgeted(|call, (name, keys), memory| async move {
+        .answer_budgeted(|call, (name, keys), reads| async move {
             call.run(&name, Some(keys.len()), |bucket, deadline| async move {
-                let values = memory.get_many(&bucket, &keys, deadline).await?;
+                let values = reads.get_many(&bucket, &keys, deadline).await?;
                 let beside_its_key = |(key, value): (String, Option<Bytes>)| Some((key, value?));
                 Ok(keys.into_iter().zip(values).map(beside_its_key).collect())
             })

@@ -1,11 +1,12 @@
 //! `wrpc:keyvalue/eventual-batch@0.1.0`.
 
-use crate::hints::call_text;
+use crate::delete_many::delete_many;
+use crate::hints::lattice_error_message;
 use crate::translate;
+use crate::wrpc::Request;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::{Error, Value};
 use crate::wrpc::{Endpoint, EndpointContext, endpoint};
-use crate::wrpc::{Request, delete_many};
-use eventual_batch_engine::{Kind, SingleReads};
+use eventual_batch_engine::{Kind, ReadNode};
 use eventual_batch_links::CallError;
 
 const INSTANCE: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
@@ -37,9 +38,9 @@ async fn open_bucket(request: Request<(String,)>) -> Answer<()> {
 
 async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<Value>>> {
     request
-        .answer_budgeted(|call, (name, keys), memory| async move {
+        .answer_budgeted(|call, (name, keys), reads| async move {
             call.run(&name, Some(keys.len()), |bucket, deadline| async move {
-                let values = memory.get_many(&bucket, &keys, deadline).await?;
+                let values = reads.get_many(&bucket, &keys, deadline).await?;
                 Ok(translate::encode(values).await)
             })
             .await
@@ -49,9 +50,9 @@ async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<
 
 async fn keys(request: Request<(String,)>) -> Answer<Vec<String>> {
     request
-        .answer_budgeted(|call, (name,), memory| async move {
+        .answer_budgeted(|call, (name,), reads| async move {
             call.run(&name, None, |bucket, deadline| async move {
-                memory.keys(&bucket, deadline).await
+                reads.keys(&bucket, deadline).await
             })
             .await
         })
@@ -72,11 +73,9 @@ async fn set_many(request: Request<(String, Vec<(String, Value)>)>) -> Answer<()
 
 async fn get(request: Request<(String, String)>) -> Answer<Option<Value>> {
     request
-        .answer_budgeted(|call, (name, key), memory| async move {
+        .answer_budgeted(|call, (name, key), reads| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
-                let value = memory
-                    .get(&bucket, SingleReads::Leader, &key, deadline)
-                    .await?;
+                let value = reads.get(&bucket, ReadNode::Leader, &key, deadline).await?;
                 Ok(value.map(translate::encode_one))
             })
             .await
@@ -97,7 +96,7 @@ async fn exists(request: Request<(String, String)>) -> Answer<bool> {
 
 impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
-        let text = call_text(&error);
+        let text = lattice_error_message(&error);
         match error.kind() {
             Kind::NoSuchBucket => Self::NoSuchBucket(text),
             Kind::AccessDenied => Self::AccessDenied(text),

@@ -6,7 +6,7 @@
 use eventual_batch_links::{CallError, LinkError, LinkOutage, connection_hint, with_hint};
 
 /// The whole text of an error, as its caller gets it.
-pub(crate) fn call_text(error: &CallError) -> String {
+pub(crate) fn lattice_error_message(error: &CallError) -> String {
     match error {
         CallError::Link(LinkError::NoCaller) => {
             with_hint(error, Some("a host names it in the header `source-id`"))
@@ -14,7 +14,7 @@ pub(crate) fn call_text(error: &CallError) -> String {
         CallError::Link(LinkError::NotLinked { .. }) => {
             with_hint(error, Some("add one to this provider with `wash link put`"))
         }
-        _ => eventual_batch_links::call_text(error),
+        _ => eventual_batch_links::error_message(error),
     }
 }
 

@@ -8,6 +8,7 @@
 mod atomic;
 mod atomics;
 mod batch;
+mod delete_many;
 mod eventual_batch;
 mod hints;
 mod lattice;

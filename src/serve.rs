@@ -23,10 +23,8 @@ use eventual_batch_links::Links;
 /// How long the provider may take to stop: to end the calls under way, and to send the answers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many more invocations of an endpoint are taken when the provider stops.
-///
-/// The server counts them as well and sends no more, so that none is lost between the last that is
-/// taken and the end of the subscription.
+/// How many more messages a subscription takes when the provider stops (the maximum of `UNSUB`).
+/// The server counts them too, so no message is lost when the subscription ends.
 const LAST_INVOCATIONS: u64 = 32;
 
 /// How long those are waited for. Where calls are so rare that fewer come in this time, the
@@ -44,7 +42,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Nothing yet. All answers together take at most this many bytes of memory.
+    /// A `Serving` that serves nothing yet. All answers together take at most this many bytes of memory.
     pub(crate) fn new(max_response_bytes: usize) -> Self {
         Self {
             stop: CancellationToken::new(),
@@ -54,7 +52,7 @@ impl Serving {
         }
     }
 
-    /// The client of the lattice, whenever there is another one.
+    /// The current client of the lattice. The value changes when the client is replaced.
     pub(crate) fn clients(&self) -> watch::Receiver<Option<Client>> {
         self.client.subscribe()
     }
@@ -174,23 +172,23 @@ fn is_up(client: &Client) -> bool {
 async fn take_invocations(mut endpoint: Endpoint, nats: Client, serving: Serving) {
     let mut intake = Intake::new(&mut endpoint, &serving);
     tokio::select! {
-        () = intake.all() => return,
+        () = intake.take_until_end() => return,
         () = serving.stop.cancelled() => {}
     }
     if !is_up(&nats) {
         // Nothing comes any more.
-        intake.queued().await;
+        intake.take_buffered().await;
         return;
     }
     round_trip(&nats).await;
-    intake.queued().await;
+    intake.take_buffered().await;
     if intake.end_after(LAST_INVOCATIONS).await.is_ok()
-        && timeout(LAST_INVOCATIONS_TIMEOUT, intake.all())
+        && timeout(LAST_INVOCATIONS_TIMEOUT, intake.take_until_end())
             .await
             .is_err()
     {
         round_trip(&nats).await;
-        intake.queued().await;
+        intake.take_buffered().await;
     }
 }
 
@@ -211,7 +209,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes invocations until the subscription ends. May be dropped between any two.
-    async fn all(&mut self) {
+    async fn take_until_end(&mut self) {
         while let Some(permit) = self.permit().await
             && let Some(message) = self.endpoint.invocations.next().await
         {
@@ -220,7 +218,7 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes the invocations that have been received.
-    async fn queued(&mut self) {
+    async fn take_buffered(&mut self) {
         // Without tokio's budget, which would end this loop after some 128 invocations.
         while let Some(permit) = self.permit().await
             && let Some(Some(message)) =

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::hints::call_text;
+use crate::hints::lattice_error_message;
 use crate::wrpc::Request;
 pub(crate) use crate::wrpc::bindings::exports::wrpc::keyvalue0_2_0_draft::store::Error;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_2_0_draft::store::KeyResponse;
@@ -26,9 +26,9 @@ pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<E
 
 async fn get(request: Request<(String, String)>) -> Answer<Option<Bytes>> {
     request
-        .answer_budgeted(|call, (name, key), memory| async move {
+        .answer_budgeted(|call, (name, key), reads| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
-                memory
+                reads
                     .get(&bucket, bucket.single_reads(), &key, deadline)
                     .await
             })
@@ -73,10 +73,10 @@ async fn exists(request: Request<(String, String)>) -> Answer<bool> {
 
 async fn list_keys(request: Request<(String, Option<u64>)>) -> Answer<KeyResponse> {
     request
-        .answer_budgeted(|call, (name, cursor), memory| async move {
+        .answer_budgeted(|call, (name, cursor), reads| async move {
             call.run(&name, None, |bucket, deadline| async move {
                 let after = cursor.unwrap_or(0);
-                let page = memory.list_keys(&bucket, after, deadline).await?;
+                let page = reads.list_keys(&bucket, after, deadline).await?;
                 Ok(KeyResponse {
                     keys: page.keys,
                     cursor: page.next,
@@ -93,7 +93,7 @@ impl From<CallError> for Error {
             Kind::NoSuchBucket => Self::NoSuchStore,
             Kind::AccessDenied => Self::AccessDenied,
             Kind::InvalidArgument | Kind::TooLarge | Kind::Unavailable | Kind::Other => {
-                Self::Other(call_text(&error))
+                Self::Other(lattice_error_message(&error))
             }
         }
     }

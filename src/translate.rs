@@ -22,14 +22,14 @@ pub(crate) async fn encode(values: Vec<Option<Bytes>>) -> Vec<Option<Value>> {
     let mut yielder = Yielder::default();
     let mut encoded = Vec::with_capacity(values.len());
     for value in values {
-        yielder.after(value.as_ref().map_or(0, Bytes::len)).await;
+        yielder.count(value.as_ref().map_or(0, Bytes::len)).await;
         encoded.push(value.map(encode_one));
     }
     encoded
 }
 
-/// The keys and values of a set-many, if they keep to the limits. The limits are looked at first, so that
-/// nothing is done for a batch that is too large.
+/// The keys and values of a set-many, if they keep to the limits. The limits are checked first, so that
+/// a batch that is too large is not translated.
 pub(crate) async fn decode(
     entries: Vec<(String, Value)>,
     limits: &Limits,
@@ -44,7 +44,7 @@ pub(crate) async fn decode(
     let mut yielder = Yielder::default();
     let mut decoded = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        yielder.after(decoded_len(&value)).await;
+        yielder.count(decoded_len(&value)).await;
         let value = decode_one(&key, value)?;
         decoded.push((key, value));
     }
@@ -58,8 +58,8 @@ struct Yielder {
 }
 
 impl Yielder {
-    /// Call this after the work on a value of so many bytes.
-    async fn after(&mut self, bytes: usize) {
+    /// Call this once for each value, with its size. It yields when enough work was counted.
+    async fn count(&mut self, bytes: usize) {
         self.done += bytes + COST_PER_VALUE;
         if self.done > BYTES_AT_A_TIME {
             self.done = 0;

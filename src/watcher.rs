@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tracing::{Instrument as _, debug, info, info_span, warn};
 use wasmcloud_provider_sdk::wasmcloud_tracing::context::TraceContextInjector;
 
-use crate::wrpc::{EncodeWhole as _, Function, OutgoingError, call};
+use crate::wrpc::{EncodeItem as _, Function, OutgoingError, invoke};
 use eventual_batch_engine::{ChangeHandler, ChangeKind, DeliveryOutcome, KeyChange};
 use eventual_batch_links::WatchIdentity;
 
@@ -51,7 +51,7 @@ impl ComponentWatcher {
             watcher: &self,
             problem: Some("the component has not returned in time"),
         };
-        let outcome = self.call(change).await;
+        let outcome = self.call_component(change).await;
         report.problem = outcome.err().map(OutgoingError::text);
         match outcome {
             Ok(()) => DeliveryOutcome::Delivered,
@@ -62,7 +62,7 @@ impl ComponentWatcher {
         }
     }
 
-    async fn call(&self, change: KeyChange) -> Result<(), OutgoingError> {
+    async fn call_component(&self, change: KeyChange) -> Result<(), OutgoingError> {
         let client = self.client.borrow().clone();
         let is_up = |client: &Client| client.connection_state() == State::Connected;
         let client = client.filter(is_up).ok_or(OutgoingError::NotConnected)?;
@@ -73,7 +73,7 @@ impl ComponentWatcher {
             instance: INSTANCE,
             name,
         };
-        call(&client, function, self.headers(), params).await
+        invoke(&client, function, self.headers(), params).await
     }
 
     /// What a host wants to know of a call, and the trace that the call belongs to.

@@ -4,6 +4,7 @@
 //! (the protocol), and reaches the function as a `request`. Calls of the provider itself go out
 //! through `outgoing`.
 
+mod budgeted_reads;
 mod call;
 mod endpoint;
 mod error;
@@ -13,20 +14,19 @@ mod load_limits;
 mod memory_budget;
 mod outgoing;
 mod parameter_buffer;
+mod parameter_limits;
 mod parameters;
 mod request;
-mod response_memory;
 mod results;
 mod size;
 
 pub use bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
-pub(crate) use call::delete_many;
 pub(crate) use endpoint::{Endpoint, EndpointContext, endpoint};
 pub(crate) use load_limits::{DEFAULT_MAX_RESPONSE_BYTES, LoadLimits};
-pub(crate) use outgoing::{Function, OutgoingError, call};
+pub(crate) use outgoing::{Function, OutgoingError, invoke};
 pub use parameters::{BatchDecoder, NameDecoder, ParameterError, Parameters};
 pub(crate) use request::Request;
-pub(crate) use results::EncodeWhole;
+pub(crate) use results::EncodeItem;
 
 pub(crate) mod bindings {
     #![allow(missing_docs, clippy::pedantic)]

@@ -16,15 +16,16 @@ use lattice_nats::{Client, Message, Subscriber};
 use tokio::time::timeout;
 use wrpc_transport_nats::invocation_subject;
 
-use super::call;
+use super::budgeted_reads::BudgetedReads;
+use super::call::incoming_call;
 use super::error::InvocationError;
 use super::handshake::UnresponsiveClients;
 use super::invocation::{AcceptedInvocation, Invocation};
 use super::load_limits::LoadLimits;
 use super::parameter_buffer::Received;
+use super::parameter_limits;
 use super::parameters::{ParameterError, Parameters};
 use super::request::Request;
-use super::response_memory::ResponseMemory;
 use super::results::Results;
 use eventual_batch_links::{Call, CallError, Links, ShedReason};
 
@@ -78,9 +79,9 @@ where
     let unresponsive = Arc::<UnresponsiveClients>::default();
     let answer = move |message| {
         let limits = context.limits.clone();
-        let memory = ResponseMemory::new(limits.responses.reservation());
+        let reads = BudgetedReads::new(limits.responses.reservation());
         let invocation = Invocation::new(context.nats.clone(), message, limits);
-        let call = call::call(&context.links, name, invocation.headers());
+        let call = incoming_call(&context.links, name, invocation.headers());
         let unresponsive = Arc::clone(&unresponsive);
         let limits = context.limits.clone();
         async move {
@@ -88,7 +89,7 @@ where
             let (accepted, params) = match received {
                 Ok(received) => received,
                 Err(error) => {
-                    if matches!(error, InvocationError::TooManyUnfinished) {
+                    if matches!(error, InvocationError::TooManyIncomplete) {
                         call.abandon(ShedReason::UnfinishedCalls);
                     }
                     return Err(error);
@@ -97,11 +98,11 @@ where
             let request = Request {
                 call,
                 params,
-                memory: memory.clone(),
+                reads: reads.clone(),
             };
             let results = handler(request).await;
             let size = results.encoded_size();
-            memory.set_size(size);
+            reads.set_size(size);
             let mebibytes = u32::try_from(size >> 20).unwrap_or(u32::MAX);
             let time = SEND_TIMEOUT + SEND_TIMEOUT_PER_MIB.saturating_mul(mebibytes);
             let sent = accepted.send(results, size, &unresponsive);
@@ -124,17 +125,20 @@ async fn receive<P: Parameters>(
     invocation: Invocation,
     limits: &LoadLimits,
 ) -> Result<(AcceptedInvocation, Result<P, CallError>), InvocationError> {
-    let received = invocation.receive(call::max_keys(call), call::max_parameter_bytes(call));
+    let received = invocation.receive(
+        parameter_limits::max_keys(call),
+        parameter_limits::max_parameter_bytes(call),
+    );
     let received = timeout(RECEIVE_TIMEOUT, received)
         .await
         .map_err(|_| InvocationError::ParametersTimeout)?;
     let (accepted, received) = received?;
     let params = match received {
         Received::Params(params) => Ok(params),
-        Received::TooLarge => Err(call::too_many_bytes(call)),
-        Received::NoMemory => Err(call::no_memory(&limits.parameters)),
+        Received::TooLarge => Err(parameter_limits::too_many_bytes(call)),
+        Received::NoMemory => Err(parameter_limits::no_memory(&limits.parameters)),
         Received::Undecodable(ParameterError::TooMany(keys)) => {
-            Err(call::too_many_keys(call, keys))
+            Err(parameter_limits::too_many_keys(call, keys))
         }
         Received::Undecodable(ParameterError::Malformed) => {
             return Err(InvocationError::MalformedParameters);

@@ -8,7 +8,7 @@ pub(crate) enum InvocationError {
     #[error("the caller did not say where to send the answer")]
     NoReplySubject,
     #[error("too many calls wait for the rest of their parameters")]
-    TooManyUnfinished,
+    TooManyIncomplete,
     #[error("the caller did not send its parameters in time")]
     ParametersTimeout,
     #[error("the parameters end too early")]

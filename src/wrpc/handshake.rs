@@ -1,8 +1,8 @@
 //! The acceptance of an invocation, and making sure that the caller has seen it.
 //!
-//! A host calls with the client of the transport crate. This client takes the messages for its
-//! calls from one queue, and the news of its own calls from another, in random order. Under load it
-//! can meet a message before it knows of the call, and then it drops the message. A call whose
+//! A host calls with the client of the transport crate. That client reads incoming messages from
+//! one channel, and registrations of its own new calls from another, in random order. Under load it
+//! can read a message before the registration of its call, and then it drops the message. A call whose
 //! acceptance is lost hangs. A call whose results are lost ends with "unexpected end of file". This
 //! happens to about one call in a few hundred where many calls are under way.
 //!
@@ -41,13 +41,13 @@ const MAX_UNRESPONSIVE: usize = 1024;
 /// An invocation that has been accepted.
 pub(super) struct Handshake {
     pub(super) nats: Client,
-    /// Where the caller takes the acceptance; the results go beside it.
+    /// The caller's inbox. The acceptance goes to it, the results to its result subject.
     pub(super) caller: Subject,
     /// What the addresses of the parameters have in common.
     inbox: String,
     /// What comes at the address of the first acceptance, and at that of all others. When the caller
     /// has used one address, the subscription to the other is dropped, with all that it holds.
-    params: [Option<Subscriber>; 2],
+    param_subscriptions: [Option<Subscriber>; 2],
     /// Bounds the acceptances of calls whose parameters are not all there; `None` if they are.
     accepting: Option<Arc<Semaphore>>,
     confirmation: Option<Confirmation>,
@@ -87,7 +87,7 @@ impl Handshake {
             nats,
             caller,
             inbox,
-            params: [None, None],
+            param_subscriptions: [None, None],
             accepting,
             confirmation: None,
         };
@@ -105,13 +105,13 @@ impl Handshake {
         };
         let index = which as usize;
         let address = format!("{}.{index}", self.inbox);
-        if self.params[index].is_none() {
+        if self.param_subscriptions[index].is_none() {
             // Before the caller knows of the address, so that nothing is missed. Each address has a
             // subscription of its own, because a wildcard would make the server go through all the
             // subjects that it has seen lately.
             let params = self.nats.subscribe(param_subject(&address)).await;
             let params = params.map_err(InvocationError::lattice("subscribe to the parameters"))?;
-            self.params[index] = Some(params);
+            self.param_subscriptions[index] = Some(params);
         }
         let caller = self.caller.clone();
         let accepted = self.nats.publish_with_reply(caller, address, Bytes::new());
@@ -124,7 +124,7 @@ impl Handshake {
     /// # Errors
     ///
     /// The lattice is not there.
-    pub(super) async fn params(&mut self) -> Result<Bytes, InvocationError> {
+    pub(super) async fn next_part(&mut self) -> Result<Bytes, InvocationError> {
         if self.confirmation.is_some() {
             return self.next().await.map(|(_, part)| part);
         }
@@ -151,15 +151,20 @@ impl Handshake {
     /// A caller may answer each acceptance, and send its parameters to one address only. What comes
     /// at the other address is then an empty message that does not end the parameters.
     fn drop_unused_address(&mut self, index: usize) -> bool {
-        let other = self.params[1 - index].is_some();
-        if self.accepting.is_some() && other {
-            self.params[index] = None;
+        let has_other = self.param_subscriptions[1 - index].is_some();
+        let drops = self.awaits_params() && has_other;
+        if drops {
+            self.param_subscriptions[index] = None;
         }
-        self.accepting.is_some() && other
+        drops
+    }
+
+    fn awaits_params(&self) -> bool {
+        self.accepting.is_some()
     }
 
     fn use_address(&mut self, index: usize) {
-        self.params[1 - index] = None;
+        self.param_subscriptions[1 - index] = None;
         self.confirmation = Some(if index == 0 {
             Confirmation::First
         } else {
@@ -170,7 +175,7 @@ impl Handshake {
     /// The next message from the caller, and at which address it came. The first address goes
     /// first: a caller that has used both has seen the first acceptance.
     async fn next(&mut self) -> Result<(usize, Bytes), InvocationError> {
-        let params = &mut self.params;
+        let params = &mut self.param_subscriptions;
         if params.iter().all(Option::is_none) {
             // There is nothing to come any more; the caller's time limit ends the wait.
             pending::<()>().await;
@@ -199,9 +204,9 @@ impl Handshake {
     pub(super) async fn unsubscribe_params(&mut self) -> Result<(), InvocationError> {
         self.accepting = None;
         if self.confirmation.is_some() {
-            self.params = [None, None];
+            self.param_subscriptions = [None, None];
         }
-        for params in self.params.iter_mut().flatten() {
+        for params in self.param_subscriptions.iter_mut().flatten() {
             let ended = params.unsubscribe_after(1).await;
             ended.map_err(InvocationError::lattice("end the parameters"))?;
         }
@@ -229,12 +234,12 @@ impl Handshake {
             } else {
                 CONFIRMATION_TIMEOUT
             };
-            match timeout(limit, self.params()).await {
+            match timeout(limit, self.next_part()).await {
                 Ok(part) => drop(part?),
                 Err(_) => unresponsive.add(&self.caller),
             }
             // Whatever else the caller sends is of no use.
-            self.params = [None, None];
+            self.param_subscriptions = [None, None];
             if was_unresponsive && self.confirmation.is_some() {
                 unresponsive.remove(&self.caller);
             }

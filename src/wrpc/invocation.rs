@@ -21,9 +21,8 @@ use super::parameter_buffer::{ParameterBuffer, Received};
 use super::parameters::Parameters;
 use super::results::{Parts, Results};
 
-/// The largest part of results that do not fit into one message, in bytes. Those of other calls come
-/// in between, so that small ones do not wait for all of a large one. A client puts parts of any
-/// size together.
+/// The most bytes of one part, if the results need several messages. Parts of other calls are sent
+/// between them, so small results do not wait for a large one. A client joins parts of any size.
 const MAX_PART: usize = 256 * 1024;
 
 /// From this size on, results count as sent only when the network has taken them.
@@ -69,9 +68,9 @@ impl Invocation {
         self.message.headers.as_ref()
     }
 
-    /// Accepts the invocation, and reads its parameters to their end or to `max_bytes`. An invocation
-    /// that did not come whole needs a permit to be waited for. Without one it is not accepted, and
-    /// has cost next to nothing.
+    /// Accepts the invocation, and reads its parameters to their end or to `max_bytes`. If the
+    /// parameters are not complete in the first message, the call needs a permit. Without a permit
+    /// it is dropped, unaccepted.
     ///
     /// # Errors
     ///
@@ -105,7 +104,7 @@ impl Invocation {
             if let Some(received) = received {
                 break received;
             }
-            let part = handshake.params().await?;
+            let part = handshake.next_part().await?;
             if part.is_empty() {
                 return Err(InvocationError::ParametersEndEarly);
             }
@@ -125,8 +124,8 @@ impl Invocation {
 
 /// The permit to wait for parameters that did not come whole.
 fn permit_to_await_params(limits: &LoadLimits) -> Result<OwnedSemaphorePermit, InvocationError> {
-    let permit = Arc::clone(&limits.unfinished).try_acquire_owned();
-    permit.map_err(|_| InvocationError::TooManyUnfinished)
+    let permit = Arc::clone(&limits.incomplete_params).try_acquire_owned();
+    permit.map_err(|_| InvocationError::TooManyIncomplete)
 }
 
 impl AcceptedInvocation {

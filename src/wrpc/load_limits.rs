@@ -18,7 +18,7 @@ const MAX_INVOCATIONS: usize = 16_384;
 
 /// Invocations whose parameters are waited for, at most. Most come whole in their first message, and
 /// need no permit.
-const MAX_UNFINISHED: usize = 4096;
+const MAX_INCOMPLETE: usize = 4096;
 
 /// How many invocations whose parameters are waited for are being accepted at once. Without
 /// this bound, the acceptances for thousands of abandoned invocations would delay what other calls
@@ -31,7 +31,7 @@ pub(crate) struct LoadLimits {
     pub(super) parameters: MemoryBudget,
     pub(super) responses: MemoryBudget,
     pub(crate) invocations: Arc<Semaphore>,
-    pub(crate) unfinished: Arc<Semaphore>,
+    pub(crate) incomplete_params: Arc<Semaphore>,
     pub(crate) accepting: Arc<Semaphore>,
 }
 
@@ -41,7 +41,7 @@ impl LoadLimits {
             parameters: MemoryBudget::new(MAX_PARAMETER_BYTES),
             responses: MemoryBudget::new(max_response_bytes),
             invocations: Arc::new(Semaphore::new(MAX_INVOCATIONS)),
-            unfinished: Arc::new(Semaphore::new(MAX_UNFINISHED)),
+            incomplete_params: Arc::new(Semaphore::new(MAX_INCOMPLETE)),
             accepting: Arc::new(Semaphore::new(MAX_ACCEPTING)),
         }
     }

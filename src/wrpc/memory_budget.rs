@@ -40,7 +40,7 @@ impl MemoryBudget {
     pub(super) fn reservation(&self) -> Reservation {
         Reservation {
             budget: self.clone(),
-            state: Mutex::default(),
+            permit: Mutex::default(),
         }
     }
 
@@ -66,35 +66,25 @@ impl fmt::Debug for MemoryBudget {
 #[derive(Debug)]
 pub(super) struct Reservation {
     budget: MemoryBudget,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    permit: Option<OwnedSemaphorePermit>,
-    /// Whether there was no room when the reservation had to grow.
-    ran_out: bool,
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Reservation {
     /// Grows to this many bytes, if there is room now.
     #[must_use]
     pub(super) fn grow_to(&self, bytes: usize) -> bool {
-        let mut state = self.lock();
-        let missing = self.missing(&state, bytes);
+        let mut held = self.lock();
+        let missing = self.missing(held.as_ref(), bytes);
         if missing == 0 {
             return true;
         }
         let free = Arc::clone(&self.budget.free);
         match free.try_acquire_many_owned(missing) {
             Ok(permit) => {
-                state.add(permit);
+                add(&mut held, permit);
                 true
             }
-            Err(_) => {
-                state.ran_out = true;
-                false
-            }
+            Err(_) => false,
         }
     }
 
@@ -102,23 +92,18 @@ impl Reservation {
     /// in which they came. A reservation that waits should hold nothing: two that wait for each
     /// other would wait for ever.
     pub(super) async fn wait_for(&self, bytes: usize) {
-        let missing = self.missing(&self.lock(), bytes);
+        let missing = self.missing(self.lock().as_ref(), bytes);
         let free = Arc::clone(&self.budget.free);
         // The semaphore is never closed.
         if let Ok(permit) = free.acquire_many_owned(missing).await {
-            self.lock().add(permit);
+            add(&mut self.lock(), permit);
         }
-    }
-
-    /// Whether there was no room when it had to grow, since it was last released.
-    pub(super) fn ran_out(&self) -> bool {
-        self.lock().ran_out
     }
 
     /// Gives back what it holds beyond this many bytes.
     pub(super) fn shrink_to(&self, bytes: usize) {
         let units = self.budget.units_for(bytes);
-        if let Some(permit) = &mut self.lock().permit {
+        if let Some(permit) = &mut *self.lock() {
             let spare = permit.num_permits().saturating_sub(units);
             drop(permit.split(spare));
         }
@@ -126,33 +111,28 @@ impl Reservation {
 
     /// Gives everything back.
     pub(super) fn release(&self) {
-        *self.lock() = State::default();
+        *self.lock() = None;
     }
 
     pub(super) fn budget(&self) -> &MemoryBudget {
         &self.budget
     }
 
-    fn missing(&self, state: &State, bytes: usize) -> u32 {
-        let held = state
-            .permit
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
+    fn missing(&self, held: Option<&OwnedSemaphorePermit>, bytes: usize) -> u32 {
+        let held = held.map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = self.budget.units_for(bytes).saturating_sub(held);
         u32::try_from(missing).unwrap_or(u32::MAX)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.permit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn add(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.permit {
-            Some(permit) => permit.merge(more),
-            None => self.permit = Some(more),
-        }
+fn add(held: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
+    match held {
+        Some(permit) => permit.merge(more),
+        None => *held = Some(more),
     }
 }
 
@@ -184,9 +164,6 @@ mod tests {
         assert!(large.grow_to(3 * MIB));
         assert!(large.grow_to(400 * MIB));
         assert!(!other.grow_to(MIB));
-        assert!(other.ran_out());
-        other.release();
-        assert!(!other.ran_out());
     }
 
     #[test]

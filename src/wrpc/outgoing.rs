@@ -1,8 +1,8 @@
 //! The client side of wRPC's NATS transport, for functions without results.
 //!
-//! The transport crate's own client does not fit here. It takes the messages for its calls from one
-//! queue, and the news of its own calls from another, so under load it drops messages of calls that
-//! it does not know of yet. This client subscribes before it calls.
+//! The transport crate's own client does not fit here. It reads messages from one channel, and the
+//! registrations of its own new calls from another. So under load it drops messages of calls that
+//! are not registered yet. This client subscribes before it calls.
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -48,7 +48,7 @@ pub(crate) struct Function<'a> {
 /// # Errors
 ///
 /// The call did not come back. There is no limit of time.
-pub(crate) async fn call(
+pub(crate) async fn invoke(
     nats: &Client,
     function: Function<'_>,
     headers: HeaderMap,

@@ -16,7 +16,7 @@ use super::size::EncodedSize;
 /// What a function returns, as wRPC encodes it.
 pub(crate) trait Results {
     /// The element that is encoded part by part.
-    type Item: EncodeWhole;
+    type Item: EncodeItem;
 
     /// An upper bound in bytes. For an error, which is small, an estimate.
     fn encoded_size(&self) -> usize;
@@ -26,11 +26,11 @@ pub(crate) trait Results {
 }
 
 /// A value that is encoded as a whole.
-pub(crate) trait EncodeWhole: EncodedSize + Sized {
+pub(crate) trait EncodeItem: EncodedSize + Sized {
     fn encode(self, to: &mut BytesMut) -> io::Result<()>;
 }
 
-impl<T> EncodeWhole for T
+impl<T> EncodeItem for T
 where
     T: EncodedSize + Encode<SubjectWriter>,
     io::Error: From<<T::Encoder as Encoder<T>>::Error>,
@@ -50,7 +50,7 @@ where
 
 impl<T, E> Results for (Result<T, E>,)
 where
-    T: Success,
+    T: OkResults,
     E: Encode<SubjectWriter>,
     io::Error: From<<E::Encoder as Encoder<E>>::Error>,
 {
@@ -76,13 +76,13 @@ where
 }
 
 /// What a function returns if all went well.
-pub(crate) trait Success: EncodedSize {
-    type Item: EncodeWhole;
+pub(crate) trait OkResults: EncodedSize {
+    type Item: EncodeItem;
 
     fn begin(self, to: &mut BytesMut) -> io::Result<vec::IntoIter<Self::Item>>;
 }
 
-impl<T: EncodeWhole> Success for Vec<T> {
+impl<T: EncodeItem> OkResults for Vec<T> {
     type Item = T;
 
     fn begin(self, to: &mut BytesMut) -> io::Result<vec::IntoIter<T>> {
@@ -93,7 +93,7 @@ impl<T: EncodeWhole> Success for Vec<T> {
 
 macro_rules! whole {
     ($($type:ty),+) => {
-        $(impl Success for $type {
+        $(impl OkResults for $type {
             type Item = ();
 
             fn begin(self, to: &mut BytesMut) -> io::Result<vec::IntoIter<()>> {
@@ -116,7 +116,7 @@ pub(super) struct Parts<I> {
     max: usize,
 }
 
-impl<I: EncodeWhole> Parts<I> {
+impl<I: EncodeItem> Parts<I> {
     /// The parts of these results. The caller passes their encoded `size`, because computing it
     /// walks all results.
     pub(super) fn new<R: Results<Item = I>>(

@@ -13,7 +13,7 @@ use super::deadline::Deadline;
 use super::error::Error;
 use super::keys::KeyEncoding;
 use super::limits::Limits;
-use super::read_settings::SingleReads;
+use super::read_settings::ReadNode;
 use super::replica::{ReplicaSettings, ReplicaStats, Replicas};
 use super::stream_info::BucketSpec;
 use super::write_settings::WriteSettings;
@@ -75,7 +75,7 @@ impl Bucket {
     /// The same bucket with reads of one key that this node answers. It counts for
     /// [`Bucket::single_reads`].
     #[must_use]
-    pub fn with_single_reads(self, single_reads: SingleReads) -> Self {
+    pub fn with_single_reads(self, single_reads: ReadNode) -> Self {
         self.state.set_single_reads(single_reads);
         self
     }
@@ -94,7 +94,7 @@ impl Bucket {
     /// Which node is to answer reads of one key, where the caller leaves that to the bucket's
     /// settings. See [`Bucket::get_from`].
     #[must_use]
-    pub fn single_reads(&self) -> SingleReads {
+    pub fn single_reads(&self) -> ReadNode {
         self.state.single_reads()
     }
 
@@ -142,14 +142,14 @@ impl Bucket {
         self.state.open(&deadline).await
     }
 
-    /// Notes that the bucket exists, if an operation has succeeded and the server was asked for it.
-    fn note_if_answered<T>(
+    /// Marks the bucket as existing, if the server was asked and the operation has succeeded.
+    fn mark_existing_if_ok<T>(
         &self,
         server_asked: bool,
         outcome: Result<T, Error>,
     ) -> Result<T, Error> {
         if server_asked && outcome.is_ok() {
-            self.state.note_answer();
+            self.state.mark_existing();
         }
         outcome
     }

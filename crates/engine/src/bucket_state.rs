@@ -15,8 +15,8 @@ use super::deadline::Deadline;
 use super::error::{BucketFeature, Error, FeatureProblem, Kind};
 use super::keys::KeyEncoding;
 use super::limits::Limits;
-use super::read_settings::SingleReads;
-use super::replica::{ReplicaSettings, ReplicaSource, ReplicaUser, Replicas};
+use super::read_settings::ReadNode;
+use super::replica::{ReplicaHandle, ReplicaSettings, ReplicaSource, Replicas};
 use super::stream_info::{self, BucketSpec, StreamInfo};
 use super::tuning;
 use super::write_settings::WriteSettings;
@@ -34,14 +34,14 @@ pub(crate) struct BucketState {
     limits: Limits,
     concurrency: Arc<ConcurrencyLimit>,
     writes: OnceLock<WriteSettings>,
-    single_reads: OnceLock<SingleReads>,
+    single_reads: OnceLock<ReadNode>,
     further_connections: OnceLock<Vec<Arc<Connection>>>,
     /// How many reads have chosen a connection.
     reads_started: AtomicUsize,
     /// A permit for each atomic batch under way.
     atomic_batches: Arc<Semaphore>,
     /// The copy in memory, if the bucket may have one.
-    replica: OnceLock<ReplicaUser>,
+    replica: OnceLock<ReplicaHandle>,
     cached: RwLock<Option<Arc<StreamInfo>>>,
     /// The last fetch of the stream info. Locked during a fetch, so that waiting calls share it.
     last_fetch: Mutex<Option<Fetch>>,
@@ -103,11 +103,11 @@ impl BucketState {
     }
 
     /// Sets which node answers reads of one key, unless that is set.
-    pub(crate) fn set_single_reads(&self, single_reads: SingleReads) {
+    pub(crate) fn set_single_reads(&self, single_reads: ReadNode) {
         self.single_reads.get_or_init(|| single_reads);
     }
 
-    pub(crate) fn single_reads(&self) -> SingleReads {
+    pub(crate) fn single_reads(&self) -> ReadNode {
         self.single_reads.get().copied().unwrap_or_default()
     }
 
@@ -143,7 +143,7 @@ impl BucketState {
         Arc::clone(&self.atomic_batches)
     }
 
-    pub(crate) fn replica(&self) -> Option<&ReplicaUser> {
+    pub(crate) fn replica(&self) -> Option<&ReplicaHandle> {
         self.replica.get()
     }
 
@@ -190,9 +190,9 @@ impl BucketState {
         }
     }
 
-    /// The cached stream info if it suits, else a fresh one, which may not suit either. For what the
-    /// cached one forbids: the bucket may have been changed since that was fetched.
-    pub(crate) async fn stream_info_suiting(
+    /// The cached stream info, if `suits` holds for it. Otherwise the stream info is fetched again
+    /// (the bucket may have been changed), and returned whether `suits` holds or not.
+    pub(crate) async fn stream_info_refreshed_unless(
         &self,
         suits: impl Fn(&StreamInfo) -> bool,
         deadline: &Deadline,
@@ -237,7 +237,7 @@ impl BucketState {
             });
         match &outcome {
             Ok(info) => {
-                self.note_answer();
+                self.mark_existing();
                 self.warn_of_differences(stale.map(Arc::as_ref), info);
             }
             // This error is about this call's time, and not about the bucket. So it is not cached.
@@ -264,7 +264,7 @@ impl BucketState {
         deadline: &Deadline,
     ) -> Result<Arc<StreamInfo>, Error> {
         let can = |info: &StreamInfo| info.problem(feature).is_none();
-        let info = self.stream_info_suiting(can, deadline).await?;
+        let info = self.stream_info_refreshed_unless(can, deadline).await?;
         match info.problem(feature) {
             None => Ok(info),
             Some(problem) => Err(self.unsupported(feature, problem)),
@@ -278,7 +278,9 @@ impl BucketState {
     /// [`Error::ReadOnly`], or why the stream info could not be fetched.
     pub(crate) async fn require_writes(&self, deadline: &Deadline) -> Result<(), Error> {
         let takes_writes = |info: &StreamInfo| info.takes_writes;
-        let info = self.stream_info_suiting(takes_writes, deadline).await?;
+        let info = self
+            .stream_info_refreshed_unless(takes_writes, deadline)
+            .await?;
         if info.takes_writes {
             Ok(())
         } else {
@@ -316,8 +318,8 @@ impl BucketState {
             .map(drop)
     }
 
-    /// Notes that the server has just answered for the bucket.
-    pub(crate) fn note_answer(&self) {
+    /// Marks the bucket as existing now, because the server has just answered for it.
+    pub(crate) fn mark_existing(&self) {
         let now = Some(Instant::now());
         *self
             .last_answer

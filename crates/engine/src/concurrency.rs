@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::deadline::Deadline;
@@ -37,8 +36,8 @@ impl ConcurrencyLimit {
         &self.permits
     }
 
-    /// Notes that a batch starts. Its call has `total_items`: the rest of a large call is no small
-    /// batch.
+    /// Notes that a batch starts. `total_items` is the size of the whole call, so that the last few
+    /// keys of a large call do not count as a small batch.
     pub(super) fn batch_started(&self, total_items: usize) {
         self.batch_started_at(total_items, self.created.elapsed());
     }
@@ -77,15 +76,6 @@ impl ConcurrencyLimit {
 
     fn expects_small_at(&self, now: Duration) -> bool {
         micros(now) < self.small_expected_until.load(Ordering::Relaxed)
-    }
-}
-
-/// Lets other calls of the thread run now and then. A loop over a batch calls this for each item.
-/// Without it, a batch of 20,000 items would delay the other calls by ten times what a small batch
-/// takes.
-pub(super) async fn yield_periodically(item: usize) {
-    if item % tuning::ITEMS_BETWEEN_YIELDS == tuning::ITEMS_BETWEEN_YIELDS - 1 {
-        yield_now().await;
     }
 }
 

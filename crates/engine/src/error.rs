@@ -113,8 +113,8 @@ pub enum Error {
     NoMemory,
     /// A write stayed unanswered, and a second copy of it could have been stored besides the first.
     #[error(
-        "the server did not answer in time, and to send the write again could store it twice; \
-         trying again may help"
+        "the server did not acknowledge the write in time, and it was not sent again, because the \
+         server could no longer recognize the copy; read the key, or write it again"
     )]
     ResendUnsafe,
     /// A write was sent, and it is not known whether it is stored.

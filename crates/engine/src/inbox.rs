@@ -156,8 +156,8 @@ impl InboxPool {
         }
     }
 
-    /// The pooled inbox, if it is not in use. `Err` has the slot for a new pooled inbox, if there
-    /// is none. An inbox of an earlier epoch is dropped, because the server may not deliver its
+    /// The pooled inbox. `Err(Some(slot))`: there is none; open one with this slot. `Err(None)`:
+    /// another batch uses it; open an inbox without a slot. An inbox of an earlier epoch is dropped, because the server may not deliver its
     /// answers.
     fn take_pooled(&self, epoch: u64) -> Result<Inbox, Option<PoolSlot>> {
         let mut pooled = self.lock();

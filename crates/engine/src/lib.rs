@@ -75,12 +75,14 @@
 
 mod ack_subject;
 mod api_request;
+mod backoff;
 mod bucket;
 mod bucket_state;
 #[cfg(test)]
 mod chance;
 mod concurrency;
 mod connection;
+mod cooperative;
 mod counter;
 mod deadline;
 mod error;
@@ -121,7 +123,7 @@ pub use keys::{InvalidKey, KeyEncoding, KeyProblem, MAX_KEY_BYTES, UndecodableKe
 pub use limits::Limits;
 pub use list::Page;
 pub use outage::{ConnectionError, ErrorHint, LoginKind, Outage};
-pub use read_settings::SingleReads;
+pub use read_settings::ReadNode;
 pub use replica::{FallbackReason, ReplicaMode, ReplicaSettings, ReplicaStats, Replicas};
 pub use response_budget::ResponseBudget;
 pub use retries::RetryReason;

@@ -112,7 +112,7 @@ where
     F: Future<Output = Result<T, ListError>>,
 {
     let mut info = bucket.stream_info(deadline).await?;
-    let mut backoff = tuning::BACKOFF.0;
+    let mut backoff = tuning::BACKOFF.first;
     let mut attempts = ListAttempts::default();
     let mut last_epoch = None;
     loop {
@@ -146,7 +146,7 @@ where
                 let connection = bucket.connection();
                 connection.count_retry(RetryReason::ListingInterrupted);
                 sleep(backoff).await;
-                backoff = (backoff * 2).min(tuning::BACKOFF.1);
+                backoff = tuning::BACKOFF.after(backoff);
                 info = bucket.refresh_stream_info(Some(&info), deadline).await?;
             }
             Ok(Err(ListError::Interrupted)) | Err(_) => {

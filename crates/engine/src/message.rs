@@ -19,11 +19,11 @@ pub(super) const KV_OPERATION: &str = "KV-Operation";
 const KV_DELETE: &str = "DEL";
 const KV_PURGE: &str = "PURGE";
 
-/// The operation of a delete marker that stays so long.
+/// The `KV-Operation` of a delete marker with this time to live.
 ///
-/// When a marker ends, the server puts a marker of its own in its place, and that one stays as long
-/// again. It does not so for a purge marker (nats-server `isSubjectDeleteMarker`, 2.11 to 2.15).
-/// Everybody reads the two markers alike.
+/// When a DEL marker expires, the server replaces it by a marker of its own, which stays as long
+/// again. For a PURGE marker it does not (nats-server `isSubjectDeleteMarker`, 2.11 to 2.15).
+/// Clients read both alike.
 pub(super) fn delete_operation(ttl: Option<Duration>) -> &'static str {
     match ttl {
         Some(_) => KV_PURGE,

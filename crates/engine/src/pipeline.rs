@@ -1,4 +1,5 @@
-//! The pipeline: how single-key reads and all writes go to the server, many requests on one inbox.
+//! The pipeline: how requests for single keys go to the server, many on one inbox. It carries reads of
+//! single keys, and all writes but atomic batches (`write/atomic` has its own loop).
 //!
 //! One run of the pipeline carries out an [`Operation`]: the items of a batch, or the rest of them.
 //! One subscription serves the whole run. The last token of a reply subject tells which request an
@@ -36,7 +37,7 @@ pub(super) struct RequestMessage {
     pub(super) payload: Bytes,
 }
 
-/// The items of one run. Each item is one request and one answer.
+/// How the items of a run become requests, and what the answers mean.
 pub(super) trait Operation: Items<Info = StreamInfo> {
     fn request(&self, item: usize, info: &StreamInfo) -> RequestMessage;
 
@@ -50,7 +51,7 @@ pub(super) trait Operation: Items<Info = StreamInfo> {
 
     /// Takes an answer to one of the requests of a group. Returns the sequence of the stored message
     /// if the answer says that the request was carried out.
-    fn group_answer(&self, message: &Message, info: &StreamInfo) -> Option<u64>;
+    fn group_answer(&mut self, message: &Message, info: &StreamInfo) -> Option<u64>;
 
     /// Takes the answer to a request that was sent by itself, and made from this stream info.
     fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> AnswerOutcome<Error>;

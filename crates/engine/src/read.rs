@@ -1,8 +1,8 @@
-//! Reading keys: many in one request, or one by one.
+//! Reading keys: many in one request, or with one request for each key.
 
+mod last_messages;
 mod multi_last;
-mod one_by_one;
-mod single;
+mod single_key_requests;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,57 +10,43 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::bucket_state::BucketState;
-use super::concurrency::yield_periodically;
+use super::cooperative::yield_periodically;
 use super::deadline::Deadline;
 use super::error::Error;
 use super::limits::Limits;
 use super::message::StoredMessage;
 use super::pipeline;
 use super::quarantine::LostConnections;
-use super::replica::{AnsweredMessage, ReplicaUser, ServerCall};
+use super::replica::{AnsweredMessage, ReplicaHandle, ReplicaObserver};
 use super::response_budget::{self, ResponseBudget, Unbounded};
 use super::stream_info::{ReadPath, StreamInfo};
 use super::tuning;
 
-use one_by_one::{ReadTarget, SingleKeyReads};
+use single_key_requests::{ReadTarget, SingleKeyReads, read_path};
 
-pub(crate) use single::{exists, get, last_write_ids, read_last_message, revisions};
+pub(crate) use last_messages::{exists, get, last_write_ids, read_last_message, revisions};
 
-/// The value of each key. The caller has checked that the limits allow the keys.
+/// The value of each key. The caller has checked that the limits allow the keys. `path` overrides
+/// the stream info's read path.
 pub(super) async fn get_many(
     bucket: &BucketState,
     keys: &[String],
+    path: Option<ReadPath>,
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<Option<Bytes>>, Error> {
-    let server_call = bucket.replica().map(ReplicaUser::server_call);
+    let observer = bucket.replica().map(ReplicaHandle::observe);
     let mut batch = ReadBatch::new(bucket, keys, budget).await?;
     if !batch.keys.is_empty() {
         let info = bucket.stream_info(deadline).await?;
-        read(bucket, &info, &mut batch, None, deadline).await?;
+        read(bucket, &info, &mut batch, path, deadline).await?;
     }
-    batch.note(server_call);
+    batch.report_to_replica(observer);
     batch.into_answer().await
 }
 
-/// As [`get_many`], from the stream's leader, which has every acknowledged write.
-pub(super) async fn get_many_at_leader(
-    bucket: &BucketState,
-    keys: &[String],
-    budget: &dyn ResponseBudget,
-    deadline: &Deadline,
-) -> Result<Vec<Option<Bytes>>, Error> {
-    let server_call = bucket.replica().map(ReplicaUser::server_call);
-    let mut batch = ReadBatch::new(bucket, keys, budget).await?;
-    let info = bucket.stream_info(deadline).await?;
-    read(bucket, &info, &mut batch, Some(ReadPath::Leader), deadline).await?;
-    batch.note(server_call);
-    batch.into_answer().await
-}
-
-/// The keys out of `encoded` that have a value. They are encoded as in the bucket. `path` is how they
-/// are read, if not as the stream info says. `lost` are the connections that the call has lost so
-/// far.
+/// The keys out of `encoded` that have a value. They are encoded as in the bucket. `path`
+/// overrides the stream info's read path. `lost` are the connections that the call has lost so far.
 pub(super) async fn keys_with_values<'a>(
     bucket: &BucketState,
     info: &StreamInfo,
@@ -82,7 +68,7 @@ pub(super) async fn keys_with_values<'a>(
         .collect())
 }
 
-/// Reads all keys of the batch. `path`: how, if not as the stream info says.
+/// Reads all keys of the batch. `path` overrides the stream info's read path.
 async fn read(
     bucket: &BucketState,
     info: &StreamInfo,
@@ -90,18 +76,16 @@ async fn read(
     path: Option<ReadPath>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let direct = path.unwrap_or_else(|| info.path()) == ReadPath::Direct
-        && !batch.lost.suggest_unparsable_message();
-    if batch.keys.len() > 1 && direct {
+    if batch.keys.len() > 1 && read_path(path, batch.lost, info) == ReadPath::Direct {
         multi_last::read(bucket, info, batch, deadline).await?;
     }
-    // The rest is read one by one: all keys on an older server, and the keys that `multi_last` did
-    // not answer.
+    // The rest is read with one request for each key: all keys on an older server, and the keys that
+    // `multi_last` did not answer.
     let (unknown, lost) = (batch.unknown(), batch.lost);
     let total_items = batch.total_items;
     let mut reads = SingleKeyReads::new(batch, unknown, path)
         .with_total_items(total_items)
-        .after_losing(lost);
+        .with_lost_connections(lost);
     pipeline::run(bucket, &mut reads, deadline).await
 }
 
@@ -227,12 +211,12 @@ impl<'a> ReadBatch<'a> {
         self.keys[index].state = KeyState::Missing(sequence);
     }
 
-    /// Notes for a copy of the bucket what the server has answered.
-    fn note(&self, server_call: Option<ServerCall<'_>>) {
-        let Some(server_call) = server_call else {
+    /// Tells the replica what the server has answered.
+    fn report_to_replica(&self, observer: Option<ReplicaObserver<'_>>) {
+        let Some(observer) = observer else {
             return;
         };
-        server_call.has_read(self.keys.iter().map(|key| {
+        observer.record_read(self.keys.iter().map(|key| {
             let (value, sequence) = match &key.state {
                 KeyState::Unknown => return None,
                 KeyState::Missing(sequence) => (None, *sequence),

@@ -15,11 +15,11 @@ mod listing;
 mod machine;
 mod map;
 mod memory;
+mod observer;
 mod reader;
 mod record;
 mod requests;
 mod run;
-mod server_call;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -30,9 +30,9 @@ mod task_slot;
 mod waiting;
 
 pub(crate) use floors::AnsweredMessage;
+pub(crate) use observer::ReplicaObserver;
 pub(crate) use reader::{CopiedValue, CopyReader};
 pub(crate) use requests::ReplicaSource;
-pub(crate) use server_call::ServerCall;
-pub(crate) use shared::ReplicaUser;
+pub(crate) use shared::ReplicaHandle;
 pub use shared::{ReplicaMode, ReplicaSettings, Replicas};
 pub use stats::{FallbackReason, ReplicaStats};

@@ -10,18 +10,19 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::bucket_state::BucketState;
-use super::concurrency::yield_periodically;
+use super::cooperative::yield_periodically;
 use super::deadline::Deadline;
 use super::error::Error;
 use super::limits::Limits;
-use super::replica::{CopiedValue, CopyReader, ReplicaUser};
+use super::replica::{CopiedValue, CopyReader, ReplicaHandle};
 use super::response_budget::{self, ResponseBudget};
+use super::stream_info::ReadPath;
 use super::{list, read};
 
 /// The value of each key, as [`read::get_many`] answers.
 pub(super) async fn get_many(
     bucket: &BucketState,
-    user: &ReplicaUser,
+    user: &ReplicaHandle,
     keys: &[String],
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
@@ -32,7 +33,7 @@ pub(super) async fn get_many(
     if let Some(reader) = reader(bucket, user, deadline).await {
         let answer = values(bucket, &reader, keys, budget).await?;
         if reader.is_of_late() {
-            bucket.note_answer();
+            bucket.mark_existing();
         }
         match answer {
             Some(answer) if reader.finish() => return Ok(answer),
@@ -40,22 +41,22 @@ pub(super) async fn get_many(
             None => reader.give_up(),
         }
     }
-    let answer = read::get_many_at_leader(bucket, keys, budget, deadline).await?;
-    bucket.note_answer();
+    let answer = read::get_many(bucket, keys, Some(ReadPath::Leader), budget, deadline).await?;
+    bucket.mark_existing();
     Ok(answer)
 }
 
 /// Every key that has a value, as [`list::keys`] answers.
 pub(super) async fn keys(
     bucket: &BucketState,
-    user: &ReplicaUser,
+    user: &ReplicaHandle,
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<String>, Error> {
     if let Some(reader) = reader(bucket, user, deadline).await {
         let answer = names(bucket, &reader, budget).await?;
         if reader.is_of_late() {
-            bucket.note_answer();
+            bucket.mark_existing();
         }
         if reader.finish() {
             return Ok(answer);
@@ -66,16 +67,16 @@ pub(super) async fn keys(
     } else {
         list::keys(bucket, budget, deadline).await
     };
-    user.note_server_answered();
+    user.raise_replica_floor();
     let answer = answer?;
-    bucket.note_answer();
+    bucket.mark_existing();
     Ok(answer)
 }
 
 /// A copy that may be answered from. `None`: the server is to answer.
 async fn reader<'a>(
     bucket: &BucketState,
-    user: &'a ReplicaUser,
+    user: &'a ReplicaHandle,
     deadline: &Deadline,
 ) -> Option<CopyReader<'a>> {
     if bucket.is_under_quarantine() {

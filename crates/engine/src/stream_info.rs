@@ -120,7 +120,7 @@ pub(super) async fn fetch_or_create(
     let (api, stream) = (api_prefix(spec), stream_of(&spec.name));
     let requests = ["INFO", "CREATE"].map(|what| format!("{api}.STREAM.{what}.{stream}"));
     let is_mine = |subject: &str| requests.iter().any(|request| request == subject);
-    let mut backoff = tuning::BACKOFF.0;
+    let mut backoff = tuning::BACKOFF.first;
     loop {
         connection.ready(&spec.name, deadline).await?;
         let (context, client) = (context(connection, spec), connection.client());
@@ -139,7 +139,7 @@ pub(super) async fn fetch_or_create(
                 if Instant::now() < deadline.send_deadline() =>
             {
                 sleep(backoff).await;
-                backoff = (backoff * 2).min(tuning::BACKOFF.1);
+                backoff = tuning::BACKOFF.after(backoff);
             }
             Ok(Err(FetchError::Transient)) | Err(_) => {
                 return Err(connection.no_answer_error(&spec.name, deadline));
@@ -280,7 +280,7 @@ pub(super) fn api_prefix(spec: &BucketSpec) -> String {
 
 impl StreamInfo {
     /// How single keys are read, with regard to the quarantine.
-    pub(super) fn path(&self) -> ReadPath {
+    pub(super) fn effective_read_path(&self) -> ReadPath {
         if self.quarantine.is_active() {
             ReadPath::Leader
         } else {
@@ -299,7 +299,7 @@ impl StreamInfo {
     }
 
     /// Whether the stream takes other writes than it did according to `before`.
-    pub(super) fn takes_other_writes_than(&self, before: &Self) -> bool {
+    pub(super) fn write_rules_differ_from(&self, before: &Self) -> bool {
         self.max_message != before.max_message || self.features != before.features
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::backoff::Backoff;
+
 /// The most requests of one batch in flight, if its concurrency limit allows as many. With a limit
 /// of 256, ten thousand writes take a fifth longer than with 512 or more. A thousand writes do not.
 pub(super) const WINDOW: usize = 1024;
@@ -61,21 +63,23 @@ pub(super) const FIRST_VALUE_ESTIMATE: usize = 256 * 1024;
 /// 512, and a fifth faster than two of 64.
 pub(super) const MULTI_LAST_SUBJECTS: usize = 128;
 
-/// If a request may have only fewer subjects than this, all keys are read one by one.
-pub(super) const MULTI_LAST_MIN: usize = 8;
+/// If a request may have only fewer subjects than this, each key is read by itself.
+pub(super) const MULTI_LAST_MIN_SUBJECTS: usize = 8;
 
 /// One `multi_last` request may hold at most the permits of the concurrency limit divided by this.
 /// So the server finds the next request when it has answered the first.
-pub(super) const MULTI_LAST_REQUESTS: usize = 2;
+pub(super) const MULTI_LAST_PERMITS_DIVISOR: usize = 2;
 
 /// The most bytes that all `multi_last` answers of one connection may have together. A server
 /// disconnects a client that has more than `max_pending` (64 MiB by default) to read.
 pub(super) const MULTI_LAST_BYTES: usize = 32 * 1024 * 1024;
 
-/// The shortest and the longest pause before resending a request that nobody received, or that the
-/// cluster could not carry out. It doubles from one to the other.
-pub(super) const BACKOFF: (Duration, Duration) =
-    (Duration::from_millis(20), Duration::from_millis(400));
+/// The pause before resending a request that nobody received, or that the cluster could not carry
+/// out.
+pub(super) const BACKOFF: Backoff = Backoff {
+    first: Duration::from_millis(20),
+    longest: Duration::from_millis(400),
+};
 
 /// How long a batch waits for the stream info if nobody answers its requests.
 pub(super) const STREAM_INFO_TIMEOUT: Duration = Duration::from_millis(250);

@@ -33,7 +33,7 @@ pub(super) async fn set_many(
     )?;
     let entries = entries.into_iter().map(|(key, value)| (key, Some(value)));
     let writes = dedupe(bucket.encoding(), entries).await?;
-    as_configured(bucket, SET, writes, deadline).await
+    write_all(bucket, SET, writes, deadline).await
 }
 
 pub(super) async fn delete_many(
@@ -44,11 +44,11 @@ pub(super) async fn delete_many(
     bucket.limits().check_names(&keys)?;
     let entries = keys.into_iter().map(|key| (key, None));
     let writes = dedupe(bucket.encoding(), entries).await?;
-    as_configured(bucket, DELETED, writes, deadline).await
+    write_all(bucket, DELETED, writes, deadline).await
 }
 
 /// Writes these distinct keys as a whole or each by itself, as the bucket's settings say.
-async fn as_configured(
+async fn write_all(
     bucket: &BucketState,
     verb: &'static str,
     writes: Vec<Write>,
@@ -57,18 +57,18 @@ async fn as_configured(
     if bucket.write_settings().atomic {
         atomic::write(bucket, verb, writes, deadline).await
     } else {
-        one_by_one(bucket, verb, writes, deadline).await
+        write_each(bucket, verb, writes, deadline).await
     }
 }
 
-/// Writes these distinct keys, each by itself.
-async fn one_by_one(
+/// Writes these distinct keys, with one request for each.
+async fn write_each(
     bucket: &BucketState,
     verb: &'static str,
     writes: Vec<Write>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let mut batch = WriteBatch::new(bucket, verb, writes);
+    let batch = WriteBatch::new(bucket, verb, writes);
     batch.check_values(bucket, deadline).await?;
     batch.run(bucket, deadline).await
 }
@@ -84,7 +84,7 @@ pub(super) async fn set(
     limits.check_keys(1)?;
     limits.check_bytes(key.len() + value.len())?;
     let write = Write::new(bucket.encoding(), key, Some(value))?;
-    let set = one_by_one(bucket, SET, vec![write], deadline).await;
+    let set = write_each(bucket, SET, vec![write], deadline).await;
     set.map_err(cause_of_one)
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn delete(
 ) -> Result<(), Error> {
     bucket.limits().check_names(std::slice::from_ref(&key))?;
     let write = Write::new(bucket.encoding(), key, None)?;
-    let deleted = one_by_one(bucket, DELETED, vec![write], deadline).await;
+    let deleted = write_each(bucket, DELETED, vec![write], deadline).await;
     deleted.map_err(cause_of_one)
 }
 

@@ -6,18 +6,16 @@
 //! [`Call`].
 
 mod call;
-mod call_text;
 mod grants;
 mod hints;
 mod metrics;
 mod settings;
 
 pub use call::{Call, CallError, CallOrigin};
-pub use call_text::call_text;
 pub use grants::{
     DEFAULT_LINK, Grant, Link, LinkError, LinkOutage, Links, WatchId, WatchReport, WatchTrouble,
 };
-pub use hints::{connection_hint, setting_hint, with_hint};
+pub use hints::{connection_hint, error_message, setting_hint, with_hint};
 pub use metrics::{METRICS, MetricDefinition, MetricKind, ShedReason, WatchMetrics};
 pub use settings::{
     ConfigError, LinkKind, LinkSettings, RawSettings, WatchIdentity, WatchLinkSettings,

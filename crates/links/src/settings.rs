@@ -24,8 +24,8 @@ pub use raw::RawSettings;
 pub use watch::{WatchIdentity, WatchLinkSettings};
 
 use eventual_batch_engine::{
-    BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, ReplicaMode,
-    ReplicaSettings, SingleReads, WriteSettings,
+    BucketSpec, BucketTemplate, ConnectionSettings, KeyEncoding, Limits, ReadNode, ReplicaMode,
+    ReplicaSettings, WriteSettings,
 };
 
 const DEFAULT_MAX_CONCURRENCY: usize = 1024;
@@ -127,7 +127,7 @@ pub struct LinkSettings {
     /// How many connections reads are spread over.
     pub connections: usize,
     /// Which node answers `store.get` and `store.exists`.
-    pub single_reads: SingleReads,
+    pub single_reads: ReadNode,
     /// How writes are made.
     pub writes: WriteSettings,
     /// How long one call may take.
@@ -179,10 +179,7 @@ impl LinkSettings {
             single_reads: lookup
                 .choice(
                     "single_reads",
-                    &[
-                        ("leader", SingleReads::Leader),
-                        ("nearest", SingleReads::Nearest),
-                    ],
+                    &[("leader", ReadNode::Leader), ("nearest", ReadNode::Nearest)],
                 )?
                 .unwrap_or_default(),
             replica: replica(&lookup)?,

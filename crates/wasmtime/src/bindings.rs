@@ -3,7 +3,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 
 use eventual_batch_engine::Kind;
-use eventual_batch_links::{CallError, call_text};
+use eventual_batch_links::{CallError, error_message};
 use wasmtime::component::ResourceTableError;
 
 use self::draft::wasi::keyvalue0_2_0_draft::store;
@@ -73,7 +73,7 @@ impl From<CallError> for StoreError {
             Kind::NoSuchBucket => store::Error::NoSuchStore,
             Kind::AccessDenied => store::Error::AccessDenied,
             Kind::InvalidArgument | Kind::TooLarge | Kind::Unavailable | Kind::Other => {
-                store::Error::Other(call_text(&error))
+                store::Error::Other(error_message(&error))
             }
         })
     }

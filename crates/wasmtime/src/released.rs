@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use eventual_batch_engine::{CallerText, Kind};
-use eventual_batch_links::{CallError, call_text};
+use eventual_batch_links::{CallError, error_message};
 use wasmtime::Result;
 use wasmtime::component::Resource;
 use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
@@ -30,7 +30,7 @@ impl KeyValueCtxView<'_> {
     fn answer<T>(&mut self, outcome: Result<T, CallError>) -> Answer<T> {
         match outcome {
             Ok(value) => Ok(Ok(value)),
-            Err(error) => Ok(Err(self.fail(call_text(&error))?)),
+            Err(error) => Ok(Err(self.fail(error_message(&error))?)),
         }
     }
 

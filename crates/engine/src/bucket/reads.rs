@@ -7,7 +7,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::list::{self, Page};
 use crate::read;
-use crate::read_settings::SingleReads;
+use crate::read_settings::ReadNode;
 use crate::replicated_reads;
 use crate::response_budget::{ResponseBudget, Unbounded};
 
@@ -15,8 +15,8 @@ impl Bucket {
     /// The value of each key, in the order given. `None`: the key has no value. An empty value is
     /// `Some`. A key that is given twice has its value twice in the answer.
     ///
-    /// The answer may be out of date. With `allow_direct` (ADR-31) a replica answers, which may lag
-    /// behind the stream's leader. On server ≥ 2.11 one request reads up to 128 keys.
+    /// The answer may be out of date. With `allow_direct` (ADR-31) any node that has the bucket
+    /// answers, which may lag behind the stream's leader. On server ≥ 2.11 one request reads up to 128 keys.
     ///
     /// # Errors
     ///
@@ -59,14 +59,18 @@ impl Bucket {
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
         self.state.limits().check_names(keys)?;
-        match self.state.replica().filter(|replica| replica.reads()) {
-            Some(user) => {
-                replicated_reads::get_many(&self.state, user, keys, budget, &deadline).await
+        match self
+            .state
+            .replica()
+            .filter(|replica| replica.is_read_enabled())
+        {
+            Some(replica) => {
+                replicated_reads::get_many(&self.state, replica, keys, budget, &deadline).await
             }
             None => {
                 let server_asked = !keys.is_empty();
-                let values = read::get_many(&self.state, keys, budget, &deadline).await;
-                self.note_if_answered(server_asked, values)
+                let values = read::get_many(&self.state, keys, None, budget, &deadline).await;
+                self.mark_existing_if_ok(server_asked, values)
             }
         }
     }
@@ -93,7 +97,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn get(&self, key: &str, deadline: Deadline) -> Result<Option<Bytes>, Error> {
-        self.get_from(SingleReads::Leader, key, deadline).await
+        self.get_from(ReadNode::Leader, key, deadline).await
     }
 
     /// As [`Bucket::get`], from this node.
@@ -103,11 +107,11 @@ impl Bucket {
     /// As [`Bucket::get`].
     pub async fn get_from(
         &self,
-        node: SingleReads,
+        node: ReadNode,
         key: &str,
         deadline: Deadline,
     ) -> Result<Option<Bytes>, Error> {
-        self.note_if_answered(true, read::get(&self.state, node, key, &deadline).await)
+        self.mark_existing_if_ok(true, read::get(&self.state, node, key, &deadline).await)
     }
 
     /// Whether the key has a value. The stream's leader answers, as for [`Bucket::get`].
@@ -130,7 +134,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn exists(&self, key: &str, deadline: Deadline) -> Result<bool, Error> {
-        self.exists_from(SingleReads::Leader, key, deadline).await
+        self.exists_from(ReadNode::Leader, key, deadline).await
     }
 
     /// As [`Bucket::exists`], from this node.
@@ -140,11 +144,11 @@ impl Bucket {
     /// As [`Bucket::get`].
     pub async fn exists_from(
         &self,
-        node: SingleReads,
+        node: ReadNode,
         key: &str,
         deadline: Deadline,
     ) -> Result<bool, Error> {
-        self.note_if_answered(true, read::exists(&self.state, node, key, &deadline).await)
+        self.mark_existing_if_ok(true, read::exists(&self.state, node, key, &deadline).await)
     }
 
     /// One page of the keys that have a value. It has keys whose last message comes after the
@@ -180,8 +184,8 @@ impl Bucket {
     /// ```
     pub async fn list_keys(&self, after: u64, deadline: Deadline) -> Result<Page, Error> {
         let page = list::page(&self.state, after, &deadline).await;
-        self.note_listed();
-        self.note_if_answered(true, page)
+        self.raise_floor_after_listing();
+        self.mark_existing_if_ok(true, page)
     }
 
     /// Every key that has a value, each once, in any order.
@@ -218,20 +222,24 @@ impl Bucket {
         budget: &dyn ResponseBudget,
         deadline: Deadline,
     ) -> Result<Vec<String>, Error> {
-        match self.state.replica().filter(|replica| replica.reads()) {
-            Some(user) => replicated_reads::keys(&self.state, user, budget, &deadline).await,
+        match self
+            .state
+            .replica()
+            .filter(|replica| replica.is_read_enabled())
+        {
+            Some(replica) => replicated_reads::keys(&self.state, replica, budget, &deadline).await,
             None => {
                 let keys = list::keys(&self.state, budget, &deadline).await;
-                self.note_listed();
-                self.note_if_answered(true, keys)
+                self.raise_floor_after_listing();
+                self.mark_existing_if_ok(true, keys)
             }
         }
     }
 
-    /// Notes for a copy of the bucket that the server has listed keys.
-    fn note_listed(&self) {
+    /// No later answer from the copy may be older than this listing.
+    fn raise_floor_after_listing(&self) {
         if let Some(replica) = self.state.replica() {
-            replica.note_server_answered();
+            replica.raise_replica_floor();
         }
     }
 }

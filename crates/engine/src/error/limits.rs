@@ -55,7 +55,7 @@ pub enum CountedSize {
     /// At least this many bytes of keys and values.
     Bytes(usize),
     /// More than twice as many bytes as allowed.
-    OverTwice,
+    MoreThanTwiceTheLimit,
 }
 
 impl fmt::Display for CountedSize {
@@ -63,7 +63,7 @@ impl fmt::Display for CountedSize {
         match self {
             Self::Keys(keys) => write!(f, "it has {keys} keys or more"),
             Self::Bytes(bytes) => write!(f, "its keys and values have {bytes} bytes or more"),
-            Self::OverTwice => f.write_str("its parameters are over twice as large"),
+            Self::MoreThanTwiceTheLimit => f.write_str("its parameters are over twice as large"),
         }
     }
 }

@@ -35,19 +35,24 @@
 //! tell which request of the group it is to. That does not matter as long as all answers are good.
 //! If an answer is missing or not good, the items of the group are sent again one by one.
 //!
-//! Each request in flight holds a permit of the bucket's concurrency limit. The machine acquires a
-//! burst of permits at a time. While it waits for them it does not change their number, because it
-//! would lose its place in the queue. If it then needs fewer, it gives the rest back. So a permit is
-//! requested, then unused, then reserved for the burst, then held by a request, and then released.
+//! Refused means that JetStream answered with an error. Denied means that the server reported a
+//! permission violation on the connection; it never answers that request.
+//!
+//! Each request in flight holds a permit of the bucket's concurrency limit. The machine asks for the
+//! permits of a whole burst at once. While it waits, it does not change that number: a new request
+//! would go to the end of the semaphore's queue. Permits that it then does not need, it releases. The
+//! states of a permit: requested, unused (granted), reserved (for the planned burst), held (by a
+//! request), released.
 
 mod answers;
 mod attempts;
 mod config;
+mod connection;
 mod in_flight;
 mod interface;
-mod outcomes;
 mod queue;
 mod refresh;
+mod resend_or_fail;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -63,7 +68,7 @@ use std::time::Duration;
 use self::in_flight::InFlight;
 use self::queue::SendQueue;
 use self::refresh::{AwaitingRefresh, Refresh};
-use self::sending::{BurstOutdated, Sending};
+use self::sending::Sending;
 use crate::deadline::TimeLimits;
 
 pub(crate) use self::config::PipelineConfig;
@@ -107,7 +112,7 @@ pub(crate) struct Machine<I, E> {
     /// items.
     reserved_permits: usize,
     /// When the burst was planned. Items that became due later are not part of it.
-    burst_planned: Time,
+    burst_planned_at: Time,
     /// How many permits the driver is waiting for.
     requested_permits: usize,
     permits_to_release: usize,
@@ -125,6 +130,16 @@ pub(crate) struct Machine<I, E> {
     all_answered: bool,
     finished: bool,
     actions: VecDeque<Action<I, E>>,
+}
+
+/// What a look at the state has come to.
+#[derive(Debug)]
+enum Decision<I, E> {
+    Action(Action<I, E>),
+    /// There is nothing to do until the next event.
+    Nothing,
+    /// The state has changed, so look again.
+    Again,
 }
 
 /// Whether answers can come.
@@ -165,10 +180,10 @@ impl<I, E: Clone> Machine<I, E> {
             sending: None,
             unused_permits: 0,
             reserved_permits: 0,
-            burst_planned: Time::START,
+            burst_planned_at: Time::START,
             requested_permits: 0,
             permits_to_release: 0,
-            backoff: config.backoff.0,
+            backoff: config.backoff.first,
             config,
             last_refresh: None,
             refresh: Refresh::default(),
@@ -181,10 +196,10 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Takes an event.
-    pub(crate) fn handle(&mut self, now: Time, event: Event<I, E>, batch: &impl Items<Info = I>) {
+    pub(crate) fn handle(&mut self, now: Time, event: Event<I, E>, run: &impl Items<Info = I>) {
         self.now = self.now.max(now);
         match event {
-            Event::Connection { epoch, is_up } => self.connection(epoch, is_up, batch),
+            Event::Connection { epoch, is_up } => self.connection(epoch, is_up, run),
             Event::ClientEnded => self.client_ended(),
             Event::InboxOpened(opened) => {
                 self.inbox = if opened {
@@ -192,7 +207,7 @@ impl<I, E: Clone> Machine<I, E> {
                 } else {
                     InboxState::Ended
                 };
-                self.open_inbox_at = self.now.after(self.config.backoff.0);
+                self.open_inbox_at = self.now.after(self.config.backoff.first);
             }
             Event::SmallBatchesExpectedUntil(until) => self.small_expected_until = until,
             Event::PermitsGranted(permits) if self.finished => self.permits_to_release += permits,
@@ -200,12 +215,12 @@ impl<I, E: Clone> Machine<I, E> {
                 self.requested_permits = 0;
                 self.unused_permits += permits;
             }
-            Event::Sent { count, failure } => self.sent(count, failure, batch),
-            Event::Answer { token, outcome } => self.answer(token, outcome, batch),
-            Event::ItemsDenied { token, denied } => self.items_denied(token, denied, batch),
+            Event::Sent { count, failure } => self.sent(count, failure, run),
+            Event::Answer { token, outcome } => self.answer(token, outcome, run),
+            Event::ItemsDenied { token, denied } => self.items_denied(token, denied, run),
             Event::InboxDenied(error) => self.inbox_denied(error),
-            Event::Refreshed(outcome) => self.refreshed(outcome, batch),
-            Event::Tick => self.check_time(batch),
+            Event::Refreshed(outcome) => self.refreshed(outcome, run),
+            Event::Tick => self.check_time(run),
         }
     }
 
@@ -213,48 +228,50 @@ impl<I, E: Clone> Machine<I, E> {
     pub(crate) fn next_action(
         &mut self,
         now: Time,
-        batch: &impl Items<Info = I>,
+        run: &impl Items<Info = I>,
     ) -> Option<Action<I, E>> {
         self.now = self.now.max(now);
         loop {
-            if let Ok(action) = self.decide(batch) {
-                return action;
+            match self.decide(run) {
+                Decision::Action(action) => return Some(action),
+                Decision::Nothing => return None,
+                Decision::Again => {}
             }
         }
     }
 
-    fn decide(
-        &mut self,
-        batch: &impl Items<Info = I>,
-    ) -> Result<Option<Action<I, E>>, BurstOutdated> {
+    fn decide(&mut self, run: &impl Items<Info = I>) -> Decision<I, E> {
         if self.sending.is_some() {
-            return Ok(None);
+            return Decision::Nothing;
         }
+        // A burst is planned only when nothing else is to be told to the driver. While the stream info
+        // is being fetched none is planned, unless the run is over: then `plan_burst` only gives
+        // permits back.
         let waits_for_info = self.refresh.running.is_some() || self.needs_refresh();
         if self.actions.is_empty() && !self.finished && (!waits_for_info || self.is_over()) {
-            self.plan_burst(batch);
+            self.plan_burst(run);
         }
         if let Some(action) = self.actions.pop_front() {
-            return Ok(Some(action));
+            return Decision::Action(action);
         }
         if self.permits_to_release > 0 {
             let permits = std::mem::take(&mut self.permits_to_release);
-            return Ok(Some(Action::ReleasePermits(permits)));
+            return Decision::Action(Action::ReleasePermits(permits));
         }
         if self.finished {
-            return Ok(None);
+            return Decision::Nothing;
         }
         if self.is_over() {
             self.finished = true;
             let all_answered = self.all_answered;
-            return Ok(Some(Action::Finish { all_answered }));
+            return Decision::Action(Action::Finish { all_answered });
         }
         if self.refresh.running.is_some() {
-            return Ok(None);
+            return Decision::Nothing;
         }
         match self.next_refresh().or_else(|| self.next_inbox()) {
-            Some(action) => Ok(Some(action)),
-            None => self.next_send(batch),
+            Some(action) => Decision::Action(action),
+            None => self.next_send(run),
         }
     }
 
@@ -298,13 +315,5 @@ impl<I, E: Clone> Machine<I, E> {
             self.inbox = InboxState::Opening;
             Action::OpenInbox
         })
-    }
-
-    fn client_ended(&mut self) {
-        if self.inbox == InboxState::Open {
-            self.inbox = InboxState::Ended;
-        }
-        self.all_answered = false;
-        self.cancel_burst();
     }
 }

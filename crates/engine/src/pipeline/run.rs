@@ -70,7 +70,7 @@ fn config(bucket: &BucketState) -> PipelineConfig {
         window_bytes: tuning::WINDOW_BYTES,
         burst: burst.clamp(1, tuning::BURST),
         group: tuning::GROUP,
-        large_call: tuning::LARGE_BATCH,
+        large_batch: tuning::LARGE_BATCH,
         window_beside_small: tuning::WINDOW_BESIDE_SMALL,
         window_when_late: tuning::WINDOW_WHEN_LATE,
         backoff: tuning::BACKOFF,
@@ -89,7 +89,7 @@ async fn open_inbox(
         if let Some(inbox) = try_open_inbox(connection, len, deadline).await {
             return Ok(inbox);
         }
-        sleep(tuning::BACKOFF.0).await;
+        sleep(tuning::BACKOFF.first).await;
         connection.ready(bucket.name(), deadline).await?;
     }
     Err(bucket.no_answer_error(deadline))

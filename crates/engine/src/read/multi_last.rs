@@ -5,7 +5,7 @@
 //! key's absence from the answer proves nothing, for three reasons. The server may leave out a key
 //! that is overwritten while it looks. It ends the answer early if a message is removed meanwhile
 //! ("404 Message Not Found"). And an older server in a mixed cluster does not know the request at
-//! all. So a key without an answer stays unknown, and is read one by one afterwards.
+//! all. So a key without an answer stays unknown, and is read by itself afterwards.
 
 mod pace;
 mod response;
@@ -44,10 +44,10 @@ pub(super) async fn read(
     deadline: &Deadline,
 ) -> Result<(), Error> {
     // Each key of a request holds a permit, so one request may have only its share of them.
-    let most_keys = bucket.limits().max_concurrency / tuning::MULTI_LAST_REQUESTS;
+    let most_keys = bucket.limits().max_concurrency / tuning::MULTI_LAST_PERMITS_DIVISOR;
     let connection = bucket.connection();
     let client = connection.client();
-    if most_keys < tuning::MULTI_LAST_MIN
+    if most_keys < tuning::MULTI_LAST_MIN_SUBJECTS
         || info.multi_last_denied.load(Ordering::Relaxed)
         || !client.is_server_compatible(2, 11, 0)
     {
@@ -60,7 +60,7 @@ pub(super) async fn read(
     let mut pace = RequestPace::default();
     loop {
         while !queue.is_empty() {
-            // The keys that are read one by one, or were read before, count as sent.
+            // All items that are not in this queue count as sent.
             let sent = batch.total_items.saturating_sub(queue.len());
             let yielding_window =
                 bucket
@@ -107,7 +107,7 @@ pub(super) async fn read(
         }
         queue.extend(response.cut_off);
         match response.end {
-            // What was not sent had no time or no connection left. Nothing would come sooner.
+            // The keys of this request stay unknown. The loop goes on with the queue.
             ResponseEnd::Complete | ResponseEnd::NotSent => continue,
             ResponseEnd::Unanswered => connection.count_retry(RetryReason::NoAnswer),
             ResponseEnd::Denied => info.multi_last_denied.store(true, Ordering::Relaxed),
@@ -116,7 +116,8 @@ pub(super) async fn read(
                 connection.count_retry(RetryReason::ConnectionLost);
             }
         }
-        // Other requests would wait for the same time. The rest of the keys is read one by one.
+        // The server is slow or denies such requests, so the queued keys are left to requests for
+        // single keys.
         queue.clear();
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::copy::ReplicaCopy;
 use super::machine::Phase;
 use super::map::SHARDS;
-use super::shared::{ReplicaMode, ReplicaUser};
+use super::shared::{ReplicaHandle, ReplicaMode};
 use super::stats::FallbackReason;
 
 /// How long after the last answer from a copy the server's answers must not be older.
@@ -30,13 +30,13 @@ pub(crate) enum CopiedValue {
 /// A copy that a call may be answered from.
 #[derive(Debug)]
 pub(crate) struct CopyReader<'a> {
-    user: &'a ReplicaUser,
+    user: &'a ReplicaHandle,
     copy: Arc<ReplicaCopy>,
     /// The server's clock, by which values expire.
     time: u64,
 }
 
-impl ReplicaUser {
+impl ReplicaHandle {
     /// A copy that a call may be answered from that begins now. Waits for it shortly, and not longer than
     /// `latest`. `None`: the server is to answer.
     pub(crate) async fn reader(&self, latest: Instant) -> Option<CopyReader<'_>> {

@@ -99,7 +99,7 @@ impl Replicas {
         spec: &BucketSpec,
         source: ReplicaSource,
         settings: ReplicaSettings,
-    ) -> ReplicaUser {
+    ) -> ReplicaHandle {
         let id = ReplicaId {
             connection: Arc::as_ptr(connection).addr(),
             domain: spec.domain.clone(),
@@ -118,7 +118,7 @@ impl Replicas {
             shared.insert(id, Arc::downgrade(&replica));
             replica
         });
-        ReplicaUser::new(replica, settings)
+        ReplicaHandle::new(replica, settings)
     }
 }
 
@@ -172,14 +172,14 @@ impl SharedReplica {
 
 /// A bucket's use of a replica.
 #[derive(Debug)]
-pub(crate) struct ReplicaUser {
+pub(crate) struct ReplicaHandle {
     replica: Arc<SharedReplica>,
     settings: ReplicaSettings,
     /// Its number among the users that read.
     number: Option<u64>,
 }
 
-impl ReplicaUser {
+impl ReplicaHandle {
     fn new(replica: Arc<SharedReplica>, settings: ReplicaSettings) -> Self {
         let number = (settings.mode != ReplicaMode::Off).then(|| {
             replica.state.join(ReplicaDemand {
@@ -195,7 +195,7 @@ impl ReplicaUser {
     }
 
     /// Whether reads use the copy.
-    pub(crate) fn reads(&self) -> bool {
+    pub(crate) fn is_read_enabled(&self) -> bool {
         self.number.is_some()
     }
 
@@ -211,7 +211,7 @@ impl ReplicaUser {
 
     /// Takes note that the server has answered a read, or may have carried out a write whose outcome
     /// is unknown.
-    pub(crate) fn note_server_answered(&self) {
+    pub(crate) fn raise_replica_floor(&self) {
         // A copy that is begun later is complete as of a later question.
         let state = &self.replica.state;
         if state.copy().is_some() {
@@ -229,7 +229,7 @@ impl ReplicaUser {
     }
 }
 
-impl Drop for ReplicaUser {
+impl Drop for ReplicaHandle {
     fn drop(&mut self) {
         if let Some(number) = self.number {
             self.replica.state.leave(number);

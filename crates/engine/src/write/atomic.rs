@@ -11,7 +11,7 @@ mod run;
 use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::{BatchLimit, BucketFeature, CountedSize, Error, ValueLimit};
-use crate::replica::ReplicaUser;
+use crate::replica::ReplicaHandle;
 use crate::stream_info::StreamInfo;
 use crate::text::CallerText;
 use crate::tuning;
@@ -54,14 +54,14 @@ pub(super) async fn write(
     }
     // One write is a whole by itself.
     if total == 1 {
-        return super::one_by_one(bucket, verb, writes, deadline).await;
+        return super::write_each(bucket, verb, writes, deadline).await;
     }
     let is_too_large = |max: Option<usize>| {
         let mut sizes = writes.iter().map(Write::size);
         max.is_some_and(|max| sizes.any(|size| size + HEADER_ROOM > max))
     };
     let fits = |info: &StreamInfo| !is_too_large(info.max_message);
-    let info = bucket.stream_info_suiting(fits, deadline).await?;
+    let info = bucket.stream_info_refreshed_unless(fits, deadline).await?;
     let max_payload = bucket.connection().client().max_payload();
     let max = info
         .max_message
@@ -79,17 +79,17 @@ pub(super) async fn write(
     let mut messages = AtomicMessages::new(bucket, writes, info);
     let cause =
         |error: Option<Error>| Box::new(error.unwrap_or_else(|| bucket.no_answer_error(deadline)));
-    let server_call = bucket.replica().map(ReplicaUser::server_call);
+    let observer = bucket.replica().map(ReplicaHandle::observe);
     let outcome = run::run(bucket, &mut messages, deadline).await;
-    if let Some(server_call) = server_call {
+    if let Some(observer) = observer {
         match outcome {
             BatchOutcome::Stored(Some(last)) => {
                 // The server stores a batch without a gap.
                 let first = (last + 1).saturating_sub(total as u64);
-                server_call.has_written((first, last));
+                observer.record_written((first, last));
             }
             BatchOutcome::Failed(_) => {}
-            _ => server_call.may_have_written(),
+            _ => observer.record_unclear_write(),
         }
     }
     match outcome {

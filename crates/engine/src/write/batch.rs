@@ -6,7 +6,7 @@ use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::{BucketFeature, Error, FeatureProblem, ValueLimit};
 use crate::pipeline;
-use crate::replica::ReplicaUser;
+use crate::replica::ReplicaHandle;
 use crate::stream_info::StreamInfo;
 use crate::text::CallerText;
 
@@ -31,6 +31,7 @@ pub(super) struct WriteBatch {
     /// The `Nats-Msg-Id` of a write is this and the write's index. By the id the server recognizes
     /// a second copy.
     id_prefix: String,
+    /// The most bytes of a message, by the server's word.
     max_payload: usize,
     /// How long each value lives.
     pub(super) value_ttl: Option<Duration>,
@@ -63,7 +64,7 @@ impl WriteBatch {
             value_ttl: bucket.write_settings().value_ttl,
             verb,
             id_prefix: bucket.connection().next_write_id_prefix(),
-            max_payload: usize::MAX,
+            max_payload: bucket.connection().client().max_payload(),
             expected_revision: None,
             revision: None,
             written: WrittenSequences::default(),
@@ -75,7 +76,7 @@ impl WriteBatch {
 
     /// Succeeds if the server and the bucket can take every value. Nothing is sent before that.
     pub(super) async fn check_values(
-        &mut self,
+        &self,
         bucket: &BucketState,
         deadline: &Deadline,
     ) -> Result<(), Error> {
@@ -96,11 +97,10 @@ impl WriteBatch {
             bucket.require(BucketFeature::ValueTtl, deadline).await?;
         }
         let fits = |info: &StreamInfo| info.max_message.is_none_or(|max| size <= max);
-        let info = bucket.stream_info_suiting(fits, deadline).await?;
+        let info = bucket.stream_info_refreshed_unless(fits, deadline).await?;
         if let Some(max) = info.max_message.filter(|&max| size > max) {
             return too_large(ValueLimit::BucketMaxValueSize, max);
         }
-        self.max_payload = bucket.connection().client().max_payload();
         if size > self.max_payload {
             return too_large(ValueLimit::ServerMaxPayload, self.max_payload);
         }
@@ -136,14 +136,14 @@ impl WriteBatch {
         deadline: &Deadline,
     ) -> Result<(), Error> {
         bucket.require_writes(deadline).await?;
-        let server_call = bucket.replica().map(ReplicaUser::server_call);
+        let observer = bucket.replica().map(ReplicaHandle::observe);
         let sent = pipeline::run(bucket, self, deadline).await;
-        if let Some(server_call) = server_call {
+        if let Some(observer) = observer {
             if let Some(sequences) = self.written.range() {
-                server_call.has_written(sequences);
+                observer.record_written(sequences);
             }
             if sent.is_err() || self.failures.count > 0 {
-                server_call.may_have_written();
+                observer.record_unclear_write();
             }
         }
         sent

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::concurrency::yield_periodically;
+use crate::cooperative::yield_periodically;
 use crate::error::Error;
 use crate::keys::KeyEncoding;
 

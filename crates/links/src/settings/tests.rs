@@ -41,7 +41,7 @@ fn only_the_bucket_is_required() {
     assert_eq!(settings.replica, ReplicaSettings::default());
     assert_eq!(settings.replica.mode, ReplicaMode::Off);
     assert_eq!(settings.connections, 1);
-    assert_eq!(settings.single_reads, SingleReads::Leader);
+    assert_eq!(settings.single_reads, ReadNode::Leader);
     assert_eq!(
         settings.limits,
         Limits {
@@ -117,7 +117,7 @@ fn every_setting_is_read() {
     assert_eq!(settings.timeout, Duration::from_secs(30));
     assert_eq!(settings.limits.max_concurrency, 1);
     assert_eq!(settings.connections, 8);
-    assert_eq!(settings.single_reads, SingleReads::Nearest);
+    assert_eq!(settings.single_reads, ReadNode::Nearest);
     assert_eq!(settings.limits.max_batch_keys, 10);
     assert_eq!(settings.limits.max_batch_bytes, 4096);
     assert_eq!(settings.key_encoding, KeyEncoding::Base64);

@@ -15,7 +15,7 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         token: usize,
         outcome: AnswerOutcome<E>,
-        batch: &impl Items<Info = I>,
+        run: &impl Items<Info = I>,
     ) {
         let Some(group) = self.in_flight.get(token) else {
             return;
@@ -23,7 +23,7 @@ impl<I, E: Clone> Machine<I, E> {
         if group.items.len() > 1 {
             self.in_flight.record_answer(token, &outcome);
             self.permits_to_release += 1;
-            self.end_group_if_answered(token, batch);
+            self.end_group_if_answered(token, run);
             return;
         }
         let item = group.items.start;
@@ -32,12 +32,12 @@ impl<I, E: Clone> Machine<I, E> {
         };
         match outcome {
             AnswerOutcome::Done { .. } => {
-                self.backoff = self.config.backoff.0;
+                self.backoff = self.config.backoff.first;
                 self.actions.push_back(Action::Done(item..item + 1));
             }
             AnswerOutcome::TryAgain => {
                 let why = RetryReason::NotReady;
-                self.resend_unless_denied(item, group.attempts, self.backoff, why, batch);
+                self.resend_unless_denied(item, group.attempts, self.backoff, why, run);
             }
             AnswerOutcome::Refused(error) => {
                 let maybe_stored = group.attempts.may_be_stored_if_refused();
@@ -52,13 +52,13 @@ impl<I, E: Clone> Machine<I, E> {
             | AnswerOutcome::StreamNotFound
             | AnswerOutcome::NotAcknowledged => {
                 let why = RetryReason::NoResponders;
-                self.resend_unless_denied(item, group.attempts, self.backoff, why, batch);
+                self.resend_unless_denied(item, group.attempts, self.backoff, why, run);
                 self.refresh_info_soon();
             }
             AnswerOutcome::RefusedMaybeStale(error) => {
                 self.awaiting_refresh.push_back(AwaitingRefresh {
                     item,
-                    attempts: group.attempts.refused_for_size(),
+                    attempts: group.attempts.after_refusal_maybe_stale(),
                     info: group.info,
                     error,
                 });
@@ -69,7 +69,7 @@ impl<I, E: Clone> Machine<I, E> {
     /// Ends a group if all of its requests are answered. If all answers are good, its items are
     /// done. Otherwise each item is sent again by itself, because nothing tells which item a bad
     /// answer is to.
-    fn end_group_if_answered(&mut self, token: usize, batch: &impl Items<Info = I>) {
+    fn end_group_if_answered(&mut self, token: usize, run: &impl Items<Info = I>) {
         let is_answered = |group: &InFlightGroup<I>| group.outstanding() == 0;
         if !self.in_flight.get(token).is_some_and(is_answered) {
             return;
@@ -80,7 +80,7 @@ impl<I, E: Clone> Machine<I, E> {
         let no_responders = group.answers.no_responders;
         let attempts = match group.answers.outcome() {
             GroupOutcome::AllDone => {
-                self.backoff = self.config.backoff.0;
+                self.backoff = self.config.backoff.first;
                 self.actions.push_back(Action::Done(group.items));
                 return;
             }
@@ -96,7 +96,7 @@ impl<I, E: Clone> Machine<I, E> {
             _ => (self.backoff, RetryReason::NoResponders),
         };
         for item in group.items {
-            self.resend_unless_denied(item, attempts, pause, why, batch);
+            self.resend_unless_denied(item, attempts, pause, why, run);
         }
         if no_responders > 0 {
             self.refresh_info_soon();
@@ -110,11 +110,11 @@ impl<I, E: Clone> Machine<I, E> {
         attempts: Attempts,
         pause: Duration,
         why: RetryReason,
-        batch: &impl Items<Info = I>,
+        run: &impl Items<Info = I>,
     ) {
         match self.denied.clone() {
             Some(denied) => self.fail(item, attempts.may_be_stored(), FailReason::Error(denied)),
-            None => self.resend(item, attempts, pause, why, batch),
+            None => self.resend(item, attempts, pause, why, run),
         }
     }
 
@@ -127,7 +127,7 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         token: usize,
         denied: Vec<(usize, E)>,
-        batch: &impl Items<Info = I>,
+        run: &impl Items<Info = I>,
     ) {
         let Some((_, first)) = denied.first() else {
             return;
@@ -140,15 +140,15 @@ impl<I, E: Clone> Machine<I, E> {
             self.fail_queued(&FailReason::Error(first.clone()));
             self.denied = Some(first);
         }
-        let maybe_stored = group.attempts.may_be_stored_if_denied();
-        let attempts = group.attempts.with(EarlierAttempts::LikelyDenied);
+        let maybe_stored = group.attempts.may_be_stored_if_permission_denied();
+        let attempts = group.attempts.with(EarlierAttempts::LikelyPermissionDenied);
         let mut denied = denied.into_iter().peekable();
         for item in group.items {
             match denied.next_if(|(denied_item, _)| *denied_item == item) {
                 Some((_, error)) => self.fail(item, maybe_stored, FailReason::Error(error)),
                 None => {
                     let why = RetryReason::GroupFailed;
-                    self.resend(item, attempts, Duration::ZERO, why, batch);
+                    self.resend(item, attempts, Duration::ZERO, why, run);
                 }
             }
         }

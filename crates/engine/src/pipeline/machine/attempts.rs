@@ -13,8 +13,8 @@ pub(super) struct Attempts {
 /// What became of the copies that were sent before this one. (A read stores nothing. For a read,
 /// "stored" means that it was carried out.)
 ///
-/// They are ordered by what may be stored if the server refuses the next copy. For a next copy that
-/// the server denies the order is another one, so [`Attempts::with`] does not only take the larger.
+/// The order says how likely it is that a copy is stored if the server refuses the next copy. If the
+/// server denies the next copy, the order differs, so [`Attempts::with`] treats one pair by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum EarlierAttempts {
     /// No copy was stored.
@@ -23,7 +23,7 @@ pub(super) enum EarlierAttempts {
     MaybeStored,
     /// A copy stayed unanswered, after the server had denied another item of the run. Most likely
     /// it was denied too. If not, it may be stored now, or later.
-    LikelyDenied,
+    LikelyPermissionDenied,
     /// A copy stayed unanswered. It may be stored now, or later.
     MaybeStoredLater,
 }
@@ -45,17 +45,17 @@ impl Attempts {
     /// copy by its id before it refuses it. So no earlier copy is stored yet, and only an unanswered
     /// copy may still arrive.
     pub(super) fn may_be_stored_if_refused(self) -> bool {
-        self.earlier >= EarlierAttempts::LikelyDenied
+        self.earlier >= EarlierAttempts::LikelyPermissionDenied
     }
 
     /// Whether a copy may be stored although the server denies this copy.
     ///
-    /// The server denies a copy before it looks for the id, so this says nothing of the copies that
-    /// it has answered: the login's permissions may have changed since. An unanswered copy counts
-    /// as denied if the server had just denied another item.
-    pub(super) fn may_be_stored_if_denied(self) -> bool {
+    /// A denial comes before the id check, so it says nothing of earlier copies that were answered:
+    /// the login may have lost its permission since. A copy without an answer counts as denied too,
+    /// if the server had just denied another item.
+    pub(super) fn may_be_stored_if_permission_denied(self) -> bool {
         match self.earlier {
-            EarlierAttempts::NotStored | EarlierAttempts::LikelyDenied => false,
+            EarlierAttempts::NotStored | EarlierAttempts::LikelyPermissionDenied => false,
             EarlierAttempts::MaybeStored | EarlierAttempts::MaybeStoredLater => true,
         }
     }
@@ -64,7 +64,7 @@ impl Attempts {
     pub(super) fn with(self, earlier: EarlierAttempts) -> Self {
         let earlier = match (self.earlier, earlier) {
             // One copy was answered, so it was not denied, and another one may be stored later.
-            (EarlierAttempts::MaybeStored, EarlierAttempts::LikelyDenied) => {
+            (EarlierAttempts::MaybeStored, EarlierAttempts::LikelyPermissionDenied) => {
                 EarlierAttempts::MaybeStoredLater
             }
             (before, now) => before.max(now),
@@ -72,13 +72,12 @@ impl Attempts {
         Self { earlier, ..self }
     }
 
-    /// Notes that the server has refused a copy for its size. So it has also refused the earlier
-    /// copies that it has answered.
+    /// Notes that a copy was refused by a rule of the stream (its size, its TTL). The server checks
+    /// the id first, so no answered copy is stored.
     ///
-    /// (On a replicated stream this is not certain if the limit was lowered between two copies:
-    /// such a stream looks at the size before the id. The item is written a second time then, right
-    /// after the first.)
-    pub(super) fn refused_for_size(self) -> Self {
+    /// One exception: a replicated stream checks the size first. If its limit was lowered between
+    /// two copies, the item is written twice, one right after the other.
+    pub(super) fn after_refusal_maybe_stale(self) -> Self {
         let earlier = match self.earlier {
             EarlierAttempts::MaybeStored => EarlierAttempts::NotStored,
             earlier => earlier,

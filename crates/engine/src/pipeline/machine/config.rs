@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+
 /// The sizes and pauses of one run. "Window" means the requests in flight, as in flow control.
 #[derive(Clone, Debug)]
 pub(crate) struct PipelineConfig {
@@ -15,13 +17,13 @@ pub(crate) struct PipelineConfig {
     /// The most requests that share a reply subject.
     pub(crate) group: usize,
     /// A call of at least this many items is large.
-    pub(crate) large_call: usize,
+    pub(crate) large_batch: usize,
     /// The window of a large call while small batches are expected.
     pub(crate) window_beside_small: usize,
     /// The window of a large call that is late, while small batches are expected.
     pub(crate) window_when_late: usize,
-    /// The shortest and the longest pause before resending an item that nobody received.
-    pub(crate) backoff: (Duration, Duration),
+    /// The pause before resending an item that nobody received.
+    pub(crate) backoff: Backoff,
     /// The window after the server has denied one of the requests.
     pub(crate) window_once_denied: usize,
     /// How long the machine waits for an answer after the server has denied one of the requests.

@@ -24,8 +24,9 @@ pub(crate) trait Items {
     /// About how many bytes of values the item's request or its answer has.
     fn value_bytes(&self, item: usize) -> usize;
 
-    /// Whether the item may be sent in a group. A second copy of it must do no harm for some time,
-    /// and a good answer must be recognizable without knowing whose it is.
+    /// Whether the item may share a reply subject with others. The server has to recognize a second
+    /// copy of it (all of a group are sent again if one fails), and its good answer must be valid
+    /// whichever item it is for.
     fn may_group(&self, item: usize, info: &Self::Info) -> bool;
 
     /// How long, from the first send, the item may safely be resent, even if its first copy is
@@ -160,7 +161,8 @@ pub(crate) enum Action<I, E> {
     OpenInbox,
     /// Note that the connection was lost while items were in flight.
     ConnectionLost,
-    /// Note that these items are done.
+    /// Note that these items are done. (The operation has taken their answers already. This is for
+    /// the driver's check that each item ends once.)
     Done(Range<usize>),
     /// Note that these items failed.
     Failed {

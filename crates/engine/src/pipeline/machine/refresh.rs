@@ -69,17 +69,13 @@ impl<I, E: Clone> Machine<I, E> {
         self.refresh.is_due |= !self.last_refresh.is_some_and(is_recent);
     }
 
-    pub(super) fn refreshed(
-        &mut self,
-        outcome: RefreshOutcome<I, E>,
-        batch: &impl Items<Info = I>,
-    ) {
+    pub(super) fn refreshed(&mut self, outcome: RefreshOutcome<I, E>, run: &impl Items<Info = I>) {
         // The burst was planned for the old stream info.
         self.cancel_burst();
         match self.refresh.running.take() {
             Some(RefreshReason::NobodyAnswered) => {
                 self.last_refresh = Some(self.now);
-                self.backoff = (self.backoff * 2).min(self.config.backoff.1);
+                self.backoff = self.config.backoff.after(self.backoff);
                 match outcome {
                     RefreshOutcome::Info { info, .. } => self.info = info,
                     RefreshOutcome::Failed(error) => self.fail_queued(&FailReason::Error(error)),
@@ -87,18 +83,14 @@ impl<I, E: Clone> Machine<I, E> {
                     RefreshOutcome::TimedOut => {}
                 }
             }
-            Some(RefreshReason::RefusedMaybeStale) => self.judge_first_awaiting(outcome, batch),
+            Some(RefreshReason::RefusedMaybeStale) => self.judge_first_awaiting(outcome, run),
             None => {}
         }
     }
 
     /// Decides about the first item that awaits the stream info. If the stream has changed, the
     /// item is sent again. If not, its error stands.
-    fn judge_first_awaiting(
-        &mut self,
-        outcome: RefreshOutcome<I, E>,
-        batch: &impl Items<Info = I>,
-    ) {
+    fn judge_first_awaiting(&mut self, outcome: RefreshOutcome<I, E>, run: &impl Items<Info = I>) {
         let Some(waiting) = self.awaiting_refresh.pop_front() else {
             return;
         };
@@ -113,7 +105,7 @@ impl<I, E: Clone> Machine<I, E> {
                     waiting.attempts,
                     Duration::ZERO,
                     RetryReason::StreamChanged,
-                    batch,
+                    run,
                 );
             }
             _ => self.fail_awaiting(waiting),

@@ -9,8 +9,8 @@ use super::in_flight::{GroupAnswers, InFlightGroup};
 use super::interface::{Action, FailReason, Items, SendFailure};
 use super::queue::Resend;
 use super::time::Time;
-use super::tokens::token_of;
-use super::{InboxState, Machine};
+use super::tokens::group_token;
+use super::{Decision, InboxState, Machine};
 use crate::retries::RetryReason;
 
 /// What the driver is sending now.
@@ -27,24 +27,21 @@ pub(super) struct Sending {
     started: Time,
 }
 
-/// The queue has changed since the burst was planned, so that another one has to be planned.
-pub(super) struct BurstOutdated;
-
 impl<I, E: Clone> Machine<I, E> {
     /// Plans the next burst, and which permits to acquire and to release for it.
-    pub(super) fn plan_burst(&mut self, batch: &impl Items<Info = I>) {
+    pub(super) fn plan_burst(&mut self, run: &impl Items<Info = I>) {
         if self.reserved_permits > 0 && self.may_send_now() {
             return;
         }
         self.cancel_burst();
         let wanted = if self.may_send_now() {
-            self.next_burst(batch)
+            self.next_burst(run)
         } else {
             0
         };
         if wanted > 0 {
             self.reserved_permits = wanted.min(self.unused_permits);
-            self.burst_planned = self.now;
+            self.burst_planned_at = self.now;
         }
         self.permits_to_release += self.unused_permits - self.reserved_permits;
         self.unused_permits = self.reserved_permits;
@@ -73,13 +70,13 @@ impl<I, E: Clone> Machine<I, E> {
     ///
     /// It is a whole burst or nothing, even if there is room for a part of it. Client and server
     /// spend less on each message when messages come many at a time.
-    fn next_burst(&self, batch: &impl Items<Info = I>) -> usize {
-        let (window, burst) = self.window_and_burst(batch);
+    fn next_burst(&self, run: &impl Items<Info = I>) -> usize {
+        let (window, burst) = self.window_and_burst(run);
         let room = window.saturating_sub(self.in_flight.requests());
         let mut bytes = self.in_flight.value_bytes();
         let mut count = 0;
         for item in self.queue.ready(self.now).take(burst) {
-            bytes += batch.value_bytes(item);
+            bytes += run.value_bytes(item);
             let is_only_value = count == 0 && self.in_flight.is_empty();
             if bytes > self.config.window_bytes && !is_only_value {
                 break;
@@ -93,14 +90,14 @@ impl<I, E: Clone> Machine<I, E> {
     ///
     /// While small batches are expected, a large call keeps few requests in flight. A server
     /// answers in the order in which requests come, so a small batch would wait behind all of them.
-    fn window_and_burst(&self, batch: &impl Items<Info = I>) -> (usize, usize) {
+    fn window_and_burst(&self, run: &impl Items<Info = I>) -> (usize, usize) {
         let config = &self.config;
         if self.denied.is_some() {
             let window = config.window_once_denied;
             return (window, config.burst.min(window));
         }
-        let total = batch.total_items();
-        if total < config.large_call || self.now >= self.small_expected_until {
+        let total = run.total_items();
+        if total < config.large_batch || self.now >= self.small_expected_until {
             return (config.window, config.burst);
         }
         let sent = total - self.queue.never_sent().len();
@@ -114,15 +111,12 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Sends the next items of the burst: one that is sent again, or several that go together.
-    pub(super) fn next_send(
-        &mut self,
-        batch: &impl Items<Info = I>,
-    ) -> Result<Option<Action<I, E>>, BurstOutdated> {
+    pub(super) fn next_send(&mut self, run: &impl Items<Info = I>) -> Decision<I, E> {
         if self.reserved_permits == 0 {
-            return Ok(None);
+            return Decision::Nothing;
         }
-        let (range, attempts, why_again) = match self.queue.pop_resend(self.burst_planned) {
-            Some(resend) if !self.may_resend(resend.item, resend.attempts, batch) => {
+        let (range, attempts, why_again) = match self.queue.pop_resend(self.burst_planned_at) {
+            Some(resend) if !self.may_resend(resend.item, resend.attempts, run) => {
                 // The resend window has ended while the item was queued.
                 self.fail(resend.item, true, FailReason::ResendUnsafe);
                 (0..0, None, None)
@@ -133,21 +127,22 @@ impl<I, E: Clone> Machine<I, E> {
                 why,
                 ..
             }) => (item..item + 1, Some(attempts), Some(why)),
-            None => (self.pop_group(batch), None, None),
+            None => (self.pop_group(run), None, None),
         };
         if range.is_empty() {
+            // The queue has changed, so another burst has to be planned.
             self.cancel_burst();
-            return Err(BurstOutdated);
+            return Decision::Again;
         }
         self.reserved_permits -= range.len();
         self.unused_permits -= range.len();
         let may_duplicate = attempts.is_some_and(Attempts::may_be_stored);
         let mut send_before = self.send_deadline;
         if let Some(attempts) = attempts.filter(|_| may_duplicate) {
-            send_before = send_before.min(self.resend_deadline(range.start, attempts, batch));
+            send_before = send_before.min(self.resend_deadline(range.start, attempts, run));
         }
-        let group = self.group_to_join(&range, attempts, batch);
-        let token = group.unwrap_or_else(|| token_of(&range, batch.len()));
+        let group = self.group_to_join(&range, attempts, run);
+        let token = group.unwrap_or_else(|| group_token(&range, run.len()));
         self.sending = Some(Sending {
             token,
             items: range.clone(),
@@ -156,19 +151,19 @@ impl<I, E: Clone> Machine<I, E> {
             why_again,
             started: self.now,
         });
-        Ok(Some(Action::Send {
+        Decision::Action(Action::Send {
             token,
             items: range,
             send_before,
             may_duplicate,
             why_again,
-        }))
+        })
     }
 
     /// Takes the next items from the queue that go together. It may be a single item.
-    fn pop_group(&mut self, batch: &impl Items<Info = I>) -> Range<usize> {
+    fn pop_group(&mut self, run: &impl Items<Info = I>) -> Range<usize> {
         let next = self.queue.never_sent().take(self.reserved_permits);
-        let group = next.take_while(|&item| batch.may_group(item, &self.info));
+        let group = next.take_while(|&item| run.may_group(item, &self.info));
         let group = group.count().clamp(1, self.config.group);
         self.queue.pop_never_sent(group)
     }
@@ -179,7 +174,7 @@ impl<I, E: Clone> Machine<I, E> {
         &self,
         range: &Range<usize>,
         attempts: Option<Attempts>,
-        batch: &impl Items<Info = I>,
+        run: &impl Items<Info = I>,
     ) -> Option<usize> {
         let group = self.in_flight.get(self.last_token)?;
         let may_join = attempts.is_none()
@@ -188,7 +183,7 @@ impl<I, E: Clone> Machine<I, E> {
             && group.items.len() + range.len() <= self.config.group
             && group.epoch == self.epoch
             && Arc::ptr_eq(&group.info, &self.info)
-            && batch.may_group(range.start, &self.info);
+            && run.may_group(range.start, &self.info);
         may_join.then_some(self.last_token)
     }
 
@@ -197,7 +192,7 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         count: usize,
         failure: Option<SendFailure<E>>,
-        batch: &impl Items<Info = I>,
+        run: &impl Items<Info = I>,
     ) {
         let Some(sending) = self.sending.take() else {
             return;
@@ -206,11 +201,11 @@ impl<I, E: Clone> Machine<I, E> {
         let unsent = (start + count).min(end)..end;
         self.permits_to_release += unsent.len();
         if unsent.start > start {
-            self.put_in_flight(start..unsent.start, &sending, batch);
+            self.put_in_flight(start..unsent.start, &sending, run);
         }
         if let Some(failure) = failure {
             let again = sending.attempts.zip(sending.why_again);
-            self.send_failed(unsent, again, failure, batch);
+            self.send_failed(unsent, again, failure, run);
         }
     }
 
@@ -218,9 +213,9 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         range: Range<usize>,
         sending: &Sending,
-        batch: &impl Items<Info = I>,
+        run: &impl Items<Info = I>,
     ) {
-        let value_bytes = range.clone().map(|item| batch.value_bytes(item)).sum();
+        let value_bytes = range.clone().map(|item| run.value_bytes(item)).sum();
         if sending.joins_group {
             self.in_flight
                 .extend(sending.token, &range, value_bytes, self.now);
@@ -247,7 +242,7 @@ impl<I, E: Clone> Machine<I, E> {
         unsent: Range<usize>,
         again: Option<(Attempts, RetryReason)>,
         failure: SendFailure<E>,
-        batch: &impl Items<Info = I>,
+        run: &impl Items<Info = I>,
     ) {
         let item = unsent.start;
         let maybe_stored = again.is_some_and(|(attempts, _)| attempts.may_be_stored());
@@ -258,7 +253,7 @@ impl<I, E: Clone> Machine<I, E> {
             }
             (SendFailure::ClientEnded, Some((attempts, why))) => {
                 self.client_ended();
-                self.resend(item, attempts, Duration::ZERO, why, batch);
+                self.resend(item, attempts, Duration::ZERO, why, run);
             }
             (SendFailure::Rejected(error), _) => {
                 self.queue.put_back(&(item + 1..unsent.end));

@@ -133,10 +133,10 @@ fn config() -> PipelineConfig {
         window_bytes: 1000,
         burst: 64,
         group: 256,
-        large_call: 2000,
+        large_batch: 2000,
         window_beside_small: 8,
         window_when_late: 32,
-        backoff: (20 * MS, 400 * MS),
+        backoff: crate::tuning::BACKOFF,
         window_once_denied: 10,
         answer_timeout_once_denied: 400 * MS,
     }

@@ -1,33 +1,16 @@
-//! What follows from time that passes, and from a lost connection.
+//! What follows from time that passes.
 
 use std::time::Duration;
 
 use super::attempts::EarlierAttempts;
-use super::interface::{Action, FailReason, Items};
+use super::interface::{FailReason, Items};
 use super::time::Time;
 use super::{InboxState, Machine};
 use crate::retries::RetryReason;
 
 impl<I, E: Clone> Machine<I, E> {
-    /// Takes the state of the connection. After a reconnect, answers to what was sent before it may
-    /// never come, so those items are sent again.
-    pub(super) fn connection(&mut self, epoch: u64, is_up: bool, batch: &impl Items<Info = I>) {
-        self.is_connected = is_up;
-        if epoch > self.epoch {
-            self.epoch = epoch;
-            let lost = self.in_flight.tokens_before(epoch);
-            if !lost.is_empty() {
-                self.actions.push_back(Action::ConnectionLost);
-            }
-            for token in lost {
-                let earlier = EarlierAttempts::MaybeStoredLater;
-                self.resend_group(token, earlier, RetryReason::ConnectionLost, batch);
-            }
-        }
-    }
-
     /// Fails, or sends again, the items whose time is over.
-    pub(super) fn check_time(&mut self, batch: &impl Items<Info = I>) {
+    pub(super) fn check_time(&mut self, run: &impl Items<Info = I>) {
         if self.now >= self.send_deadline {
             self.fail_queued(&FailReason::DeadlinePassed);
         }
@@ -46,10 +29,10 @@ impl<I, E: Clone> Machine<I, E> {
         {
             let earlier = match self.denied {
                 // The NATS client may have dropped the permission error of this request.
-                Some(_) => EarlierAttempts::LikelyDenied,
+                Some(_) => EarlierAttempts::LikelyPermissionDenied,
                 None => EarlierAttempts::MaybeStoredLater,
             };
-            self.resend_group(token, earlier, RetryReason::NoAnswer, batch);
+            self.resend_group(token, earlier, RetryReason::NoAnswer, run);
         }
     }
 
@@ -77,7 +60,7 @@ impl<I, E: Clone> Machine<I, E> {
             self.answer_deadline
         };
         if !self.is_connected || self.inbox != InboxState::Open {
-            wakeup = wakeup.min(now.after(self.config.backoff.0));
+            wakeup = wakeup.min(now.after(self.config.backoff.first));
         } else if let Some(due) = self.queue.first_due().filter(|&due| due > now) {
             wakeup = wakeup.min(due);
         }

@@ -9,7 +9,7 @@ pub(crate) fn token_count(len: usize) -> usize {
 }
 
 /// The token of a new group of these items, in a run of `len` items.
-pub(super) fn token_of(group: &Range<usize>, len: usize) -> usize {
+pub(super) fn group_token(group: &Range<usize>, len: usize) -> usize {
     if group.len() == 1 {
         group.start
     } else {

@@ -141,7 +141,7 @@ impl<O: Operation> Run<'_, O> {
         };
         match refreshed {
             Ok(info) => RefreshOutcome::Info {
-                writes_changed: info.takes_other_writes_than(stale),
+                writes_changed: info.write_rules_differ_from(stale),
                 info,
             },
             Err(error) => RefreshOutcome::Failed(error),

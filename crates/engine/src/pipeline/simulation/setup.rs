@@ -101,10 +101,10 @@ impl HistorySetup {
             window_bytes: 12,
             burst: tape.of(&[4, 3, 2, 1]).min(permits).min(window),
             group: tape.of(&[4, 3, 2]),
-            large_call: 6,
+            large_batch: 6,
             window_beside_small: 2,
             window_when_late: 3,
-            backoff: (millis(20), millis(400)),
+            backoff: crate::tuning::BACKOFF,
             window_once_denied: 2,
             answer_timeout_once_denied: millis(400),
         };

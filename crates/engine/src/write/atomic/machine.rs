@@ -95,7 +95,7 @@ pub(super) struct AtomicMachine<E> {
 impl<E: Clone> AtomicMachine<E> {
     pub(super) fn new(config: AtomicConfig, limits: TimeLimits) -> Self {
         Self {
-            backoff: config.backoff.0,
+            backoff: config.backoff.first,
             config,
             limits,
             now: Duration::ZERO,
@@ -265,7 +265,7 @@ impl<E: Clone> AtomicMachine<E> {
             AtomicPhase::Staging { .. } | AtomicPhase::Committing { .. }
         ) {
             self.end_attempt(self.backoff);
-            self.backoff = (self.backoff * 2).min(self.config.backoff.1);
+            self.backoff = self.config.backoff.after(self.backoff);
         }
     }
 
@@ -349,7 +349,7 @@ impl<E: Clone> AtomicMachine<E> {
         self.phase = AtomicPhase::Idle {
             not_before: self.now + self.backoff,
         };
-        self.backoff = (self.backoff * 2).min(self.config.backoff.1);
+        self.backoff = self.config.backoff.after(self.backoff);
     }
 
     fn why(&self) -> Option<E> {

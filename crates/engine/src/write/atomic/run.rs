@@ -280,7 +280,7 @@ impl AtomicRun<'_> {
             .refresh_stream_info(Some(before), self.deadline)
             .await;
         match refreshed {
-            Ok(info) if info.takes_other_writes_than(before) => AtomicAnswer::TryAgain(error),
+            Ok(info) if info.write_rules_differ_from(before) => AtomicAnswer::TryAgain(error),
             _ => AtomicAnswer::Refused(error),
         }
     }

@@ -20,7 +20,7 @@ impl Driver {
         let (in_flight, bytes) = self.machine.load();
         let more: usize = items.clone().map(|item| self.items.value_bytes[item]).sum();
         let large =
-            self.items.total_items >= config.large_call && world.now < self.small_expected_until;
+            self.items.total_items >= config.large_batch && world.now < self.small_expected_until;
         let window = if large {
             config.window_when_late
         } else {

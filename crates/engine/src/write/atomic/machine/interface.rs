@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::backoff::Backoff;
+
 /// What the machine needs to know of the batch and of the bucket.
 #[derive(Clone, Debug)]
 pub(in crate::write::atomic) struct AtomicConfig {
@@ -12,8 +14,8 @@ pub(in crate::write::atomic) struct AtomicConfig {
     pub(in crate::write::atomic) window: usize,
     /// The most bytes of values in flight. One value is always allowed.
     pub(in crate::write::atomic) window_bytes: usize,
-    /// The shortest and the longest pause before the next attempt.
-    pub(in crate::write::atomic) backoff: (Duration, Duration),
+    /// The pause before the next attempt.
+    pub(in crate::write::atomic) backoff: Backoff,
     /// How long after its first commit the batch may be sent again.
     pub(in crate::write::atomic) resend_window: Duration,
 }

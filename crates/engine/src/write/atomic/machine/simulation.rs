@@ -220,7 +220,7 @@ fn run(seed: u64) -> usize {
         sizes: (0..len).map(|_| chance.place(2000)).collect(),
         window,
         window_bytes: 3000,
-        backoff: (Duration::from_millis(20), Duration::from_millis(400)),
+        backoff: crate::tuning::BACKOFF,
         resend_window: duplicate_window / 2,
     };
     let sizes = config.sizes.clone();

@@ -12,7 +12,7 @@ fn with_resend_window(len: usize, resend_window: Duration) -> AtomicMachine<&'st
         sizes: vec![100; len],
         window: 4,
         window_bytes: 1000,
-        backoff: (20 * MS, 400 * MS),
+        backoff: crate::tuning::BACKOFF,
         resend_window,
     };
     let mut machine = AtomicMachine::new(config, TimeLimits::new(10_000 * MS));

@@ -1,25 +1,25 @@
-//! Reading single keys, and the sequences of their last messages.
+//! Reading the last messages of keys: their values, their sequences, or the ids of their writes.
 //!
-//! The leader has every write that was acknowledged. A direct get may be answered by a replica that
+//! The leader has every write that was acknowledged. A direct get may be answered by a follower that
 //! lags, or by a mirror of the bucket in the same domain. So a call that has to see all writes asks
 //! the leader, even if the stream info allows direct gets.
 
 use bytes::Bytes;
 
-use super::one_by_one::{ReadTarget, SingleKeyReads};
+use super::single_key_requests::{ReadTarget, SingleKeyReads};
 use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::message::StoredMessage;
 use crate::pipeline;
-use crate::read_settings::SingleReads;
-use crate::replica::{AnsweredMessage, ReplicaUser};
+use crate::read_settings::ReadNode;
+use crate::replica::{AnsweredMessage, ReplicaHandle};
 use crate::stream_info::ReadPath;
 
 /// The key's value, as this node has it.
 pub(crate) async fn get(
     bucket: &BucketState,
-    node: SingleReads,
+    node: ReadNode,
     key: &str,
     deadline: &Deadline,
 ) -> Result<Option<Bytes>, Error> {
@@ -35,7 +35,7 @@ pub(crate) async fn get(
 /// value.
 pub(crate) async fn exists(
     bucket: &BucketState,
-    node: SingleReads,
+    node: ReadNode,
     key: &str,
     deadline: &Deadline,
 ) -> Result<bool, Error> {
@@ -44,32 +44,32 @@ pub(crate) async fn exists(
     Ok(last.and_then(StoredMessage::into_value).is_some())
 }
 
-/// `None`: the path that the stream info says.
-fn path(node: SingleReads) -> Option<ReadPath> {
+/// `None`: the stream info's read path.
+fn path(node: ReadNode) -> Option<ReadPath> {
     match node {
-        SingleReads::Leader => Some(ReadPath::Leader),
-        SingleReads::Nearest => None,
+        ReadNode::Leader => Some(ReadPath::Leader),
+        ReadNode::Nearest => None,
     }
 }
 
-/// The last message of a key. The key is encoded as in the bucket. `path` is as for
-/// [`SingleKeyReads`].
+/// The last message of a key. The key is encoded as in the bucket. `path` overrides
+/// the stream info's read path.
 pub(crate) async fn read_last_message(
     bucket: &BucketState,
     encoded: &str,
     path: Option<ReadPath>,
     deadline: &Deadline,
 ) -> Result<Option<StoredMessage>, Error> {
-    let server_call = bucket.replica().map(ReplicaUser::server_call);
+    let observer = bucket.replica().map(ReplicaHandle::observe);
     let mut target = LastMessage {
         encoded,
         last: None,
     };
     let mut reads = SingleKeyReads::new(&mut target, vec![0], path);
     pipeline::run(bucket, &mut reads, deadline).await?;
-    if let Some(server_call) = server_call {
+    if let Some(observer) = observer {
         let last = target.last.as_ref();
-        server_call.has_read([last.map(|last| AnsweredMessage {
+        observer.record_read([last.map(|last| AnsweredMessage {
             key: encoded,
             sequence: last.revision(),
             value: last.value(),

@@ -1,45 +1,44 @@
-//! Calls that the server answers, of a bucket that has a copy: later answers from the copy must not be
-//! older than what was read and written.
+//! Tells the replica what the server has answered, so that later answers from the copy are not older.
 
 use std::sync::{Arc, Weak};
 
 use super::copy::ReplicaCopy;
 use super::floors::{AnsweredMessage, ReplicaFloors};
-use super::shared::ReplicaUser;
+use super::shared::ReplicaHandle;
 
-/// A call that the server answers. It is begun before the first request is sent.
+/// Observes a call that the server answers. It is made before the call's first request is sent.
 #[derive(Debug)]
-pub(crate) struct ServerCall<'a> {
-    user: &'a ReplicaUser,
-    /// The copy at the beginning. The call does not keep its memory.
+pub(crate) struct ReplicaObserver<'a> {
+    replica: &'a ReplicaHandle,
+    /// The copy at the beginning. The observer does not keep its memory.
     copy: Weak<ReplicaCopy>,
     /// Where the copy was before.
     position: u64,
 }
 
-impl ReplicaUser {
-    /// Begins a call that the server answers.
-    pub(crate) fn server_call(&self) -> ServerCall<'_> {
+impl ReplicaHandle {
+    /// Begins to observe a call that the server answers.
+    pub(crate) fn observe(&self) -> ReplicaObserver<'_> {
         let copy = self.shared_state().copy();
-        ServerCall {
-            user: self,
+        ReplicaObserver {
+            replica: self,
             position: ReplicaFloors::position(copy.as_ref()),
             copy: copy.as_ref().map(Arc::downgrade).unwrap_or_default(),
         }
     }
 }
 
-impl ServerCall<'_> {
-    /// Takes note of what was read: the last message of each key. `None`: the key has none.
-    pub(crate) fn has_read<'k>(
+impl ReplicaObserver<'_> {
+    /// Records what was read: the last message of each key. `None`: the key has none.
+    pub(crate) fn record_read<'k>(
         self,
         answer: impl IntoIterator<Item = Option<AnsweredMessage<'k>>>,
     ) {
-        // A copy that is begun later has it all.
+        // A copy that is made later includes this answer.
         let Some(shown) = self.same_copy() else {
-            return self.user.note_server_answered();
+            return self.replica.raise_replica_floor();
         };
-        let state = self.user.shared_state();
+        let state = self.replica.shared_state();
         let (floors, now) = (&state.floors, state.now());
         let mut without_sequence = false;
         for message in answer {
@@ -47,22 +46,22 @@ impl ServerCall<'_> {
                 Some(message) if message.sequence > 0 => {
                     floors.read(message, self.position, Some(&shown), now);
                 }
-                // That a key has no message has no sequence.
+                // A key without a message has no sequence to compare with.
                 _ => without_sequence = true,
             }
         }
         if without_sequence {
-            self.user.note_server_answered();
+            self.replica.raise_replica_floor();
         }
     }
 
-    /// Takes note that writes were acknowledged, of which these are the lowest and the highest sequence.
+    /// Records that writes were acknowledged, of which these are the lowest and the highest sequence.
     /// No read may miss them from now on.
-    pub(crate) fn has_written(&self, (lowest, highest): (u64, u64)) {
+    pub(crate) fn record_written(&self, (lowest, highest): (u64, u64)) {
         let Some(shown) = self.same_copy() else {
-            return self.user.note_server_answered();
+            return self.replica.raise_replica_floor();
         };
-        let state = self.user.shared_state();
+        let state = self.replica.shared_state();
         let now = state.now();
         for sequence in [lowest, highest] {
             state
@@ -71,15 +70,15 @@ impl ServerCall<'_> {
         }
     }
 
-    /// Takes note that a write may be carried out, now or later.
-    pub(crate) fn may_have_written(&self) {
-        self.user.note_server_answered();
+    /// Records a write that may be carried out, now or later.
+    pub(crate) fn record_unclear_write(&self) {
+        self.replica.raise_replica_floor();
     }
 
     /// The copy, if it is the one of the call's beginning. Another one may be of another stream, whose
     /// sequences say nothing.
     fn same_copy(&self) -> Option<Arc<ReplicaCopy>> {
-        let shown = self.user.shared_state().copy()?;
+        let shown = self.replica.shared_state().copy()?;
         let is_same = std::ptr::eq(self.copy.as_ptr(), Arc::as_ptr(&shown));
         is_same.then_some(shown)
     }

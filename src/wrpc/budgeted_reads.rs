@@ -1,4 +1,4 @@
-//! Reads into memory that all answers share.
+//! Repeats a read that ran out of the memory that all answers share.
 //!
 //! How large an answer will be is known only when it has been read. So a read takes memory as it
 //! goes on. If there is none left, the read is dropped, the call waits until there is room for the
@@ -8,18 +8,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventual_batch_engine::{Bucket, Deadline, Page, ResponseBudget, SingleReads};
+use eventual_batch_engine::{Bucket, Deadline, Error, Page, ReadNode, ResponseBudget};
 use eventual_batch_links::{CallError, ShedReason};
 use tokio::time::timeout_at;
 
 use super::memory_budget::Reservation;
 
-/// The memory that the answer of one call takes. Clones are handles of the same memory, which is
-/// free again when the last one is dropped.
+/// Reads of one call, within the memory that its answer may take. Clones are handles of the same
+/// memory, which is free again when the last one is dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct ResponseMemory(Arc<Reservation>);
+pub(crate) struct BudgetedReads(Arc<Reservation>);
 
-impl ResponseMemory {
+impl BudgetedReads {
     pub(super) fn new(reservation: Reservation) -> Self {
         Self(Arc::new(reservation))
     }
@@ -40,11 +40,10 @@ impl ResponseMemory {
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, CallError> {
         loop {
-            let values = bucket.get_many_budgeted(keys, self, deadline).await;
-            if !self.0.ran_out() {
-                return Ok(values?);
+            match bucket.get_many_budgeted(keys, self, deadline).await {
+                Err(Error::NoMemory) => {}
+                values => return Ok(values?),
             }
-            drop(values);
             self.wait_for(bucket.limits().max_batch_bytes, deadline)
                 .await?;
         }
@@ -57,11 +56,10 @@ impl ResponseMemory {
         deadline: Deadline,
     ) -> Result<Vec<String>, CallError> {
         loop {
-            let keys = bucket.keys_budgeted(self, deadline).await;
-            if !self.0.ran_out() {
-                return Ok(keys?);
+            match bucket.keys_budgeted(self, deadline).await {
+                Err(Error::NoMemory) => {}
+                keys => return Ok(keys?),
             }
-            drop(keys);
             self.wait_for(bucket.limits().max_batch_bytes, deadline)
                 .await?;
         }
@@ -89,7 +87,7 @@ impl ResponseMemory {
     pub(crate) async fn get(
         &self,
         bucket: &Bucket,
-        node: SingleReads,
+        node: ReadNode,
         key: &str,
         deadline: Deadline,
     ) -> Result<Option<Bytes>, CallError> {
@@ -108,7 +106,10 @@ impl ResponseMemory {
     async fn wait_for(&self, bytes: usize, deadline: Deadline) -> Result<(), CallError> {
         let Self(reservation) = self;
         reservation.release();
-        let room = timeout_at(deadline.send_deadline(), reservation.wait_for(ahead(bytes)));
+        let room = timeout_at(
+            deadline.send_deadline(),
+            reservation.wait_for(with_headroom(bytes)),
+        );
         room.await.map_err(|_| CallError::Shed {
             reason: ShedReason::ResponseMemory,
             text: format!(
@@ -121,16 +122,16 @@ impl ResponseMemory {
     }
 }
 
-impl ResponseBudget for ResponseMemory {
+impl ResponseBudget for BudgetedReads {
     fn grow_to(&self, bytes: usize) -> bool {
-        self.0.grow_to(ahead(bytes))
+        self.0.grow_to(with_headroom(bytes))
     }
 }
 
 /// What is taken for an answer that has this many bytes so far. A large answer takes more than it
 /// needs now. Therefore, many large answers that are read at once come to the bound before they
 /// fill memory, and what is on its way from the server has room too.
-fn ahead(bytes: usize) -> usize {
+fn with_headroom(bytes: usize) -> usize {
     const LARGE: usize = 1024 * 1024;
     if bytes < LARGE {
         bytes

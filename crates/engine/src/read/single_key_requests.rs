@@ -1,4 +1,4 @@
-//! Reading keys one by one, each by a direct get (ADR-31) or from the stream's leader.
+//! Reading keys with one request for each: a direct get (ADR-31), or a request to the stream's leader.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) struct SingleKeyReads<'t, T> {
     indexes: Vec<usize>,
     /// How many keys the whole call has.
     total_items: usize,
-    /// `None`: the path that the stream info says.
+    /// Overrides the stream info's read path.
     path: Option<ReadPath>,
     /// The connections that the call has lost so far.
     lost: LostConnections,
@@ -70,18 +70,8 @@ impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
     }
 
     /// The same reads, after the call has lost these connections.
-    pub(super) fn after_losing(self, lost: LostConnections) -> Self {
+    pub(super) fn with_lost_connections(self, lost: LostConnections) -> Self {
         Self { lost, ..self }
-    }
-
-    /// How to read. If the call has lost its connection again and again, a message that it reads
-    /// may be the cause. The leader's answer is safe, because its headers are base64 text.
-    fn path(&self, info: &StreamInfo) -> ReadPath {
-        match self.path {
-            Some(path) => path,
-            None if self.lost.suggest_unparsable_message() => ReadPath::Leader,
-            None => info.path(),
-        }
     }
 
     /// Takes a message from the leader. The NATS client has not parsed its headers.
@@ -121,6 +111,22 @@ impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
             Ok(()) => AnswerOutcome::Done { sequence: None },
             Err(error) => AnswerOutcome::Unusable(error),
         }
+    }
+}
+
+/// How to read. `path` overrides what the stream info says.
+///
+/// If the call has lost its connection again and again, a message that it reads may be the cause.
+/// The leader's answer is safe, because its headers are base64 text.
+pub(super) fn read_path(
+    path: Option<ReadPath>,
+    lost: LostConnections,
+    info: &StreamInfo,
+) -> ReadPath {
+    match path {
+        Some(path) => path,
+        None if lost.suggest_unparsable_message() => ReadPath::Leader,
+        None => info.effective_read_path(),
     }
 }
 
@@ -180,7 +186,7 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
                 request.unwrap_or_default().into(),
             )
         };
-        let (subject, payload) = match self.path(info) {
+        let (subject, payload) = match read_path(self.path, self.lost, info) {
             ReadPath::Direct => (
                 format!("{api_prefix}.DIRECT.GET.{stream}.{read_prefix}{key}"),
                 Bytes::new(),
@@ -203,7 +209,7 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
         bucket.next_read_connection()
     }
 
-    fn group_answer(&self, _message: &Message, _info: &StreamInfo) -> Option<u64> {
+    fn group_answer(&mut self, _message: &Message, _info: &StreamInfo) -> Option<u64> {
         None
     }
 
