@@ -30,6 +30,9 @@ on_servers_with_atomic_batches!(
     a_batch_is_one,
     what_is_refused_stores_nothing,
     readers_see_all_of_a_batch_or_nothing,
+    readers_see_all_of_a_batch_of_large_values_or_nothing,
+    batches_that_are_given_up_hold_up_no_others,
+    a_storage_limit_in_mid_batch_is_told,
     more_batches_than_a_server_takes_at_once_are_all_stored,
     a_lost_answer_to_the_commit_is_resolved,
     values_of_an_atomic_batch_end,
@@ -282,22 +285,35 @@ async fn what_is_refused_stores_nothing(version: &str) -> Result<()> {
 }
 
 async fn readers_see_all_of_a_batch_or_nothing(version: &str) -> Result<()> {
-    const BATCH: usize = 500;
+    readers_see_whole_batches(version, 500, 0).await
+}
+
+/// The server takes more of them into one answer than the provider expects after small values.
+async fn readers_see_all_of_a_batch_of_large_values_or_nothing(version: &str) -> Result<()> {
+    readers_see_whole_batches(version, 150, 10_000).await
+}
+
+/// Reads 128 keys again and again while batches of more keys are written. The values have `padding`
+/// bytes more than they need.
+async fn readers_see_whole_batches(version: &str, batch: usize, padding: usize) -> Result<()> {
     const ROUNDS: usize = 60;
     /// As many as one request reads.
     const READ: usize = 128;
     let (_stack, caller) = with_orders(version, atomic("orders")).await?;
+    let padding = "x".repeat(padding);
+    let small = [("small.1", "1"), ("small.2", "2")];
+    caller.set_many("default", &small).await??;
     // A key that was never written is read by itself, and so at another time than the others.
     caller
-        .set_many("default", &pairs(BATCH, "before"))
+        .set_many("default", &pairs(batch, "before"))
         .await??;
     let written = AtomicBool::new(false);
     let write = async {
         for round in 0..ROUNDS {
-            let batch = pairs(BATCH, &format!("round {round}"));
-            caller.set_many("default", &batch).await??;
+            let values = pairs(batch, &format!("round {round} {padding}"));
+            caller.set_many("default", &values).await??;
             if round % 10 == 9 {
-                caller.delete_many("default", &keys(BATCH)).await??;
+                caller.delete_many("default", &keys(batch)).await??;
             }
         }
         written.store(true, Ordering::SeqCst);
@@ -307,21 +323,89 @@ async fn readers_see_all_of_a_batch_or_nothing(version: &str) -> Result<()> {
         let mut seen = HashSet::new();
         let mut start = 0;
         while !written.load(Ordering::SeqCst) {
-            start = (start + 37) % (BATCH - READ);
+            let values = caller
+                .get_many("default", &["small.1", "small.2"])
+                .await??;
+            ensure!(values.iter().all(Option::is_some));
+            start = (start + 37) % batch;
             // From one end of the batch to the other.
             let asked: Vec<_> = (0..READ)
-                .map(|n| format!("key.{}", (start + n * 3) % BATCH))
+                .map(|n| format!("key.{}", (start + n) % batch))
                 .collect();
             let values = caller.get_many("default", &asked).await??;
             let first = values[0].clone();
-            let other = values.iter().find(|&value| *value != first);
-            ensure!(other.is_none(), "{first:?} and {other:?} at once");
+            let other = values.iter().position(|value| *value != first);
+            ensure!(other.is_none(), "value {other:?} is of another batch");
             seen.insert(first);
         }
         Ok(seen)
     };
     let ((), seen) = tokio::try_join!(write, read)?;
     ensure!(seen.len() > 5, "reads and batches met: {}", seen.len());
+    Ok(())
+}
+
+/// A server takes 50 batches of a stream at once, and waits ten seconds for the rest of each.
+async fn batches_that_are_given_up_hold_up_no_others(version: &str) -> Result<()> {
+    const GIVEN_UP: usize = 60;
+    let login = r#"authorization { users: [
+        { user: some, password: "p", permissions: {
+            publish: { deny: [ "$KV.orders.key.1" ] } } }
+        { user: all, password: "p" }
+    ] }"#;
+    let stack = crate::support::stack(version)
+        .nats(|nats| nats.config(login))
+        .separate_lattice()
+        .start()
+        .await?;
+    let options =
+        testkit::async_nats::ConnectOptions::with_user_and_password("all".into(), "p".into());
+    let client = stack.nats.client_with(options).await?;
+    let jetstream = testkit::async_nats::jetstream::new(client);
+    jetstream.create_stream(atomic("orders")).await?;
+    let of = |name: &str, user: &str| {
+        let link = link(&stack, name, "orders").config("username", user);
+        link.config("password", "p").config("timeout", "2s")
+    };
+    let caller = linked(&stack, &of("default", "all")).await?;
+    let some = linked(&stack, &of("some", "some")).await?.with_link("some");
+    for n in 0..GIVEN_UP {
+        let error = refused(some.set_many("default", &pairs(2, "1")).await?)?;
+        assert_eq!(error.case, "access-denied", "batch {n}: {error}");
+    }
+    caller.set_many("default", &pairs(2, "2")).await??;
+    Ok(())
+}
+
+/// A bucket with one replica: the server looks at the limit again for each message of a batch.
+async fn a_storage_limit_in_mid_batch_is_told(version: &str) -> Result<()> {
+    const BATCH: usize = 100;
+    let stack = crate::support::stack(version)
+        .nats(|nats| nats.jetstream_config("max_file_store: 300K"))
+        .start()
+        .await?;
+    stack
+        .nats
+        .jetstream()
+        .await?
+        .create_stream(atomic("orders"))
+        .await?;
+    let caller = linked(
+        &stack,
+        &link(&stack, "default", "orders").config("timeout", "10s"),
+    )
+    .await?;
+    let batch = pairs(BATCH, &"x".repeat(4000));
+    let error = refused(caller.set_many("default", &batch).await?)?;
+    let values = caller.get_many("default", &keys(BATCH)).await??;
+    let set = values.iter().flatten().count();
+    assert!(set < BATCH, "the limit is too high for this test");
+    let says_none = error.text.contains("none of the 100 keys is set");
+    let says_some = error.text.contains("only some keys");
+    assert!(
+        if set == 0 { says_none } else { says_some },
+        "{set} keys are set: {error}"
+    );
     Ok(())
 }
 

@@ -122,7 +122,7 @@ impl BucketState {
     }
 
     /// The connection for the next request that reads. The connections take turns. One that is down
-    /// is left out.
+    /// is left out, unless all are.
     pub(crate) fn next_read_connection(&self) -> &Connection {
         let further = self
             .further_connections
@@ -131,11 +131,14 @@ impl BucketState {
         if further.is_empty() {
             return &self.connection;
         }
-        let turn = self.reads_started.fetch_add(1, Ordering::Relaxed) % (1 + further.len());
-        match further.get(turn) {
-            Some(connection) if connection.is_up() => connection,
-            _ => &self.connection,
-        }
+        let count = 1 + further.len();
+        let turn = self.reads_started.fetch_add(1, Ordering::Relaxed);
+        let in_turn = (0..count).map(|n| {
+            let index = turn.wrapping_add(n) % count;
+            further.get(index).unwrap_or(&self.connection)
+        });
+        let is_up = |connection: &&Arc<Connection>| connection.is_up();
+        in_turn.into_iter().find(is_up).unwrap_or(&self.connection)
     }
 
     /// A permit for each atomic batch under way.
@@ -277,7 +280,7 @@ impl BucketState {
     ///
     /// [`Error::ReadOnly`], or why the stream info could not be fetched.
     pub(crate) async fn require_writes(&self, deadline: &Deadline) -> Result<(), Error> {
-        let takes_writes = |info: &StreamInfo| info.takes_writes;
+        let takes_writes = |info: &StreamInfo| info.takes_writes && !info.is_outdated_for_writes();
         let info = self
             .stream_info_refreshed_unless(takes_writes, deadline)
             .await?;

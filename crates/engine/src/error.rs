@@ -150,6 +150,18 @@ pub enum Error {
          nats-server 2.12 or newer"
     )]
     TornBatch,
+    /// The server may have stored a part of an atomic batch. It looks at the storage limits of the
+    /// account and the server again for each message of a batch, if the bucket has one replica.
+    #[error(
+        "only some keys of an atomic batch may be {verb}: a bucket with one replica has no promise \
+         of all or nothing when a storage limit is reached in mid-batch, so read the keys: {cause}"
+    )]
+    CutBatch {
+        /// `set` or `deleted`.
+        verb: &'static str,
+        /// Why.
+        cause: Box<Error>,
+    },
     /// An increment or a swap was sent, and it is not known whether it is stored.
     #[error(
         "a new number for key {:?} was sent and not acknowledged, so it may or may not be stored: \
@@ -286,6 +298,7 @@ impl Error {
             Self::UnclearWrite(cause)
             | Self::AtomicBatchFailed { cause, .. }
             | Self::UnclearBatch { cause, .. }
+            | Self::CutBatch { cause, .. }
             | Self::Partial { cause, .. } => cause.kind(),
         }
     }
@@ -304,6 +317,9 @@ impl Error {
                 .log_text()?
                 .prefixed("an atomic batch was not acknowledged: "),
             Self::TornBatch => LogText::fixed("the server knows no atomic batches"),
+            Self::CutBatch { cause, .. } => cause
+                .log_text()?
+                .prefixed("an atomic batch may be stored in part: "),
             Self::UnclearNumber { .. } => LogText::fixed(
                 "a new number was sent and not acknowledged, so it may or may not be stored",
             ),
@@ -330,6 +346,7 @@ impl Error {
             Self::UnclearWrite(cause)
             | Self::AtomicBatchFailed { cause, .. }
             | Self::UnclearBatch { cause, .. }
+            | Self::CutBatch { cause, .. }
             | Self::Partial { cause, .. } => cause.root(),
             error => error,
         }

@@ -22,7 +22,8 @@ const KV_PURGE: &str = "PURGE";
 /// The `KV-Operation` of a delete marker with this time to live.
 ///
 /// When a DEL marker expires, the server replaces it by a marker of its own, which stays as long
-/// again. For a PURGE marker it does not (nats-server `isSubjectDeleteMarker`, 2.11 to 2.15).
+/// again. For a PURGE marker it does not (nats-server `isSubjectDeleteMarker`, from
+/// 2.11.7 on; an older one keeps such a marker for twice its time).
 /// Clients read both alike.
 pub(super) fn delete_operation(ttl: Option<Duration>) -> &'static str {
     match ttl {

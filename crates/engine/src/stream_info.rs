@@ -99,6 +99,7 @@ pub(super) struct StreamInfo {
     pub(super) takes_writes: bool,
     /// What the stream allows beside plain writes.
     features: Features,
+    fetched: Instant,
     /// How large the values are that were read last.
     pub(super) mean_value_size: MeanValueSize,
     /// Whether the server has denied this login a `multi_last` request.
@@ -242,6 +243,7 @@ fn info(spec: &BucketSpec, config: &stream::Config) -> Result<StreamInfo, Error>
         is_replicated: config.num_replicas > 1,
         takes_writes: config.mirror.is_some() || !config.subjects.is_empty(),
         features: Features::of(config),
+        fetched: Instant::now(),
         mean_value_size: MeanValueSize::default(),
         multi_last_denied: AtomicBool::new(false),
         quarantine: Arc::default(),
@@ -286,6 +288,16 @@ impl StreamInfo {
         } else {
             self.read_path
         }
+    }
+
+    pub(super) fn takes_atomic_batches(&self) -> bool {
+        self.problem(BucketFeature::AtomicBatches).is_none()
+    }
+
+    /// Whether the stream info is too old to write by. What is written with a time to live is right
+    /// only while the bucket keeps no older values, and an operator may have changed that.
+    pub(super) fn is_outdated_for_writes(&self) -> bool {
+        self.features.has_ttl() && self.fetched.elapsed() > tuning::TTL_RULES_KNOWN_FOR
     }
 
     /// Why the bucket cannot do this. `None`: it can.

@@ -96,6 +96,9 @@ pub(super) const ATOMIC_KEYS: usize = 1000;
 /// clients together (ADR-50). More would be no faster, because it stores one after the other.
 pub(super) const ATOMIC_BATCHES: usize = 16;
 
+/// For how long the stream info of a bucket with times to live is good enough for writes.
+pub(super) const TTL_RULES_KNOWN_FOR: Duration = Duration::from_secs(30);
+
 /// How many keys of an atomic batch are read to find out whether it is stored.
 pub(super) const ATOMIC_LOOKS: usize = 8;
 

@@ -94,8 +94,10 @@ const WATCH: &[&str] = &[
 ];
 /// Other settings that such links have too.
 const WITH_WATCH: &[&str] = &[
+    "atomic",
     "bucket",
     "bucket_allow_atomic",
+    "bucket_allow_batched",
     "bucket_history",
     "bucket_marker_ttl",
     "bucket_max_bytes",
@@ -107,6 +109,7 @@ const WITH_WATCH: &[&str] = &[
     "enable_bucket_auto_create",
     "js_domain",
     "key_encoding",
+    "value_ttl",
 ];
 
 /// What a link is to do, and how.
@@ -146,10 +149,7 @@ impl LinkSettings {
         default_timeout: Duration,
     ) -> Result<Self, ConfigError> {
         let lookup = Lookup::new(link, defaults, &[LOGIN, TLS]);
-        let writes = WriteSettings {
-            value_ttl: lookup.time_to_live("value_ttl")?,
-            atomic: lookup.flag("atomic")?.unwrap_or(false),
-        };
+        let writes = write_settings(&lookup)?;
         let bucket = bucket_spec(&lookup, &writes)?;
         let spec = |name: &str| BucketSpec {
             name: name.to_owned(),
@@ -187,6 +187,13 @@ impl LinkSettings {
             timeout: lookup.call_timeout("timeout")?.unwrap_or(default_timeout),
         })
     }
+}
+
+fn write_settings(lookup: &Lookup<'_>) -> Result<WriteSettings, ConfigError> {
+    Ok(WriteSettings {
+        value_ttl: lookup.time_to_live("value_ttl")?,
+        atomic: lookup.flag("atomic")?.unwrap_or(false),
+    })
 }
 
 /// The link's own bucket, and what to do if it is missing.
@@ -233,6 +240,15 @@ fn template(
             ));
         }
     }
+    let create = lookup.flag("enable_bucket_auto_create")?.unwrap_or(false);
+    let allow_atomic = lookup.flag("bucket_allow_atomic")?;
+    if create && writes.atomic && allow_atomic == Some(false) {
+        return Err(ConfigError::bad(
+            "bucket_allow_atomic",
+            "false",
+            &"`true` beside `atomic`: the link could not write to a bucket that it creates",
+        ));
+    }
     let template = BucketTemplate {
         replicas: lookup.number("bucket_replicas", 1, 5)?,
         storage: lookup.choice(
@@ -246,10 +262,9 @@ fn template(
         allow_value_ttl: writes.value_ttl.is_some(),
         marker_ttl,
         // A link that asks for atomic batches could not write to the bucket without.
-        allow_atomic: lookup.flag("bucket_allow_atomic")?.unwrap_or(writes.atomic),
+        allow_atomic: allow_atomic.unwrap_or(writes.atomic),
         allow_batched: lookup.flag("bucket_allow_batched")?.unwrap_or(false),
     };
-    let create = lookup.flag("enable_bucket_auto_create")?.unwrap_or(false);
     Ok(create.then_some(template))
 }
 

@@ -14,7 +14,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
@@ -73,10 +72,13 @@ pub(super) async fn read(
                     tuning::MULTI_LAST_SUBJECTS,
                 ),
             };
+            let keys = keys.min(most_keys);
+            // A request that waits for permits would stand in the queue before the next small call.
+            let max_requests = max_requests.min((bucket.limits().max_concurrency / keys).max(1));
             if requests.len() >= max_requests {
                 break;
             }
-            let keys = keys.min(most_keys).min(queue.len());
+            let keys = keys.min(queue.len());
             let subjects = queue
                 .drain(..keys)
                 .map(|index| (subject(info, batch, index), index))
@@ -97,8 +99,10 @@ pub(super) async fn read(
             .answered
             .iter()
             .filter_map(|(_, value, _)| value.as_ref());
-        let bytes = bytes.map(Bytes::len).sum();
-        info.mean_value_size.record(response.answered.len(), bytes);
+        let (values, bytes) = bytes.fold((0, 0), |(values, bytes), value| {
+            (values + 1, bytes + value.len())
+        });
+        info.mean_value_size.record(values, bytes);
         for (index, value, sequence) in response.answered {
             match value {
                 Some(value) => batch.found(index, value, sequence)?,
@@ -154,7 +158,13 @@ async fn request(
         return response;
     };
     let connection = bucket.next_read_connection();
-    let max_bytes = info.mean_value_size.max_answer_bytes(keys);
+    // With a smaller answer, an atomic batch could come between two requests for the keys of one
+    // call.
+    let max_bytes = if info.takes_atomic_batches() {
+        tuning::WINDOW_BYTES
+    } else {
+        info.mean_value_size.max_answer_bytes(keys)
+    };
     let room = connection.room_for_answer(max_bytes);
     let Ok(Some(_room)) = timeout_at(deadline.send_deadline(), room).await else {
         return response;

@@ -45,8 +45,10 @@ pub(super) async fn create(
         allow_direct: true,
         allow_message_ttl: template.allow_value_ttl || template.marker_ttl.is_some(),
         subject_delete_marker_ttl: template.marker_ttl,
-        allow_atomic_publish: template.allow_atomic,
-        allow_batch_publish: template.allow_batched,
+        // A server that does not know a setting refuses the whole request (2.12) or ignores the
+        // setting (before). Without it, a warning says how the bucket differs.
+        allow_atomic_publish: template.allow_atomic && client.is_server_compatible(2, 12, 0),
+        allow_batch_publish: template.allow_batched && client.is_server_compatible(2, 14, 0),
         ..stream::Config::default()
     });
     let error = match created.await {

@@ -36,6 +36,11 @@ impl Features {
         }
     }
 
+    /// Whether messages may have a time to live.
+    pub(super) fn has_ttl(&self) -> bool {
+        self.allows_message_ttl
+    }
+
     /// Why the bucket cannot do this. `None`: it can.
     pub(super) fn problem(&self, feature: BucketFeature) -> Option<FeatureProblem> {
         let allowed = match feature {

@@ -25,7 +25,8 @@ use messages::{AtomicMessages, HEADER_ROOM};
 /// # Errors
 ///
 /// Before anything is written: [`Error::Unsupported`], [`Error::TooLarge`],
-/// [`Error::ValueTooLarge`]. Afterwards [`Error::AtomicBatchFailed`] or [`Error::UnclearBatch`].
+/// [`Error::ValueTooLarge`]. Afterwards [`Error::AtomicBatchFailed`],
+/// [`Error::UnclearBatch`], [`Error::CutBatch`] or [`Error::TornBatch`].
 pub(super) async fn write(
     bucket: &BucketState,
     verb: &'static str,
@@ -101,6 +102,10 @@ pub(super) async fn write(
         }),
         BatchOutcome::Unclear(error) => Err(Error::UnclearBatch {
             total,
+            verb,
+            cause: cause(error),
+        }),
+        BatchOutcome::Cut(error) => Err(Error::CutBatch {
             verb,
             cause: cause(error),
         }),

@@ -221,8 +221,13 @@ fn a_link_of_atomic_batches_creates_a_bucket_that_takes_them() {
     assert_eq!(allows(&[]), (false, false));
     assert_eq!(allows(&[("atomic", "true")]), (true, true));
     assert_eq!(allows(&[("bucket_allow_atomic", "true")]), (false, true));
-    let not_allowed = [("atomic", "true"), ("bucket_allow_atomic", "false")];
-    assert_eq!(allows(&not_allowed), (true, false));
+    let text = refusal(&[
+        ("enable_bucket_auto_create", "true"),
+        ("atomic", "true"),
+        ("bucket_allow_atomic", "false"),
+    ]);
+    assert!(text.contains("`bucket_allow_atomic`"), "{text}");
+    assert!(text.contains("beside `atomic`"), "{text}");
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use eventual_batch_engine::{
     ConnectionSettings, KeyEncoding, WatchFrom, WatchPattern, WatchSettings, WatchedChanges,
-    WriteSettings,
 };
 use sha2::{Digest as _, Sha256};
 
 use super::raw::Lookup;
-use super::{ConfigError, LOGIN, RawSettings, TLS, bucket_spec, connection, key_encoding};
+use super::{
+    ConfigError, LOGIN, RawSettings, TLS, bucket_spec, connection, key_encoding, write_settings,
+};
 
 const DEFAULT_MAX_IN_FLIGHT: usize = 16;
 const DEFAULT_MAX_DELIVER: u32 = 10;
@@ -74,7 +75,7 @@ impl WatchLinkSettings {
         default_timeout: Duration,
     ) -> Result<Self, ConfigError> {
         let lookup = Lookup::new(link, defaults, &[LOGIN, TLS]);
-        let bucket = bucket_spec(&lookup, &WriteSettings::default())?;
+        let bucket = bucket_spec(&lookup, &write_settings(&lookup)?)?;
         let encoding = key_encoding(&lookup)?;
         let list = lookup.text("watch")?.ok_or_else(|| {
             ConfigError::missing("watch", "keys or NATS wildcards, comma-separated")

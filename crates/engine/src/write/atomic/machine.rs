@@ -28,7 +28,8 @@
 //!   stores nothing twice, and its answer tells that the first one is stored. That holds for the
 //!   bucket's duplicate window.
 //! - A message of the batch that is read at the leader proves that all of the batch is stored. That
-//!   none is read proves nothing: other writes may have followed.
+//!   none is read proves nothing: other writes may have followed. (On a stream with one replica only
+//!   all messages prove it: the server may stop in mid-batch when a storage limit is reached.)
 
 mod interface;
 mod next;
@@ -225,11 +226,17 @@ impl<E: Clone> AtomicMachine<E> {
         }
     }
 
+    /// Whether the message that commits was sent, and is not answered yet.
+    pub(super) fn is_committing(&self) -> bool {
+        matches!(self.phase, AtomicPhase::Committing { .. })
+    }
+
     fn answer(&mut self, attempt: u32, answer: AtomicAnswer<E>) {
         match answer {
             // Each attempt has the same messages, so it does not matter whose answer it is.
             AtomicAnswer::Stored(sequence) => self.over(BatchOutcome::Stored(sequence)),
             AtomicAnswer::Torn(error) => self.over(BatchOutcome::Torn(error)),
+            AtomicAnswer::Cut(error) => self.over(BatchOutcome::Cut(error)),
             // A late answer to an attempt that was given up.
             _ if attempt != self.attempt => {}
             AtomicAnswer::Staged => {

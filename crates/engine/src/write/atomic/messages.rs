@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Message;
-use async_nats::header::{HeaderMap, NATS_MESSAGE_ID, NATS_MESSAGE_TTL};
+use async_nats::header::{
+    HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL,
+};
 use async_nats::jetstream::{self, ErrorCode};
 
 use super::machine::AtomicAnswer;
@@ -86,7 +88,8 @@ impl AtomicMessages {
         write_id.starts_with(&self.id_prefix)
     }
 
-    /// The smallest values, to be looked for at the leader.
+    /// The keys of the smallest values, to be looked for at the leader. They are encoded as in the
+    /// bucket.
     pub(super) fn smallest(&self, count: usize) -> Vec<&str> {
         let mut writes: Vec<_> = self.writes.iter().collect();
         writes.sort_by_key(|write| write.size());
@@ -148,8 +151,29 @@ impl AtomicMessages {
                 bucket.unsupported(BucketFeature::ValueTtl, FeatureProblem::NotAllowed),
             )),
             ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Err(Stale(refused())),
+            ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
+            | ErrorCode::INSUFFICIENT_RESOURCES
+            | ErrorCode::MEMORY_RESOURCES_EXCEEDED
+            | ErrorCode::STORAGE_RESOURCES_EXCEEDED
+                if !self.info.is_replicated =>
+            {
+                Ok(AtomicAnswer::Cut(Some(refused())))
+            }
             _ => Ok(AtomicAnswer::Refused(refused())),
         }
+    }
+
+    /// The message that makes the server drop what it has staged of an attempt. Its sequence leaves a
+    /// gap. The server would otherwise wait for the rest of the batch for ten seconds, and it takes
+    /// only 50 batches of a stream at once.
+    ///
+    /// It expects a revision that no key has. So a node that knows no batches does not store it.
+    pub(super) fn abort(&self, attempt: u32) -> (String, HeaderMap) {
+        let mut headers = HeaderMap::new();
+        headers.insert(BATCH_ID, format!("{}{attempt}", self.id_prefix));
+        headers.insert(BATCH_SEQUENCE, (self.writes.len() + 1).to_string());
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, u64::MAX.to_string());
+        (self.subject(0), headers)
     }
 
     fn try_again(&self, error: &jetstream::Error) -> AtomicAnswer<Error> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
 use async_nats::{Message, Subject};
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
@@ -53,6 +54,8 @@ pub(super) async fn run(
         sent: 0,
         answered: 0,
         permission_errors_seen: bucket.connection().permission_error_count(),
+        staged: None,
+        commit_sent: false,
     };
     run.until_finished().await
 }
@@ -76,6 +79,10 @@ struct AtomicRun<'a> {
     sent: usize,
     answered: usize,
     permission_errors_seen: u64,
+    /// The attempt of which the server holds messages that are not committed.
+    staged: Option<u32>,
+    /// Whether the message that commits the attempt was sent.
+    commit_sent: bool,
 }
 
 /// What an attempt holds: its place among the bucket's batches, and a permit for each message in
@@ -115,7 +122,10 @@ impl AtomicRun<'_> {
                     let (count, failure) = self.send(attempt, items, commits).await;
                     self.tell(AtomicEvent::Sent { count, failure });
                 }
-                AtomicAction::End => self.permits = None,
+                AtomicAction::End => {
+                    self.abort_staged().await;
+                    self.permits = None;
+                }
                 AtomicAction::Refresh => {
                     let error = self.refresh().await;
                     self.tell(AtomicEvent::Refreshed(error));
@@ -141,7 +151,10 @@ impl AtomicRun<'_> {
                         () = sleep_until(until) => {}
                     }
                 }
-                AtomicAction::Finish(outcome) => return self.finish(outcome),
+                AtomicAction::Finish(outcome) => {
+                    self.abort_staged().await;
+                    return self.finish(outcome);
+                }
             }
         }
     }
@@ -199,6 +212,7 @@ impl AtomicRun<'_> {
             (self.sent, self.answered) = (0, 0);
         }
         self.permits = Some(permits);
+        (self.staged, self.commit_sent) = (None, false);
         Ok(epoch)
     }
 
@@ -226,6 +240,7 @@ impl AtomicRun<'_> {
             let failure = match timeout_at(self.deadline.send_deadline(), sent).await {
                 Ok(Ok(())) => {
                     self.sent += 1;
+                    self.commit_sent |= commits;
                     continue;
                 }
                 Ok(Err(error)) if error.kind() == PublishErrorKind::Send => {
@@ -256,9 +271,22 @@ impl AtomicRun<'_> {
         };
         self.answered += 1;
         let answer = match self.messages.answer(self.bucket, message, commits) {
+            Ok(AtomicAnswer::Cut(error)) => self.judge_cut(error, commits).await,
+            // The server knows an id of this batch.
+            Ok(AtomicAnswer::Stored(None)) if !self.messages.info.is_replicated => {
+                match self.find_stored().await {
+                    Ok(FoundWrites::All) => AtomicAnswer::Stored(None),
+                    _ => AtomicAnswer::Cut(None),
+                }
+            }
             Ok(answer) => answer,
             Err(Stale(error)) => self.judge_stale(error).await,
         };
+        match answer {
+            AtomicAnswer::Staged if !commits => self.staged = Some(attempt),
+            _ if commits => self.staged = None,
+            _ => {}
+        }
         self.tell(AtomicEvent::AtomicAnswer { attempt, answer });
     }
 
@@ -285,6 +313,18 @@ impl AtomicRun<'_> {
         }
     }
 
+    /// What it means that a storage limit was reached.
+    async fn judge_cut(&self, error: Option<Error>, commits: bool) -> AtomicAnswer<Error> {
+        match error {
+            Some(error) if !commits => AtomicAnswer::Refused(error),
+            Some(error) => match self.find_stored().await {
+                Ok(FoundWrites::None) => AtomicAnswer::Refused(error),
+                _ => AtomicAnswer::Cut(Some(error)),
+            },
+            None => AtomicAnswer::Cut(None),
+        }
+    }
+
     /// The server sends a permission error to the connection, and never answers the message.
     fn take_permission_errors(&mut self) {
         let connection = self.bucket.connection();
@@ -292,12 +332,21 @@ impl AtomicRun<'_> {
             return;
         };
         self.permission_errors_seen = new.count;
-        let denied = new.of_inbox.or_else(|| {
-            let subjects = (0..self.messages.writes.len()).map(|item| self.messages.subject(item));
-            let mut errors = subjects.filter_map(|subject| new.by_subject.get(&subject));
-            errors.next().cloned()
-        });
+        let all = self.messages.writes.len();
+        let denied = if self.machine.is_committing() {
+            // Only the last message is unanswered, so an error for another subject is another call's.
+            // Without an inbox its answer is lost, but the batch may be stored.
+            new.by_subject.get(&self.messages.subject(all - 1)).cloned()
+        } else {
+            new.of_inbox.or_else(|| {
+                let subjects = (0..all).map(|item| self.messages.subject(item));
+                let mut errors = subjects.filter_map(|subject| new.by_subject.get(&subject));
+                errors.next().cloned()
+            })
+        };
         if let Some(error) = denied {
+            // A message that commits, if it is denied, has not reached the stream.
+            self.commit_sent = false;
             self.tell(AtomicEvent::Denied(error));
         }
     }
@@ -314,12 +363,55 @@ impl AtomicRun<'_> {
         }
     }
 
-    /// Whether a message of the batch is the last one of its key, at the leader.
+    /// Whether the leader has the batch.
     async fn is_stored(&self) -> bool {
-        let keys = self.messages.smallest(tuning::ATOMIC_LOOKS);
-        let ids = read::last_write_ids(self.bucket, &keys, self.deadline).await;
-        ids.is_ok_and(|ids| ids.iter().flatten().any(|id| self.messages.is_mine(id)))
+        match self.find_stored().await {
+            Ok(FoundWrites::All) => true,
+            Ok(FoundWrites::Some) => self.messages.info.is_replicated,
+            Ok(FoundWrites::None) | Err(_) => false,
+        }
     }
+
+    /// Which messages of the batch are the last ones of their keys, at the leader. On a stream with
+    /// several replicas a few of them tell, so only a few keys are read.
+    async fn find_stored(&self) -> Result<FoundWrites, Error> {
+        let looks = if self.messages.info.is_replicated {
+            tuning::ATOMIC_LOOKS
+        } else {
+            self.messages.writes.len()
+        };
+        let keys = self.messages.smallest(looks);
+        let ids = read::last_write_ids(self.bucket, &keys, self.deadline).await?;
+        let is_mine = |id: &Option<String>| id.as_ref().is_some_and(|id| self.messages.is_mine(id));
+        let mine = ids.iter().filter(|id| is_mine(id)).count();
+        Ok(match mine {
+            0 => FoundWrites::None,
+            all if all == ids.len() => FoundWrites::All,
+            _ => FoundWrites::Some,
+        })
+    }
+
+    /// Tells the server to drop the attempt that it has staged, if it was not sent as a whole.
+    async fn abort_staged(&mut self) {
+        let Some(attempt) = self.staged.take() else {
+            return;
+        };
+        if self.commit_sent || !self.bucket.connection().is_up() {
+            return;
+        }
+        let (subject, headers) = self.messages.abort(attempt);
+        let client = self.bucket.connection().client();
+        let abort = client.publish_with_headers(subject, headers, Bytes::new());
+        // It is a courtesy to other writers, and no reason to wait or to fail.
+        drop(timeout(tuning::STREAM_INFO_TIMEOUT, abort).await);
+    }
+}
+
+/// Which of the keys that were read have this batch's write.
+enum FoundWrites {
+    None,
+    Some,
+    All,
 }
 
 /// The token of the reply subject of an attempt.

@@ -33,6 +33,8 @@ pub(in crate::write::atomic) enum AtomicAnswer<E> {
     NoResponders,
     /// The server refused the message, and with it the batch.
     Refused(E),
+    /// The server may have stored some messages of the batch, and will store no other.
+    Cut(Option<E>),
     /// The server stored a message by itself: it knows no batches.
     Torn(E),
 }
@@ -107,6 +109,8 @@ pub(in crate::write::atomic) enum BatchOutcome<E> {
     Failed(Option<E>),
     /// All of it is stored, now or later, or nothing. `None`: there was no answer in time.
     Unclear(Option<E>),
+    /// Some of it may be stored, and no more will be.
+    Cut(Option<E>),
     /// The server has stored a message by itself.
     Torn(E),
 }

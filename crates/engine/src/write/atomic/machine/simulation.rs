@@ -313,7 +313,9 @@ fn judge(mut world: AtomicWorld, mut now: Duration, seed: u64, outcome: &BatchOu
             1
         }
         BatchOutcome::Unclear(_) => 2,
-        BatchOutcome::Torn(_) => panic!("seed {seed}: no server tears a batch here"),
+        BatchOutcome::Torn(_) | BatchOutcome::Cut(_) => {
+            panic!("seed {seed}: no server tears a batch here")
+        }
     }
 }
 
