@@ -43,7 +43,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 pub(super) use self::interface::{
-    AtomicAction, AtomicAnswer, AtomicConfig, AtomicEvent, BatchOutcome, SendProblem,
+    AtomicAction, AtomicAnswer, AtomicConfig, AtomicEvent, BatchOutcome, FoundBatch, SendProblem,
 };
 use crate::deadline::TimeLimits;
 
@@ -132,8 +132,9 @@ impl<E: Clone> AtomicMachine<E> {
             AtomicEvent::Sent { count, failure } => self.sent(count, failure),
             AtomicEvent::AtomicAnswer { attempt, answer } => self.answer(attempt, answer),
             AtomicEvent::Denied(error) | AtomicEvent::Refreshed(Some(error)) => self.refuse(error),
-            AtomicEvent::Read { is_stored: true } => self.over(BatchOutcome::Stored(None)),
-            AtomicEvent::Read { is_stored: false } => {
+            AtomicEvent::Read(FoundBatch::Whole) => self.over(BatchOutcome::Stored(None)),
+            AtomicEvent::Read(FoundBatch::Part) => self.over(BatchOutcome::Cut(self.why())),
+            AtomicEvent::Read(FoundBatch::Nothing) => {
                 self.was_read = true;
                 self.pause();
             }

@@ -11,7 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::machine::{
-    AtomicAction, AtomicAnswer, AtomicConfig, AtomicEvent, AtomicMachine, BatchOutcome, SendProblem,
+    AtomicAction, AtomicAnswer, AtomicConfig, AtomicEvent, AtomicMachine, BatchOutcome, FoundBatch,
+    SendProblem,
 };
 use super::messages::{AtomicMessages, Stale};
 use crate::bucket_state::BucketState;
@@ -131,8 +132,8 @@ impl AtomicRun<'_> {
                     self.tell(AtomicEvent::Refreshed(error));
                 }
                 AtomicAction::Read => {
-                    let is_stored = self.is_stored().await;
-                    self.tell(AtomicEvent::Read { is_stored });
+                    let found = self.find_stored().await;
+                    self.tell(AtomicEvent::Read(found.unwrap_or(FoundBatch::Nothing)));
                 }
                 AtomicAction::Wait { until } => {
                     let until = self.deadline.start() + until;
@@ -275,7 +276,7 @@ impl AtomicRun<'_> {
             // The server knows an id of this batch.
             Ok(AtomicAnswer::Stored(None)) if !self.messages.info.is_replicated => {
                 match self.find_stored().await {
-                    Ok(FoundWrites::All) => AtomicAnswer::Stored(None),
+                    Ok(FoundBatch::Whole) => AtomicAnswer::Stored(None),
                     _ => AtomicAnswer::Cut(None),
                 }
             }
@@ -318,7 +319,7 @@ impl AtomicRun<'_> {
         match error {
             Some(error) if !commits => AtomicAnswer::Refused(error),
             Some(error) => match self.find_stored().await {
-                Ok(FoundWrites::None) => AtomicAnswer::Refused(error),
+                Ok(FoundBatch::Nothing) => AtomicAnswer::Refused(error),
                 _ => AtomicAnswer::Cut(Some(error)),
             },
             None => AtomicAnswer::Cut(None),
@@ -363,19 +364,11 @@ impl AtomicRun<'_> {
         }
     }
 
-    /// Whether the leader has the batch.
-    async fn is_stored(&self) -> bool {
-        match self.find_stored().await {
-            Ok(FoundWrites::All) => true,
-            Ok(FoundWrites::Some) => self.messages.info.is_replicated,
-            Ok(FoundWrites::None) | Err(_) => false,
-        }
-    }
-
-    /// Which messages of the batch are the last ones of their keys, at the leader. On a stream with
-    /// several replicas a few of them tell, so only a few keys are read.
-    async fn find_stored(&self) -> Result<FoundWrites, Error> {
-        let looks = if self.messages.info.is_replicated {
+    /// What the leader has of the batch. On a stream with several replicas one message proves the
+    /// batch, so only a few keys are read.
+    async fn find_stored(&self) -> Result<FoundBatch, Error> {
+        let is_whole = self.messages.info.is_replicated;
+        let looks = if is_whole {
             tuning::ATOMIC_LOOKS
         } else {
             self.messages.writes.len()
@@ -385,9 +378,9 @@ impl AtomicRun<'_> {
         let is_mine = |id: &Option<String>| id.as_ref().is_some_and(|id| self.messages.is_mine(id));
         let mine = ids.iter().filter(|id| is_mine(id)).count();
         Ok(match mine {
-            0 => FoundWrites::None,
-            all if all == ids.len() => FoundWrites::All,
-            _ => FoundWrites::Some,
+            0 => FoundBatch::Nothing,
+            some if some < ids.len() && !is_whole => FoundBatch::Part,
+            _ => FoundBatch::Whole,
         })
     }
 
@@ -405,13 +398,6 @@ impl AtomicRun<'_> {
         // It is a courtesy to other writers, and no reason to wait or to fail.
         drop(timeout(tuning::STREAM_INFO_TIMEOUT, abort).await);
     }
-}
-
-/// Which of the keys that were read have this batch's write.
-enum FoundWrites {
-    None,
-    Some,
-    All,
 }
 
 /// The token of the reply subject of an attempt.

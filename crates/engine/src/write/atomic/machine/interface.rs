@@ -39,6 +39,18 @@ pub(in crate::write::atomic) enum AtomicAnswer<E> {
     Torn(E),
 }
 
+/// What the leader has of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::write::atomic) enum FoundBatch {
+    /// All of it is stored.
+    Whole,
+    /// Some messages are the last ones of their keys, and others are not. Only for a stream that may
+    /// store a part of a batch.
+    Part,
+    /// No message of it is the last one of its key, or it could not be read.
+    Nothing,
+}
+
 /// Why a message was not sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::write::atomic) enum SendProblem<E> {
@@ -70,8 +82,8 @@ pub(in crate::write::atomic) enum AtomicEvent<E> {
     Denied(E),
     /// What came of [`AtomicAction::Refresh`]: an error if the bucket cannot be written to any more.
     Refreshed(Option<E>),
-    /// What came of [`AtomicAction::Read`]: whether a message of the batch is the last one of its key.
-    Read { is_stored: bool },
+    /// What came of [`AtomicAction::Read`].
+    Read(FoundBatch),
     /// Time has passed.
     Tick,
 }

@@ -5,7 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::{
-    AtomicAction, AtomicAnswer, AtomicConfig, AtomicEvent, AtomicMachine, BatchOutcome, SendProblem,
+    AtomicAction, AtomicAnswer, AtomicConfig, AtomicEvent, AtomicMachine, BatchOutcome, FoundBatch,
+    SendProblem,
 };
 use crate::chance::Chance;
 use crate::deadline::TimeLimits;
@@ -275,8 +276,12 @@ fn run(seed: u64) -> usize {
             AtomicAction::Read => {
                 now += world.chance.micros(2000);
                 world.deliver(now);
-                let is_stored = world.times_stored > 0 && !world.overwritten;
-                machine.handle(now, AtomicEvent::Read { is_stored });
+                let found = if world.times_stored > 0 && !world.overwritten {
+                    FoundBatch::Whole
+                } else {
+                    FoundBatch::Nothing
+                };
+                machine.handle(now, AtomicEvent::Read(found));
             }
             AtomicAction::Wait { until } => {
                 assert!(until > now, "seed {seed}: a wait that is over");

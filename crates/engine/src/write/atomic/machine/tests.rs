@@ -146,12 +146,12 @@ fn what_may_not_be_sent_again_is_looked_for() {
     machine.handle(MS, up(2));
     let action = send_all(&mut machine, MS, &mut Vec::new());
     assert_eq!(action, AtomicAction::Read);
-    machine.handle(2 * MS, AtomicEvent::Read { is_stored: false });
+    machine.handle(2 * MS, AtomicEvent::Read(FoundBatch::Nothing));
     let action = send_all(&mut machine, 2 * MS, &mut Vec::new());
     assert_eq!(action, AtomicAction::Wait { until: 22 * MS });
     let action = send_all(&mut machine, 22 * MS, &mut Vec::new());
     assert_eq!(action, AtomicAction::Read, "it may have come meanwhile");
-    machine.handle(23 * MS, AtomicEvent::Read { is_stored: true });
+    machine.handle(23 * MS, AtomicEvent::Read(FoundBatch::Whole));
     assert_eq!(
         machine.next_action(23 * MS),
         AtomicAction::Finish(BatchOutcome::Stored(None))
@@ -166,7 +166,7 @@ fn what_is_not_found_is_unclear() {
     let mut now = MS;
     loop {
         match send_all(&mut machine, now, &mut Vec::new()) {
-            AtomicAction::Read => machine.handle(now, AtomicEvent::Read { is_stored: false }),
+            AtomicAction::Read => machine.handle(now, AtomicEvent::Read(FoundBatch::Nothing)),
             AtomicAction::Wait { until } => now = until,
             action => {
                 assert_eq!(action, AtomicAction::Finish(BatchOutcome::Unclear(None)));
@@ -179,9 +179,10 @@ fn what_is_not_found_is_unclear() {
 
 #[test]
 fn a_refused_second_attempt_says_nothing_of_the_first() {
-    for (is_stored, outcome) in [
-        (true, BatchOutcome::Stored(None)),
-        (false, BatchOutcome::Unclear(Some("full"))),
+    for (found, outcome) in [
+        (FoundBatch::Whole, BatchOutcome::Stored(None)),
+        (FoundBatch::Part, BatchOutcome::Cut(Some("full"))),
+        (FoundBatch::Nothing, BatchOutcome::Unclear(Some("full"))),
     ] {
         let mut machine = machine(3);
         committed(&mut machine, 3);
@@ -192,7 +193,7 @@ fn a_refused_second_attempt_says_nothing_of_the_first() {
         machine.handle(MS, answer(2, AtomicAnswer::Refused("full")));
         let action = send_all(&mut machine, MS, &mut Vec::new());
         assert_eq!(action, AtomicAction::Read);
-        machine.handle(MS, AtomicEvent::Read { is_stored });
+        machine.handle(MS, AtomicEvent::Read(found));
         let action = send_all(&mut machine, 30 * MS, &mut Vec::new());
         assert_eq!(action, AtomicAction::Finish(outcome));
     }
