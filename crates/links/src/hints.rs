@@ -1,12 +1,9 @@
-//! The message of an error for its caller: the error, and which setting of the link may help.
+//! Which setting of a link an error of the engine has to do with.
 
 use eventual_batch_engine::{
     BatchLimit, BucketFeature, ConnectionError, ConnectionSetting, Error, ErrorHint, KeyProblem,
     LoginKind, NoAnswerReason,
 };
-
-use crate::call::CallError;
-use crate::grants::LinkError;
 
 /// The text of an error, and after a semicolon what to do about it.
 pub fn with_hint(error: &impl ToString, hint: Option<impl AsRef<str>>) -> String {
@@ -16,21 +13,6 @@ pub fn with_hint(error: &impl ToString, hint: Option<impl AsRef<str>>) -> String
         text.push_str(hint.as_ref());
     }
     text
-}
-
-/// The whole text of an error, as its caller gets it where nothing but links is known: the error, and
-/// what to do about it.
-#[must_use]
-pub fn error_message(error: &CallError) -> String {
-    let hint = match error {
-        CallError::Engine(error) => setting_hint(error).map(str::to_owned),
-        CallError::Link(LinkError::NotGranted { name, .. }) => Some(format!(
-            "use `default` for the link's bucket, or add the name to the link's `buckets`, or put a \
-             link named {name:?}"
-        )),
-        CallError::Link(_) | CallError::Rejected { .. } | CallError::Shed { .. } => None,
-    };
-    with_hint(error, hint)
 }
 
 /// The setting that an error has to do with, and what to do about it. It continues the error's text

@@ -6,16 +6,18 @@
 //! [`Call`].
 
 mod call;
+mod error_message;
 mod grants;
 mod hints;
 mod metrics;
 mod settings;
 
 pub use call::{Call, CallError, CallOrigin};
+pub use error_message::error_message;
 pub use grants::{
     DEFAULT_LINK, Grant, Link, LinkError, LinkOutage, Links, WatchId, WatchReport, WatchTrouble,
 };
-pub use hints::{connection_hint, error_message, setting_hint, with_hint};
+pub use hints::{connection_hint, setting_hint, with_hint};
 pub use metrics::{METRICS, MetricDefinition, MetricKind, ShedReason, WatchMetrics};
 pub use settings::{
     ConfigError, LinkKind, LinkSettings, RawSettings, WatchIdentity, WatchLinkSettings,

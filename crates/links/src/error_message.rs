@@ -1,0 +1,20 @@
+//! The message of an error for its caller.
+
+use crate::call::CallError;
+use crate::grants::LinkError;
+use crate::hints::{setting_hint, with_hint};
+
+/// The whole text of an error, as its caller gets it where nothing but links is known: the error, and
+/// what to do about it.
+#[must_use]
+pub fn error_message(error: &CallError) -> String {
+    let hint = match error {
+        CallError::Engine(error) => setting_hint(error).map(str::to_owned),
+        CallError::Link(LinkError::NotGranted { name, .. }) => Some(format!(
+            "use `default` for the link's bucket, or add the name to the link's `buckets`, or put a \
+             link named {name:?}"
+        )),
+        CallError::Link(_) | CallError::Rejected { .. } | CallError::Shed { .. } => None,
+    };
+    with_hint(error, hint)
+}
