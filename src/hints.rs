@@ -3,7 +3,9 @@
 //! The errors of the engine and of the links are plain sentences, and the links add which setting helps.
 //! This file adds what only this front end knows: headers and `wash` commands.
 
-use eventual_batch_links::{CallError, LinkError, LinkOutage, connection_hint, with_hint};
+use eventual_batch_links::{
+    CallError, ConfigError, LinkError, LinkOutage, connection_hint, is_secret_setting, with_hint,
+};
 
 /// The whole text of an error, as its caller gets it.
 pub(crate) fn lattice_error_message(error: &CallError) -> String {
@@ -11,11 +13,35 @@ pub(crate) fn lattice_error_message(error: &CallError) -> String {
         CallError::Link(LinkError::NoCaller) => {
             with_hint(error, Some("a host names it in the header `source-id`"))
         }
-        CallError::Link(LinkError::NotLinked { .. }) => {
-            with_hint(error, Some("add one to this provider with `wash link put`"))
-        }
+        CallError::Link(LinkError::NotLinked { .. }) => with_hint(
+            error,
+            Some(
+                "add one to this provider with `wash link put`; if it has been put, the host \
+                 did not hand it over, for instance because it could not fetch a secret: see \
+                 the host's log",
+            ),
+        ),
+        CallError::Link(LinkError::Refused { reason, .. }) => with_hint(error, secret_hint(reason)),
         _ => eventual_batch_links::error_message(error),
     }
+}
+
+/// The whole text of why a link is refused, for the log.
+pub(crate) fn refusal_text(error: &ConfigError) -> String {
+    with_hint(error, secret_hint(error))
+}
+
+/// How a secret that did not arrive gets to a link.
+fn secret_hint(error: &ConfigError) -> Option<&'static str> {
+    let is_missing = match error {
+        ConfigError::NoSuchSecret { .. } => true,
+        ConfigError::Pair { missing, .. } => is_secret_setting(missing),
+        _ => false,
+    };
+    is_missing.then_some(
+        "a secret arrives only if the link lists it, and under its `name` in the manifest or the \
+         NAME of `wash secrets put NAME`",
+    )
 }
 
 /// The whole text of a link that is down, as the health check and `wash` show it.
@@ -77,6 +103,23 @@ pub(crate) fn source_hint(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_that_did_not_arrive_is_told_with_how_it_would() {
+        let pair = |given, missing| ConfigError::Pair { given, missing };
+        let named = ConfigError::NoSuchSecret {
+            setting: "password_secret".to_owned(),
+            name: "archive-password".to_owned(),
+            arrived: Box::default(),
+        };
+        for error in [named, pair("username", "password")] {
+            let text = refusal_text(&error);
+            assert!(text.starts_with(&error.to_string()), "{text}");
+            assert!(text.contains("wash secrets put NAME"), "{text}");
+        }
+        let other = pair("tls_key", "tls_cert");
+        assert_eq!(refusal_text(&other), other.to_string());
+    }
 
     #[test]
     fn only_links_for_the_watcher_begin_at_the_provider() {

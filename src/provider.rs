@@ -19,7 +19,7 @@ use wasmcloud_provider_sdk::{
     LinkDeleteInfo, Provider, ProviderConfigUpdate, get_connection,
 };
 
-use crate::hints::{interface_hint, outage_text, source_hint};
+use crate::hints::{interface_hint, outage_text, refusal_text, source_hint};
 use crate::lattice::{LatticeLogin, watch_end};
 use crate::serve::Serving;
 use crate::watcher::ComponentWatcher;
@@ -128,7 +128,10 @@ impl Provider for EventualBatchProvider {
         };
         if let Err(error) = put {
             // In one text, because the SDK logs the outermost only.
-            bail!("refused link {name:?} from {source:?}: {error}");
+            bail!(
+                "refused link {name:?} from {source:?}: {}",
+                refusal_text(&error)
+            );
         }
         forget_link(&get_connection().target_links, source.to_owned()).await;
         Ok(())
@@ -161,7 +164,10 @@ impl Provider for EventualBatchProvider {
         };
         if let Err(error) = put {
             // In one text, because the SDK logs the outermost only.
-            bail!("refused link {name:?} to {target:?}: {error}");
+            bail!(
+                "refused link {name:?} to {target:?}: {}",
+                refusal_text(&error)
+            );
         }
         forget_link(&get_connection().source_links, target.to_owned()).await;
         Ok(())

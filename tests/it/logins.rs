@@ -22,6 +22,7 @@ on_version!(
     testkit::NEWEST,
     [
         secrets_go_before_configuration_which_is_warned_of,
+        a_link_names_which_secret_it_means,
         the_providers_login_is_the_default_of_links_without_one,
     ]
 );
@@ -153,6 +154,63 @@ async fn secrets_go_before_configuration_which_is_warned_of(version: &str) -> Re
     let plain = link("plain").config("password", "right-one");
     works(&stack, plain).await?;
     logged(&stack.provider, &warning).await?;
+    ensure!(!stack.provider.logs().contains("right-one"));
+    ensure!(!stack.provider.logs().contains("wrong-one"));
+    Ok(())
+}
+
+async fn a_link_names_which_secret_it_means(version: &str) -> Result<()> {
+    let stack = guarded(version, ANN)
+        .provider(|provider, _| provider.secret("of-the-provider", "right-one"))
+        .start()
+        .await?;
+    let link = |component: &str| {
+        stack
+            .link(component, "bucket")
+            .config("username", "ann")
+            .config("password_secret", "archive-password")
+            .secret("orders-password", "wrong-one")
+    };
+    works(
+        &stack,
+        link("named").secret("archive-password", "right-one"),
+    )
+    .await?;
+    // Among the secrets of its link, the one that is named does not look like a mistake.
+    let warning = ["WARN", "archive-password"];
+    assert!(!any_line(&stack, &warning), "{}", stack.provider.logs());
+    let warning = ["WARN", "orders-password", "unknown secret"];
+    logged(&stack.provider, &warning).await?;
+
+    let refused = async |link: LinkDefinition, parts: &[&str]| {
+        stack.provider.put_link(&link).await?;
+        let caller = stack.caller(link.source_id());
+        let error = caller.get_many("default", &["key"]).await?.unwrap_err();
+        assert_eq!(error.case(), "access-denied", "{}", error.text());
+        for part in parts {
+            assert!(error.text().contains(part), "{part}: {}", error.text());
+        }
+        let line = ["WARN", link.source_id(), "wash secrets put NAME"];
+        logged(&stack.provider, &line).await.map(drop)
+    };
+    let missing = [
+        "`password_secret`",
+        "\"archive-password\", which did not arrive; these did: \"orders-password\"",
+        "wash secrets put NAME",
+    ];
+    refused(link("missing"), &missing).await?;
+    let of_provider = stack
+        .link("of-the-provider", "bucket")
+        .config("username", "ann")
+        .config("password_secret", "of-the-provider");
+    refused(of_provider, &["and no other secret did"]).await?;
+    let unnamed = stack
+        .link("unnamed", "bucket")
+        .config("username", "ann")
+        .secret("archive-password", "right-one");
+    let no_such_name = ["`username` needs `password`", "`password_secret`", "NAME"];
+    refused(unnamed, &no_such_name).await?;
+
     ensure!(!stack.provider.logs().contains("right-one"));
     ensure!(!stack.provider.logs().contains("wrong-one"));
     Ok(())

@@ -21,5 +21,5 @@ pub use hints::{connection_hint, setting_hint, with_hint};
 pub use metrics::{METRICS, MetricDefinition, MetricKind, ShedReason, WatchMetrics};
 pub use settings::{
     ConfigError, LinkKind, LinkSettings, RawSettings, WatchIdentity, WatchLinkSettings,
-    is_secret_setting, is_setting, nearest_setting,
+    is_secret_setting, is_setting, named_secret_setting, nearest_setting,
 };

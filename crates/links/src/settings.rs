@@ -18,7 +18,7 @@ use async_nats::jetstream::stream::StorageType;
 
 use connection::connection;
 pub use error::ConfigError;
-pub use names::{LinkKind, is_secret_setting, is_setting, nearest_setting};
+pub use names::{LinkKind, is_secret_setting, is_setting, named_secret_setting, nearest_setting};
 use raw::Lookup;
 pub use raw::RawSettings;
 pub use watch::{WatchIdentity, WatchLinkSettings};
@@ -47,13 +47,25 @@ const SECRETS: &[&str] = &[
 const LOGIN: &[&str] = &[
     "client_jwt",
     "client_seed",
+    "client_seed_secret",
     "credentials",
+    "credentials_secret",
     "nkey_seed",
+    "nkey_seed_secret",
     "password",
+    "password_secret",
     "token",
+    "token_secret",
     "username",
 ];
-const TLS: &[&str] = &["tls_ca", "tls_ca_file", "tls_cert", "tls_first", "tls_key"];
+const TLS: &[&str] = &[
+    "tls_ca",
+    "tls_ca_file",
+    "tls_cert",
+    "tls_first",
+    "tls_key",
+    "tls_key_secret",
+];
 const OTHERS: &[&str] = &[
     "atomic",
     "bucket",

@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use eventual_batch_engine::SettingError;
 
+use super::SECRETS;
 use crate::hints::key_of;
 
 /// Names the key and, unless it is a secret, the value, and says what is accepted.
@@ -35,8 +36,24 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The secret that a setting names is not there.
+    #[error(
+        "`{setting}` names the secret {name:?}, which did not arrive{}",
+        names_that_arrived(arrived)
+    )]
+    NoSuchSecret {
+        /// The setting that names it.
+        setting: String,
+        /// The secret's name.
+        name: String,
+        /// The names of the secrets that are there, in order.
+        arrived: Box<[String]>,
+    },
     /// One half of a pair.
-    #[error("`{given}` needs `{missing}` beside it")]
+    #[error(
+        "`{given}` needs `{missing}` beside it{}",
+        where_a_secret_is_looked_for(missing)
+    )]
     Pair {
         /// The key that is set.
         given: &'static str,
@@ -81,5 +98,26 @@ impl ConfigError {
 
     pub(super) fn pair(given: &'static str, missing: &'static str) -> Self {
         Self::Pair { given, missing }
+    }
+}
+
+/// The end of a sentence about a secret that is missing: which ones are not.
+fn names_that_arrived(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let shown = names.iter().take(SHOWN).map(|name| format!("{name:?}"));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => ", and no other secret did".to_owned(),
+        1..=SHOWN => format!("; these did: {shown}"),
+        all => format!("; these did: {shown} and {} more", all - SHOWN),
+    }
+}
+
+/// The end of a sentence about a setting that is missing. Empty unless it is a secret.
+fn where_a_secret_is_looked_for(key: &str) -> String {
+    if SECRETS.contains(&key) {
+        format!(": there is no secret of that name, and no `{key}_secret` that names another one")
+    } else {
+        String::new()
     }
 }

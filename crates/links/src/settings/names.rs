@@ -1,6 +1,6 @@
 //! The names of settings: which there are, and which one a misspelt name may mean.
 
-use super::{LOGIN, OTHERS, TLS, WATCH, WITH_WATCH};
+use super::{LOGIN, OTHERS, SECRETS, TLS, WATCH, WITH_WATCH};
 
 /// Which way the calls of a link go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,19 @@ pub fn is_setting(key: &str) -> bool {
 /// configuration only.
 #[must_use]
 pub fn is_secret_setting(key: &str) -> bool {
-    LOGIN.contains(&key) || key == "tls_key"
+    let may_be_secret = LOGIN.contains(&key) || key == "tls_key";
+    may_be_secret && named_secret_setting(key).is_none()
+}
+
+/// The setting whose secret this one names: of `password_secret` it is `password`. `None` if the
+/// setting names no secret.
+///
+/// Its value is the name that the secret has among the link's secrets. Without it, the secret has the
+/// name of its setting.
+#[must_use]
+pub fn named_secret_setting(key: &str) -> Option<&str> {
+    let setting = key.strip_suffix("_secret")?;
+    SECRETS.contains(&setting).then_some(setting)
 }
 
 /// The setting that a misspelt name most likely means. `None` if none is near.
@@ -69,9 +81,24 @@ mod tests {
 
     #[test]
     fn every_secret_may_be_among_the_secrets() {
-        for key in super::super::SECRETS {
+        for key in SECRETS {
             assert!(is_setting(key) && is_secret_setting(key), "{key}");
         }
         assert!(!is_secret_setting("bucket") && !is_secret_setting("tls_cert"));
+    }
+
+    #[test]
+    fn each_secret_has_a_setting_that_names_it_and_is_none_itself() {
+        for secret in SECRETS {
+            let naming = format!("{secret}_secret");
+            assert!(
+                is_setting(&naming) && !is_secret_setting(&naming),
+                "{naming}"
+            );
+            assert_eq!(named_secret_setting(&naming), Some(*secret));
+        }
+        for other in ["password", "username_secret", "_secret", "bucket_secret"] {
+            assert_eq!(named_secret_setting(other), None, "{other}");
+        }
     }
 }

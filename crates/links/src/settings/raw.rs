@@ -1,5 +1,7 @@
 //! Where values come from: a link's secrets and configuration first, then the defaults.
 
+mod secrets;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
@@ -7,9 +9,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::{
-    ConfigError, LONGEST_TTL, LinkKind, SECRETS, is_setting, nearest_setting, parse_in_range,
-};
+use super::{ConfigError, LONGEST_TTL, LinkKind, is_setting, nearest_setting, parse_in_range};
 use eventual_batch_engine::Secret;
 
 /// The strings that a link was given, or that a front end has as defaults.
@@ -47,7 +47,7 @@ impl RawSettings {
     pub fn warn_of_unknown_keys(&self, whose: &str) {
         // For telemetry. A host hands them to a process beside its configuration.
         let is_of_sdk = |key: &str| key.to_ascii_uppercase().starts_with("OTEL_");
-        for key in self.config.keys().chain(self.secrets.keys()) {
+        for key in self.config.keys().chain(self.unnamed_secrets()) {
             if is_setting(key) || is_of_sdk(key) {
                 continue;
             }
@@ -55,6 +55,13 @@ impl RawSettings {
                 warn!(
                     key,
                     whose, "unknown configuration key; did you mean `{nearest}`?"
+                );
+            } else if self.secrets.contains_key(key) {
+                warn!(
+                    key,
+                    whose,
+                    "unknown secret: no setting has its name, and none such as `password_secret` \
+                     names it"
                 );
             } else {
                 warn!(key, whose, "unknown configuration key");
@@ -110,19 +117,8 @@ impl<'a> Lookup<'a> {
     }
 
     pub(super) fn secret(&self, key: &str) -> Result<Option<Secret>, ConfigError> {
-        let found = self.places(key).find_map(|place| {
-            place.secrets.get(key).cloned().or_else(|| {
-                let value = place.config.get(key)?;
-                if SECRETS.contains(&key) {
-                    warn!(
-                        key,
-                        "a secret is set as plain configuration; move it to the link's secrets"
-                    );
-                }
-                Some(Secret::new(value.clone()))
-            })
-        });
-        match found {
+        let mut found = self.places(key).map(|place| place.secret(key));
+        match found.find_map(Result::transpose).transpose()? {
             Some(secret) if secret.expose().trim().is_empty() => Err(ConfigError::unusable(
                 key,
                 "is empty; leave it out if it is not needed".to_owned(),
