@@ -32,6 +32,7 @@ mod provider_faults;
 mod random_ops_vs_model;
 mod read_settings;
 mod replica;
+mod rolling_upgrade;
 mod secrets;
 mod semantics;
 mod shutdown;

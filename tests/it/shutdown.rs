@@ -2,7 +2,7 @@
 
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::machine::shared;
@@ -72,63 +72,6 @@ async fn an_idle_provider_ends_at_once() -> Result<()> {
         Ok((left == 0).then_some(()))
     })
     .await
-}
-
-/// Hosts start several instances of a provider, which share its calls.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_instance_that_is_shut_down_under_load_loses_no_call() -> Result<()> {
-    const CALLERS: usize = 12;
-    let _machine = shared().await;
-    let mut stack = filled().await?;
-    let second = Provider::builder(stack.nats.url())
-        .binary(crate::support::PROVIDER)
-        .instance_of(&stack.provider)
-        .link(link(&stack))
-        .start()
-        .await?;
-    let caller = stack
-        .caller("component")
-        .with_timeout(Duration::from_secs(15));
-    until_it_answers(&second, &caller).await?;
-
-    let stop = Arc::new(AtomicBool::new(false));
-    let finished = Arc::new(AtomicUsize::new(0));
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|number| {
-            let (caller, stop) = (caller.clone(), Arc::clone(&stop));
-            let finished = Arc::clone(&finished);
-            tokio::spawn(async move {
-                let mut rounds = 0_u32;
-                while !stop.load(Ordering::Relaxed) {
-                    let key = format!("{number}.{rounds}");
-                    caller.set_many("default", &[(&key, &key)]).await??;
-                    let got = caller.get_many("default", &[&key, "key-1"]).await??;
-                    ensure!(got == [Some(key.into_bytes()), Some(b"key-1".to_vec())]);
-                    rounds += 1;
-                    finished.fetch_add(1, Ordering::SeqCst);
-                }
-                Ok(rounds)
-            })
-        })
-        .collect();
-    waiting::grown("rounds of calls", &finished, 10 * CALLERS).await?;
-    let status = stack.provider.shutdown().await?;
-    assert!(status.success(), "{status}");
-    let taken_over = answered(&second);
-    waiting::grown("rounds of calls", &finished, 10 * CALLERS).await?;
-    waiting::eventually("answers of the other instance", async || {
-        Ok((answered(&second) > taken_over).then_some(()))
-    })
-    .await?;
-    stop.store(true, Ordering::Relaxed);
-    let mut rounds = 0;
-    for caller in callers {
-        rounds += timeout(LONG_TIMEOUT, caller)
-            .await
-            .context("a caller hangs")???;
-    }
-    assert!(rounds > 0);
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -387,21 +330,6 @@ fn terminate(provider: &Provider) -> Result<()> {
         .status()?;
     ensure!(status.success(), "cannot send SIGTERM");
     Ok(())
-}
-
-fn answered(provider: &Provider) -> usize {
-    provider.logs().matches("answered").count()
-}
-
-async fn until_it_answers(provider: &Provider, caller: &LatticeCaller) -> Result<()> {
-    timeout(LONG_TIMEOUT, async {
-        while answered(provider) == 0 {
-            caller.get_many("default", &["key-1"]).await??;
-        }
-        Ok(())
-    })
-    .await
-    .context("the second instance gets no calls")?
 }
 
 /// Runs the provider's binary with this on its standard input; returns how it ended and what it
