@@ -158,7 +158,8 @@ impl Provider for EventualBatchProvider {
                     .await
             }
             Err(error) => {
-                self.links.refuse_watch(&watch_id(target, name)).await;
+                let id = watch_id(target, name);
+                self.links.refuse_watch(id, error.clone()).await;
                 Err(error)
             }
         };

@@ -6,7 +6,8 @@ use super::setup::{
     BUCKET, COMPONENT, SHORT, assert_one_at_a_time, at_once, bucket, component, consumers, link,
     of_key, returned, stack, texts, watch,
 };
-use crate::support::waiting::logged;
+use crate::support::raw;
+use crate::support::waiting::{eventually, logged};
 use anyhow::Result;
 use testkit::async_nats::jetstream::kv;
 use testkit::{LinkDefinition, Reply, Told, ToldComponent};
@@ -28,6 +29,8 @@ on_version!(
         keys_may_be_stored_as_base64,
         values_that_expire_are_deletes,
         a_large_value_comes_whole,
+        a_marker_that_removes_nothing_hides_no_value,
+        what_the_client_cannot_parse_is_given_up,
     ]
 );
 
@@ -294,6 +297,61 @@ async fn a_large_value_comes_whole(version: &str) -> Result<()> {
         .wait_for("the value", |calls| !calls.is_empty())
         .await?;
     assert_eq!(calls[0].value.as_deref(), Some(value.as_slice()));
+    Ok(())
+}
+
+/// As this engine writes a delete where the bucket's markers have an end: without a rollup.
+async fn a_marker_that_removes_nothing_hides_no_value(version: &str) -> Result<()> {
+    let stack = stack(version).await?;
+    let bucket = bucket(&stack, 5).await?;
+    let slow = |_: &Told| Reply::After(Duration::from_secs(1));
+    let component = component(&stack, slow).await?;
+    watch(&stack, &link(&stack, ">").config("watch_timeout", "20s")).await?;
+    bucket.put("a", "0".into()).await?;
+    component.wait_for_text("a=0").await?;
+    bucket.put("a", "1".into()).await?;
+    let mut headers = testkit::async_nats::HeaderMap::new();
+    headers.insert("KV-Operation", "PURGE");
+    let jetstream = stack.nats.jetstream().await?;
+    let marker = jetstream.publish_with_headers(format!("$KV.{BUCKET}.a"), headers, "".into());
+    marker.await?.await?;
+    let all = component.wait_for_text("a deleted").await?;
+    assert_eq!(all, ["a=0", "a=1", "a deleted"]);
+    Ok(())
+}
+
+/// It costs the connection twice, and then no more.
+async fn what_the_client_cannot_parse_is_given_up(version: &str) -> Result<()> {
+    const HEADERS: [&[u8]; 2] = [
+        b"NATS/1.0\r\na name: 1\r\n\r\n",
+        b"NATS/1.0\r\nX: carriage\rreturn\r\n\r\n",
+    ];
+    let stack = crate::support::stack(version).separate_lattice();
+    let stack = stack.start().await?;
+    let bucket = bucket(&stack, 1).await?;
+    let component = component(&stack, at_once).await?;
+    watch(&stack, &link(&stack, ">").config("watch_timeout", "300ms")).await?;
+    for (key, headers) in ["x", "y"].into_iter().zip(HEADERS) {
+        let subject = format!("$KV.{BUCKET}.{key}");
+        let stored = raw::publish(&stack.nats, subject.as_bytes(), headers, b"value").await?;
+        anyhow::ensure!(stored.is_some(), "{}", headers.escape_ascii());
+    }
+    bucket.put("a", "1".into()).await?;
+    component.wait_for_text("a=1").await?;
+    for reason in ["headers that break", "a carriage return"] {
+        let parts = ["WARN", "given up", "cannot parse", reason];
+        let line = logged(&stack.provider, &parts).await?;
+        assert!(!line.contains("value"), "{line}");
+    }
+    eventually("nothing to wait for", async || {
+        let mut infos = bucket.stream.consumers();
+        let info = futures::StreamExt::next(&mut infos).await;
+        let pending = info.transpose()?.map(|info| info.num_ack_pending);
+        Ok((pending == Some(0)).then_some(()))
+    })
+    .await?;
+    bucket.put("x", "2".into()).await?;
+    component.wait_for_text("x=2").await?;
     Ok(())
 }
 

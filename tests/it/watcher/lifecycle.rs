@@ -6,15 +6,13 @@ use super::setup::{
 };
 use crate::support::waiting::{eventually, logged, unhealthy};
 use anyhow::Result;
-use testkit::async_nats::ConnectOptions;
-use testkit::async_nats::jetstream::{self, kv};
-use testkit::{LinkDefinition, Reply, Stack, Told};
+use std::time::Duration;
+use testkit::{LinkDefinition, Reply, Told};
 
 on_oldest_and_newest!(
     changes_made_while_the_provider_is_stopped_come_later,
     a_link_that_goes_takes_its_consumer_along,
     a_bucket_may_be_missing_and_be_made_again,
-    the_permissions_of_the_docs_are_enough,
 );
 on_version!(
     newest_only,
@@ -26,7 +24,7 @@ on_version!(
         a_consumer_that_is_deleted_is_made_again,
         bad_settings_are_refused_with_what_is_wrong,
         servers_that_are_down_are_waited_for,
-        a_login_without_a_permission_is_told_of,
+        a_bucket_may_be_made_again_during_a_call,
     ]
 );
 
@@ -201,6 +199,27 @@ async fn a_bucket_may_be_missing_and_be_made_again(version: &str) -> Result<()> 
     Ok(())
 }
 
+/// The call for the bucket that is gone must not count for a change of the new one, which has the same
+/// sequence.
+async fn a_bucket_may_be_made_again_during_a_call(version: &str) -> Result<()> {
+    let stack = stack(version).await?;
+    let created = bucket(&stack, 1).await?;
+    let component = component(&stack, |told| match told.key.as_str() {
+        "a" => Reply::After(Duration::from_secs(3)),
+        _ => Reply::NOW,
+    })
+    .await?;
+    watch(&stack, &link(&stack, ">").config("watch_timeout", "10s")).await?;
+    created.put("a", "1".into()).await?;
+    component.wait_for_text("a=1").await?;
+    let jetstream = stack.nats.jetstream().await?;
+    jetstream.delete_key_value(BUCKET).await?;
+    let created = bucket(&stack, 1).await?;
+    created.put("b", "2".into()).await?;
+    component.wait_for_text("b=2").await?;
+    Ok(())
+}
+
 async fn a_consumer_that_is_deleted_is_made_again(version: &str) -> Result<()> {
     let stack = stack(version).await?;
     let bucket = bucket(&stack, 5).await?;
@@ -287,89 +306,5 @@ async fn servers_that_are_down_are_waited_for(version: &str) -> Result<()> {
     component.wait_for_text("a=2").await?;
     stack.lattice_mut().stop().await?;
     stack.lattice_mut().start().await?;
-    Ok(())
-}
-
-/// As docs/permissions.md lists them.
-const PERMISSIONS: [&str; 6] = [
-    "$JS.API.STREAM.INFO.KV_orders",
-    "$JS.API.CONSUMER.INFO.KV_orders.*",
-    "$JS.API.CONSUMER.CREATE.KV_orders.*",
-    "$JS.API.CONSUMER.MSG.NEXT.KV_orders.*",
-    "$JS.API.CONSUMER.DELETE.KV_orders.*",
-    "$JS.ACK.KV_orders.>",
-];
-
-/// A stack whose buckets' NATS has the user `watcher` with these permissions, and `admin`.
-async fn with_login(version: &str, publish: &[&str]) -> Result<(Stack, kv::Store)> {
-    let publish: Vec<String> = publish
-        .iter()
-        .map(|subject| format!("{subject:?}"))
-        .collect();
-    let users = format!(
-        "authorization {{ users: [ {{ user: admin, password: padmin }}, {{ user: watcher, \
-         password: pwatcher, permissions: {{ subscribe: {{ allow: [ \"_INBOX.>\" ] }}, \
-         publish: {{ allow: [ {} ] }} }} }} ] }}",
-        publish.join(", ")
-    );
-    let stack = crate::support::stack(version).separate_lattice();
-    let stack = stack.nats(|nats| nats.config(users)).start().await?;
-    let admin = ConnectOptions::with_user_and_password("admin".to_owned(), "padmin".to_owned());
-    let jetstream = jetstream::new(stack.nats.client_with(admin).await?);
-    let config = kv::Config {
-        bucket: BUCKET.to_owned(),
-        ..kv::Config::default()
-    };
-    let bucket = jetstream.create_key_value(config).await?;
-    Ok((stack, bucket))
-}
-
-fn with_password(link: LinkDefinition) -> LinkDefinition {
-    link.config("username", "watcher")
-        .secret("password", "pwatcher")
-}
-
-async fn the_permissions_of_the_docs_are_enough(version: &str) -> Result<()> {
-    let (stack, bucket) = with_login(version, &PERMISSIONS).await?;
-    let component = component(&stack, at_once).await?;
-    let link = with_password(link(&stack, ">").config("watch_from", "last"));
-    bucket.put("a", "1".into()).await?;
-    stack.provider.put_link(&link).await?;
-    component.wait_for_text("a=1").await?;
-    // It is acknowledged, or the consumer would go on waiting for it.
-    eventually("the acknowledgement", async || {
-        let mut infos = bucket.stream.consumers();
-        let info = futures::StreamExt::next(&mut infos).await;
-        let Some(info) = info.transpose()? else {
-            return Ok(None);
-        };
-        let is_acknowledged = info.num_ack_pending == 0 && info.delivered.consumer_sequence == 1;
-        Ok(is_acknowledged.then_some(()))
-    })
-    .await?;
-    stack.provider.delete_link(&link).await?;
-    eventually("the end of the consumer", async || {
-        let info = bucket.stream.get_info().await?;
-        Ok((info.state.consumer_count == 0).then_some(()))
-    })
-    .await?;
-    Ok(())
-}
-
-async fn a_login_without_a_permission_is_told_of(version: &str) -> Result<()> {
-    let (stack, _) = with_login(version, &PERMISSIONS[..2]).await?;
-    let link = with_password(link(&stack, ">"));
-    stack.provider.put_link(&link).await?;
-    eventually("health that names the permission", async || {
-        let message = stack.provider.health().await?.message.unwrap_or_default();
-        let names = message.contains("may not publish to $JS.API.CONSUMER.CREATE.KV_orders");
-        Ok(names.then_some(()))
-    })
-    .await?;
-    logged(
-        &stack.provider,
-        &["WARN", "cannot be watched", "may not publish"],
-    )
-    .await?;
     Ok(())
 }

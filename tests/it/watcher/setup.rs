@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::support::waiting::eventually;
 use anyhow::Result;
-use testkit::async_nats::jetstream::kv;
+use testkit::async_nats::ConnectOptions;
+use testkit::async_nats::jetstream::{self, kv};
 use testkit::{LinkDefinition, Provider, Reply, Stack, Told, ToldComponent};
 
 pub(super) const COMPONENT: &str = "index";
@@ -107,3 +108,50 @@ pub(super) fn assert_one_at_a_time(calls: &[Told]) {
 }
 
 pub(super) const SHORT: Duration = Duration::from_millis(300);
+
+/// The login of the user `admin`; a server without users takes it too.
+pub(super) async fn admin(stack: &Stack) -> Result<jetstream::Context> {
+    let admin = ConnectOptions::with_user_and_password("admin".to_owned(), "padmin".to_owned());
+    Ok(jetstream::new(stack.nats.client_with(admin).await?))
+}
+
+/// A stack whose buckets' NATS has the bucket, the user `admin` and these users, who may publish to
+/// these subjects. A user's password is `p` and the name.
+pub(super) async fn with_logins(version: &str, users: &[&str], publish: &[&str]) -> Result<Stack> {
+    let quoted = |subject: &&str| format!("{subject:?}");
+    let publish: Vec<String> = publish.iter().map(quoted).collect();
+    let publish = publish.join(", ");
+    let user = |user: &&str| {
+        format!(
+            "{{ user: {user}, password: p{user}, permissions: {{ subscribe: {{ allow: [ \
+             \"_INBOX.>\" ] }}, publish: {{ allow: [ {publish} ] }} }} }}"
+        )
+    };
+    let users: Vec<String> = users.iter().map(user).collect();
+    let users = format!(
+        "authorization {{ users: [ {{ user: admin, password: padmin }}, {} ] }}",
+        users.join(", ")
+    );
+    let stack = crate::support::stack(version).separate_lattice();
+    let stack = stack.nats(|nats| nats.config(users)).start().await?;
+    let config = kv::Config {
+        bucket: BUCKET.to_owned(),
+        history: 5,
+        ..kv::Config::default()
+    };
+    admin(&stack).await?.create_key_value(config).await?;
+    Ok(stack)
+}
+
+/// A stack whose buckets' NATS has the user `watcher` with these permissions, and `admin`.
+pub(super) async fn with_login(version: &str, publish: &[&str]) -> Result<(Stack, kv::Store)> {
+    let stack = with_logins(version, &["watcher"], publish).await?;
+    let bucket = admin(&stack).await?.get_key_value(BUCKET).await?;
+    Ok((stack, bucket))
+}
+
+/// The link, with the login of the user `watcher`.
+pub(super) fn with_password(link: LinkDefinition) -> LinkDefinition {
+    link.config("username", "watcher")
+        .secret("password", "pwatcher")
+}

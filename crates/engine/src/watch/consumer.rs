@@ -1,44 +1,30 @@
-//! The consumer of a watch: finding it, creating it, asking it, and deleting it.
+//! The consumer of a watch: asking it, and deleting it. `attach` finds or creates it.
 
 mod answers;
+mod attach;
 mod config;
+mod request;
+mod unreadable;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use async_nats::jetstream;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::machine::{Attachment, PendingMessages};
-use super::{WatchFrom, WatchSettings, timing};
-use crate::api_request::{ApiResponse, api_request, is_gone};
+use super::machine::PendingMessages;
+use super::{WatchSettings, timing};
+use crate::api_request::is_gone;
 use crate::connection::Connection;
-use crate::deadline::Deadline;
-use crate::error::{Error, Kind};
-use crate::stream_info;
-use answers::{StreamAnswer, WatchConsumerAnswer};
-use config::{INITIAL_UNTIL, SETTLED_TO, Start};
+use crate::error::Error;
+use crate::stream_info::BucketSpec;
+use answers::WatchConsumerAnswer;
+use config::{PullLimits, SETTLED_TO};
 
-/// How long an answer is waited for.
-const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long the bucket's stream info is waited for.
-const BUCKET_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Messages that one pull asks for. The consumer's `max_ack_pending` bounds how many come at once. A
-/// pull that is used up leaves a moment for another instance, so it is large.
-pub(super) const PULL: usize = 100_000;
-
-/// Why the consumer is not there.
-#[derive(Debug)]
-pub(super) enum AttachError {
-    /// There was no answer: the connection or the cluster has trouble, which ends by itself.
-    Silent,
-    /// A person has to do something. The text names no key.
-    Trouble(String),
-}
+pub(super) use attach::LastSeen;
+pub(super) use config::handed_out;
+pub(super) use request::AttachError;
+pub(super) use unreadable::UnreadableMessage;
 
 /// What is known of the consumer that was found.
 #[derive(Clone, Debug, Default)]
@@ -47,13 +33,14 @@ struct Known {
     stream_created: String,
     /// When the consumer was created, likewise.
     created: String,
-    /// Up to which sequence all was acknowledged then.
+    /// Up to which sequence all was acknowledged when the consumer was last asked.
     ack_floor: u64,
     stream: StreamNames,
     /// Up to which sequence messages are of before the watch: of those, only values count.
     initial_until: u64,
-    /// The consumer's configuration.
-    config: Value,
+    pull_limits: PullLimits,
+    /// Where the consumer began, if it was created here.
+    begins: &'static str,
 }
 
 /// The names that requests need.
@@ -100,135 +87,102 @@ impl WatchConsumer {
         self.known().map_or(0, |known| known.initial_until)
     }
 
-    /// Finds the consumer, or creates it. `resume_at`: where a new one begins in place of one that
-    /// was known.
-    pub(super) async fn attach(
-        &self,
-        connection: &Connection,
-        resume_at: Option<u64>,
-    ) -> Result<Attachment, AttachError> {
-        let names = self.find_bucket(connection).await?;
-        let subject = format!("{}.STREAM.INFO.{}", names.api_prefix, names.stream);
-        let stream: StreamAnswer = request(connection, &subject, Bytes::new()).await?;
-        if let Some(error) = stream.error {
-            return Err(trouble("to open the bucket", &error));
+    /// Where the consumer begins, for the log.
+    pub(super) fn begins(&self) -> &'static str {
+        self.known().map_or("", |known| known.begins)
+    }
+
+    /// What the consumer waits for.
+    pub(super) async fn pending(&self, connection: &Connection) -> Option<PendingMessages> {
+        let names = self.names();
+        let answer = self.consumer(connection, &names, "INFO", Bytes::new());
+        let answer = answer.await.ok()?;
+        if answer.error.is_some() {
+            return None;
         }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_mut()
+            && known.created == answer.created
+        {
+            known.ack_floor = known.ack_floor.max(answer.ack_floor.stream_seq);
+        }
+        Some(PendingMessages {
+            count: answer.num_ack_pending,
+            delivered: answer.delivered.consumer_seq,
+            settled_to: config::metadata_number(&answer.config, SETTLED_TO),
+            ack_wait: config::ack_wait(&answer.config),
+        })
+    }
+
+    /// Notes in the consumer that nothing that it has delivered up to here is under way any more.
+    pub(super) async fn note_settled(&self, connection: &Connection, settled_to: u64) {
+        let names = self.names();
+        // Another instance may have changed the configuration since this one has seen it.
+        let found = self.consumer(connection, &names, "INFO", Bytes::new());
+        if let Ok(found) = found.await
+            && found.error.is_none()
+        {
+            let config = config::with_number(&found.config, SETTLED_TO, settled_to);
+            drop(self.put(connection, &names, "update", config).await);
+        }
+    }
+
+    /// How many messages one pull asks for.
+    pub(super) fn pull_size(&self) -> usize {
+        self.pull_limits().messages
+    }
+
+    fn pull_limits(&self) -> PullLimits {
         let known = self.known();
-        let found = self.find(connection, &names).await?;
-        let answer = match found {
-            Some(found) => self.adjust(connection, &names, found).await?,
-            None => {
-                let start = self.start(known.as_ref(), &stream, resume_at);
-                self.create(connection, &names, &stream, start).await?
-            }
-        };
-        let metadata = |name: &str| config::metadata_number(&answer.config, name);
-        let is_other = known.as_ref().is_none_or(|known| {
-            known.created != answer.created || known.stream_created != stream.created
+        known.map(|known| known.pull_limits).unwrap_or_default()
+    }
+
+    /// The subject of pulls.
+    pub(super) fn pull_subject(&self, names: &StreamNames) -> String {
+        format!(
+            "{}.CONSUMER.MSG.NEXT.{}.{}",
+            names.api_prefix,
+            names.stream,
+            self.name()
+        )
+    }
+
+    /// Asks the consumer for messages.
+    pub(super) async fn pull(&self, client: &Client, names: &StreamNames, inbox: String) {
+        let limits = self.pull_limits();
+        let request = json!({
+            "batch": limits.messages,
+            "expires": config::nanos(limits.expires),
+            // The server takes at most half of the pull's time.
+            "idle_heartbeat": config::nanos(timing::HEARTBEAT.min(limits.expires / 2)),
         });
-        let attachment = Attachment {
-            is_other,
-            is_other_stream: known.is_none_or(|known| known.stream_created != stream.created),
-            settled_to: metadata(SETTLED_TO),
-            keeps_history: stream.config.max_msgs_per_subject != 1,
-        };
-        let now_known = Known {
-            initial_until: metadata(INITIAL_UNTIL),
-            stream_created: stream.created,
-            created: answer.created,
-            ack_floor: answer.ack_floor.stream_seq,
-            stream: names,
-            config: answer.config,
-        };
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(now_known);
-        Ok(attachment)
+        let subject = Subject::from(self.pull_subject(names));
+        let request = Bytes::from(request.to_string());
+        // If it cannot be sent, the silence of the pull tells.
+        drop(client.publish_with_reply(subject, inbox, request).await);
     }
 
-    async fn find_bucket(&self, connection: &Connection) -> Result<StreamNames, AttachError> {
-        let deadline = Deadline::after(BUCKET_TIMEOUT);
-        match stream_info::fetch_or_create(connection, &self.settings.bucket, &deadline).await {
-            Ok(info) => Ok(StreamNames {
-                stream: info.stream,
-                api_prefix: info.api_prefix,
-                prefix: info.read_prefix,
-            }),
-            Err(error) if error.kind() == Kind::Unavailable => Err(AttachError::Silent),
-            Err(error) => {
-                if matches!(error, Error::NoSuchBucket { .. }) {
-                    let mut missing = self
-                        .bucket_was_missing
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
-                    *missing = true;
-                }
-                Err(AttachError::Trouble(error.to_string()))
-            }
-        }
-    }
-
-    fn start(&self, known: Option<&Known>, stream: &StreamAnswer, resume_at: Option<u64>) -> Start {
-        match known {
-            Some(known) if known.stream_created == stream.created => {
-                let least = known.ack_floor + 1;
-                Start::At(resume_at.unwrap_or(least).max(least))
-            }
-            // Another stream in the place of the one that was watched.
-            Some(_) => Start::All,
+    /// Deletes the consumer. Returns whether it is gone.
+    pub(super) async fn delete(&self, connection: &Connection) -> bool {
+        let names = match self.known() {
+            Some(known) => known.stream,
+            // It may be one that an earlier process has created.
             None => {
-                let missing = self.bucket_was_missing.lock();
-                let was_missing = *missing.unwrap_or_else(PoisonError::into_inner);
-                match self.settings.from {
-                    _ if was_missing => Start::All,
-                    WatchFrom::New => Start::New,
-                    WatchFrom::Last => Start::Last,
+                let spec = BucketSpec {
+                    create: None,
+                    ..self.settings.bucket.clone()
+                };
+                match attach::find_bucket(connection, &spec).await {
+                    Ok(names) => names,
+                    Err(Error::NoSuchBucket { .. }) => return true,
+                    Err(_) => return false,
                 }
             }
-        }
-    }
-
-    async fn find(
-        &self,
-        connection: &Connection,
-        names: &StreamNames,
-    ) -> Result<Option<WatchConsumerAnswer>, AttachError> {
-        let answer = self
-            .consumer(connection, names, "INFO", Bytes::new())
-            .await?;
-        match &answer.error {
-            None => Ok(Some(answer)),
-            Some(error) if is_gone(error) => Ok(None),
-            Some(error) => Err(trouble("to look at the watch's consumer", error)),
-        }
-    }
-
-    async fn create(
-        &self,
-        connection: &Connection,
-        names: &StreamNames,
-        stream: &StreamAnswer,
-        start: Start,
-    ) -> Result<WatchConsumerAnswer, AttachError> {
-        let config = config::new(&self.settings, names, start, stream.state.last_seq);
-        self.put(connection, names, "create", config).await
-    }
-
-    /// Makes the consumer as the settings say, if it is not.
-    async fn adjust(
-        &self,
-        connection: &Connection,
-        names: &StreamNames,
-        found: WatchConsumerAnswer,
-    ) -> Result<WatchConsumerAnswer, AttachError> {
-        if !config::is_of_watch(&found.config) {
-            return Err(AttachError::Trouble(format!(
-                "the consumer {} of {} is not one of a watch: delete it",
-                self.name(),
-                names.stream
-            )));
-        }
-        match config::adjusted(&self.settings, names, &found.config) {
-            None => Ok(found),
-            Some(config) => self.put(connection, names, "update", config).await,
+        };
+        let deleted = self.consumer(connection, &names, "DELETE", Bytes::new());
+        match deleted.await {
+            Ok(answer) => answer.error.as_ref().is_none_or(is_gone),
+            Err(_) => false,
         }
     }
 
@@ -245,81 +199,7 @@ impl WatchConsumer {
             "config": config,
         });
         let request = Bytes::from(request.to_string());
-        let answer = self.consumer(connection, names, "CREATE", request).await?;
-        match &answer.error {
-            None => Ok(answer),
-            // Another instance was faster.
-            Some(error) if error.code() == 400 && action == "create" => {
-                match self
-                    .consumer(connection, names, "INFO", Bytes::new())
-                    .await?
-                {
-                    found if found.error.is_none() => Ok(found),
-                    _ => Err(trouble("to create the watch's consumer", error)),
-                }
-            }
-            Some(error) => Err(trouble("to create the watch's consumer", error)),
-        }
-    }
-
-    /// What the consumer waits for.
-    pub(super) async fn pending(&self, connection: &Connection) -> Option<PendingMessages> {
-        let names = self.names();
-        let answer = self.consumer(connection, &names, "INFO", Bytes::new());
-        let answer = answer.await.ok()?;
-        answer.error.is_none().then(|| PendingMessages {
-            count: answer.num_ack_pending,
-            settled_to: config::metadata_number(&answer.config, SETTLED_TO),
-        })
-    }
-
-    /// Notes in the consumer that nothing that it has delivered up to here is under way any more.
-    pub(super) async fn note_settled(&self, connection: &Connection, settled_to: u64) {
-        let Some(known) = self.known() else {
-            return;
-        };
-        let config = config::with_number(&known.config, SETTLED_TO, settled_to);
-        drop(self.put(connection, &known.stream, "update", config).await);
-    }
-
-    /// Asks the consumer for messages.
-    pub(super) async fn pull(&self, client: &Client, names: &StreamNames, inbox: String) {
-        let request = json!({
-            "batch": PULL,
-            "expires": config::nanos(timing::PULL_EXPIRES),
-            "idle_heartbeat": config::nanos(timing::HEARTBEAT),
-        });
-        let subject = format!(
-            "{}.CONSUMER.MSG.NEXT.{}.{}",
-            names.api_prefix,
-            names.stream,
-            self.name()
-        );
-        let request = Bytes::from(request.to_string());
-        // If it cannot be sent, the silence of the pull tells.
-        drop(
-            client
-                .publish_with_reply(Subject::from(subject), inbox, request)
-                .await,
-        );
-    }
-
-    /// Deletes the consumer. Returns whether the server has answered that it is gone.
-    pub(super) async fn delete(&self, connection: &Connection) -> bool {
-        let names = match self.known() {
-            Some(known) => known.stream,
-            // It may be one that an earlier process has created.
-            None => match self.find_bucket(connection).await {
-                Ok(names) => names,
-                Err(AttachError::Trouble(_)) => return true,
-                Err(AttachError::Silent) => return false,
-            },
-        };
-        let deleted = self.consumer(connection, &names, "DELETE", Bytes::new());
-        match deleted.await {
-            Ok(answer) => answer.error.as_ref().is_none_or(is_gone),
-            Err(_) => false,
-        }
+        self.consumer(connection, names, "CREATE", request).await
     }
 
     async fn consumer(
@@ -335,28 +215,6 @@ impl WatchConsumer {
             names.stream,
             self.name()
         );
-        request(connection, &subject, payload).await
-    }
-}
-
-async fn request<T: serde::de::DeserializeOwned>(
-    connection: &Connection,
-    subject: &str,
-    payload: Bytes,
-) -> Result<T, AttachError> {
-    match api_request(connection, subject.to_owned(), payload, TIMEOUT).await {
-        ApiResponse::Answer(answer) => Ok(answer),
-        ApiResponse::Silent => Err(AttachError::Silent),
-        ApiResponse::Denied => Err(AttachError::Trouble(format!(
-            "the login may not publish to {subject}"
-        ))),
-    }
-}
-
-fn trouble(what: &str, error: &jetstream::Error) -> AttachError {
-    if crate::message::is_transient(error) || is_gone(error) {
-        AttachError::Silent
-    } else {
-        AttachError::Trouble(format!("the NATS server refused {what}: {error}"))
+        request::request(connection, &subject, payload).await
     }
 }

@@ -11,17 +11,21 @@
 
 mod interface;
 mod items;
+mod recent;
 mod settling;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use interface::{
-    Attachment, CallOutcome, MachineSettings, NewChange, PendingMessages, WatchAction, WatchEvent,
-    WatchPullEnd,
+    Attachment, CallOutcome, ChangeId, MachineSettings, NewChange, PendingMessages, WatchAction,
+    WatchEvent, WatchPullEnd,
 };
-use items::{HeldChanges, Recent};
+use items::HeldChanges;
+use recent::Recent;
 use settling::Settling;
 
 use super::timing;
@@ -47,7 +51,17 @@ pub(super) struct WatchMachine {
     /// The number of the next message that the consumer delivers, if all before it are settled.
     expected: u64,
     settling: Option<Settling>,
+    /// Whether the consumer may wait for something that is not here.
+    may_be_elsewhere: bool,
+    /// When the consumer was last to deliver again what waits here.
+    recalled: Duration,
+    /// When it is asked whether it does, if nothing has to settle.
+    next_look: Duration,
+    /// How long a call may take, at this instance or at another one.
+    longest_call: Duration,
     questions: u64,
+    /// The question that waits for its answer.
+    question: Option<u64>,
     /// When the pull last gave a sign. `None`: what it gave is of unknown age.
     heard: Option<Duration>,
     /// The same, whatever has happened since.
@@ -61,8 +75,11 @@ pub(super) struct WatchMachine {
     /// When the consumer is looked for again.
     next_attach: Option<Duration>,
     attach_failures: u32,
-    /// The highest sequence that has been seen of the stream.
-    highest: u64,
+    is_attached: bool,
+    /// How many changes of a key have to come until an earlier one is gone from the bucket.
+    history: usize,
+    /// The highest sequence that has been seen of the stream, and the latest time.
+    highest: ChangeId,
     stopping: bool,
     /// Whether a change was forgotten that the consumer still waits for.
     has_loose_ends: bool,
@@ -78,7 +95,12 @@ impl WatchMachine {
             actions: VecDeque::from([WatchAction::Attach]),
             expected: 1,
             settling: None,
+            may_be_elsewhere: true,
+            recalled: Duration::ZERO,
+            next_look: Duration::ZERO,
+            longest_call: settings.call_timeout,
             questions: 0,
+            question: None,
             heard: None,
             last_heard: Duration::ZERO,
             pull: None,
@@ -86,7 +108,9 @@ impl WatchMachine {
             silent_pulls: 0,
             next_attach: None,
             attach_failures: 0,
-            highest: 0,
+            is_attached: false,
+            history: usize::MAX,
+            highest: ChangeId::default(),
             stopping: false,
             has_loose_ends: false,
             counts: MachineCounts::default(),
@@ -117,10 +141,19 @@ impl WatchMachine {
     }
 
     /// Where a consumer has to begin that takes the place of this one: at the first change that is
-    /// not done. `None`: nothing has come yet.
+    /// not done. `None`: that is not known, because the consumer may wait for something that is not
+    /// here.
     pub(super) fn resume_at(&self) -> Option<u64> {
-        let first = self.items.first();
-        first.or((self.highest > 0).then_some(self.highest + 1))
+        if self.may_be_elsewhere || self.highest.sequence == 0 {
+            return None;
+        }
+        let first = self.items.first().map(|id| id.sequence);
+        Some(first.unwrap_or(self.highest.sequence + 1))
+    }
+
+    /// The highest sequence that has been seen of the stream.
+    pub(super) fn highest(&self) -> u64 {
+        self.highest.sequence
     }
 
     /// The number of the last message up to which all that the consumer delivered is settled, if all
@@ -128,6 +161,11 @@ impl WatchMachine {
     pub(super) fn settled_to(&self) -> Option<u64> {
         let is_settled = self.settling.is_none() && !self.has_loose_ends;
         is_settled.then_some(self.expected - 1)
+    }
+
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.items.len()
     }
 
     /// When the machine has to be told the time, at the latest.
@@ -138,8 +176,7 @@ impl WatchMachine {
         {
             wake = wake.min(retry);
         }
-        let settling = self.settling.as_ref().map(Settling::wake);
-        for time in [settling, self.next_pull, self.next_attach]
+        for time in [self.settling_wakes(), self.next_pull, self.next_attach]
             .into_iter()
             .flatten()
         {
@@ -155,7 +192,7 @@ impl WatchMachine {
             WatchEvent::Heard => self.hear(now),
             WatchEvent::Delivered(change) => self.delivered(change, now),
             WatchEvent::PullEnded(end) => self.pull_ended(end, now),
-            WatchEvent::CallEnded { sequence, outcome } => self.call_ended(sequence, outcome, now),
+            WatchEvent::CallEnded { id, outcome } => self.call_ended(id, outcome, now),
             WatchEvent::Pending { question, pending } => {
                 self.answered(question, pending, now);
             }
@@ -169,25 +206,36 @@ impl WatchMachine {
     fn attached(&mut self, attachment: &Attachment, now: Duration) {
         self.attach_failures = 0;
         self.silent_pulls = 0;
-        self.settings.keeps_history = attachment.keeps_history;
+        self.history = attachment.history.max(1);
+        let call = timing::call_timeout_of(attachment.ack_wait);
+        self.longest_call = self.longest_call.max(call);
+        if attachment.is_other_stream {
+            self.start_over();
+        }
         if attachment.is_other {
             // What the consumer before has delivered is delivered again. Calls go on.
-            for sequence in self.items.waiting() {
-                self.remove(sequence);
-                self.actions.push_back(WatchAction::Forget { sequence });
-            }
+            self.forget(self.items.waiting());
             self.expected = attachment.settled_to + 1;
             self.settling = None;
             self.heard = None;
-            if self.items.calling() > 0 {
-                self.settle(0, now);
-            }
         }
-        if attachment.is_other_stream {
-            self.recent.clear();
-            self.highest = 0;
+        if self.is_attached && (attachment.is_other || attachment.is_other_stream) {
+            // Another instance may still be in a call for what the one before has delivered.
+            self.settle(0, now);
         }
+        if attachment.is_other {
+            self.may_be_elsewhere = attachment.has_pending || self.settling.is_some();
+        }
+        self.is_attached = true;
         self.next_pull = Some(now);
+    }
+
+    /// Forgets all that is known of the stream, and what is under way for it.
+    fn start_over(&mut self) {
+        self.actions.push_back(WatchAction::DropCalls);
+        self.forget(self.items.all());
+        self.recent.clear();
+        self.highest = ChangeId::default();
     }
 
     fn not_attached(&mut self, now: Duration) {
@@ -206,84 +254,114 @@ impl WatchMachine {
 
     fn delivered(&mut self, change: NewChange, now: Duration) {
         self.hear(now);
+        let id = change.id;
         if self.stopping {
-            return self.actions.push_back(WatchAction::Return {
-                sequence: change.sequence,
-            });
+            return self.actions.push_back(WatchAction::Return { id });
         }
-        if change.consumer_sequence != self.expected {
+        // Stored later, and not further on.
+        let is_of_other_stream =
+            id.sequence <= self.highest.sequence && id.time > self.highest.time;
+        if is_of_other_stream {
+            self.start_over();
+            self.settle(0, now);
+        } else if change.consumer_sequence != self.expected {
             self.settle(change.consumer_sequence, now);
         }
         self.expected = change.consumer_sequence + 1;
-        self.highest = self.highest.max(change.sequence);
-        let sequence = change.sequence;
-        if self.items.refresh(sequence, now) {
+        self.highest = self.highest.furthest(id);
+        if self.items.confirm(id, change.consumer_sequence, now) {
             return;
         }
-        if self.recent.is_done(&change.key, sequence) {
-            return self
-                .actions
-                .push_back(WatchAction::Acknowledge { sequence });
+        if self.recent.is_done(&change.key, id) {
+            return self.actions.push_back(WatchAction::Acknowledge { id });
         }
         if change.deliveries > 1 {
             // Others may come again too, in any order.
             self.gather(now);
         }
-        let replaces = change.replaces || !self.settings.keeps_history;
-        if replaces {
-            for gone in self.items.waiting_before(&change.key, sequence) {
-                self.finish(gone);
-                self.counts.superseded += 1;
-            }
+        if change.replaces {
+            self.supersede(self.items.waiting_before(&change.key, id));
         }
         if !change.wanted {
-            return self
-                .actions
-                .push_back(WatchAction::Acknowledge { sequence });
+            self.supersede(self.items.outdated(&change.key, Some(id), self.history));
+            return self.actions.push_back(WatchAction::Acknowledge { id });
         }
-        let calls = self.calls_elsewhere(change.deliveries);
-        self.items
-            .insert(sequence, change.key, calls, replaces, now);
+        let (key, number) = (Arc::clone(&change.key), change.consumer_sequence);
+        self.items.insert(id, key, number, change.replaces, now);
+        self.supersede(self.items.outdated(&change.key, None, self.history));
+        self.keep_bounds(now);
     }
 
-    /// How many calls count as made for a change that has been delivered so often.
+    /// Is done with changes that the bucket has no more.
+    fn supersede(&mut self, gone: Vec<ChangeId>) {
+        for id in gone {
+            self.finish(id);
+            self.counts.superseded += 1;
+        }
+    }
+
+    /// Looks for changes that the stream has dropped, if more is here than the consumer hands out.
     ///
-    /// Most deliveries before led to no call. But a change must not end its instance over and over.
-    fn calls_elsewhere(&self, deliveries: u64) -> u32 {
-        let max = self.settings.max_deliver;
-        let calls = deliveries.saturating_sub(1).saturating_sub(u64::from(max));
-        u32::try_from(calls).unwrap_or(max).min(max - 1)
+    /// The consumer waits for nothing that has expired, was purged or was discarded, and hands out
+    /// others in its place, without a word.
+    fn keep_bounds(&mut self, now: Duration) {
+        let max = self.settings.max_held;
+        if self.items.len() > 2 * max {
+            self.forget_gone(now);
+        }
+        if self.items.len() > 4 * max {
+            // They come again as new ones if they are there.
+            self.has_loose_ends = true;
+            self.forget(self.items.doubtful_since(now));
+        }
+        let is_much = self.items.len() > 2 * max || self.settling.is_none();
+        let is_time = self.items.len() > 4 * max || now >= self.recalled + timing::RECALLED;
+        if self.items.len() > max && is_much && is_time {
+            self.recall(now);
+            self.gather(now);
+        }
+    }
+
+    /// Has the consumer deliver again what waits here. What does not come again is not the
+    /// consumer's any more. What is in a call is looked at when the call has ended.
+    fn recall(&mut self, now: Duration) {
+        self.recalled = now;
+        for id in self.items.waiting() {
+            if self.is_ours(id, now) {
+                self.actions.push_back(WatchAction::Recall { id });
+            }
+        }
+        for id in self.items.all() {
+            self.items.doubt(id, now);
+        }
     }
 
     /// Acknowledges a change and forgets it.
-    fn finish(&mut self, sequence: u64) {
-        self.remove(sequence);
-        self.actions
-            .push_back(WatchAction::Acknowledge { sequence });
+    fn finish(&mut self, id: ChangeId) {
+        self.items.remove(id);
+        self.actions.push_back(WatchAction::Acknowledge { id });
+    }
+
+    /// Whether the consumer cannot have handed the change to another instance meanwhile.
+    ///
+    /// The consumer may not have received the last sign that the change is under way. It may have
+    /// handed it on then.
+    fn is_ours(&self, id: ChangeId, now: Duration) -> bool {
+        let refreshed = self.items.refreshed(id);
+        refreshed.is_some_and(|time| now < time + self.settings.ack_wait / 2)
     }
 
     /// Lets another instance have a change, if it is still this one's to give.
-    ///
-    /// The consumer may not have received the last sign that the change is under way. It may have
-    /// handed the change to another instance then.
-    fn give_back(&mut self, sequence: u64, now: Duration) {
-        let refreshed = self.items.refreshed(sequence);
-        let is_ours = refreshed.is_some_and(|time| now < time + self.settings.ack_wait / 2);
-        self.remove(sequence);
+    fn give_back(&mut self, id: ChangeId, now: Duration) {
+        let is_ours = self.is_ours(id, now);
+        self.items.remove(id);
+        self.may_be_elsewhere = true;
         self.actions.push_back(if is_ours {
-            WatchAction::Return { sequence }
+            WatchAction::Return { id }
         } else {
             self.has_loose_ends = true;
-            WatchAction::Forget { sequence }
+            WatchAction::Forget { id }
         });
-    }
-
-    fn remove(&mut self, sequence: u64) -> Option<Arc<str>> {
-        let (key, number) = self.items.remove(sequence)?;
-        if let Some(settling) = &mut self.settling {
-            settling.removed(number);
-        }
-        Some(key)
     }
 
     fn pull_ended(&mut self, end: WatchPullEnd, now: Duration) {
@@ -292,43 +370,48 @@ impl WatchMachine {
             WatchPullEnd::Expired => self.next_pull = Some(now),
             WatchPullEnd::Refused => self.next_pull = Some(now + timing::PULL_PAUSE),
             WatchPullEnd::Gone => {
+                // Another instance may create the consumer anew, and be active at once.
+                self.heard = None;
                 self.next_pull = None;
                 self.next_attach = Some(now + timing::ATTACH_PAUSE.0);
             }
         }
     }
 
-    fn call_ended(&mut self, sequence: u64, outcome: CallOutcome, now: Duration) {
-        let Some(calls) = self.items.call_ended(sequence, outcome, now) else {
+    fn call_ended(&mut self, id: ChangeId, outcome: CallOutcome, now: Duration) {
+        let Some(calls) = self.items.call_ended(id, outcome, now) else {
             return;
         };
         match outcome {
             CallOutcome::Delivered => {
                 self.counts.delivered += 1;
                 self.counts.redelivered += u64::from(calls > 1);
-                self.done(sequence, now);
-                self.actions
-                    .push_back(WatchAction::Acknowledge { sequence });
+                self.done(id, now);
+                self.actions.push_back(WatchAction::Acknowledge { id });
             }
-            _ if self.items.is_superseded(sequence) => {
+            _ if self.items.is_superseded(id, self.history) => {
                 self.counts.superseded += 1;
-                self.finish(sequence);
+                self.finish(id);
             }
             CallOutcome::Failed | CallOutcome::Unreachable => {
                 let is_over = outcome == CallOutcome::Failed && calls >= self.settings.max_deliver;
                 if is_over || !self.settings.retries {
                     self.counts.given_up += 1;
-                    self.done(sequence, now);
-                    self.actions
-                        .push_back(WatchAction::GiveUp { sequence, calls });
+                    self.done(id, now);
+                    self.actions.push_back(WatchAction::GiveUp { id, calls });
+                } else if !self.items.is_confirmed(id) {
+                    self.items.doubt(id, now);
+                    if self.is_ours(id, now) {
+                        self.actions.push_back(WatchAction::Recall { id });
+                    }
                 }
             }
         }
     }
 
-    fn done(&mut self, sequence: u64, now: Duration) {
-        if let Some(key) = self.remove(sequence) {
-            self.recent.insert(key, sequence, now);
+    fn done(&mut self, id: ChangeId, now: Duration) {
+        if let Some(key) = self.items.remove(id) {
+            self.recent.insert(key, id, now);
         }
     }
 
@@ -355,8 +438,8 @@ impl WatchMachine {
     fn look_around(&mut self, now: Duration) {
         if self.stopping {
             if self.items.calling() == 0 {
-                while let Some(sequence) = self.items.first() {
-                    self.give_back(sequence, now);
+                while let Some(id) = self.items.first() {
+                    self.give_back(id, now);
                 }
             }
             return;
@@ -367,23 +450,25 @@ impl WatchMachine {
         }
         self.look_after_pull(now);
         if self.is_active(now) {
-            for sequence in self.items.take_old(now, self.settings.ack_wait / 2) {
-                self.actions.push_back(WatchAction::Extend { sequence });
+            for id in self.items.take_old(now, self.settings.ack_wait / 2) {
+                self.actions.push_back(WatchAction::Extend { id });
             }
         } else if now >= self.last_heard + 2 * timing::SILENCE {
             // Another instance is active.
-            for sequence in self.items.waiting() {
-                self.give_back(sequence, now);
+            for id in self.items.waiting() {
+                self.give_back(id, now);
                 self.gather(now);
             }
+        }
+        if self.settling.is_none() {
+            self.forget_gone(now);
         }
         self.recent.forget_old(now, self.settings.ack_wait * 3);
         self.ask_if_due(now);
         if self.is_delivering(now) {
             let free = self.settings.max_in_flight - self.items.calling();
-            for (sequence, attempt) in self.items.start(free, now) {
-                self.actions
-                    .push_back(WatchAction::Call { sequence, attempt });
+            for (id, attempt) in self.items.start(free, now) {
+                self.actions.push_back(WatchAction::Call { id, attempt });
             }
         }
     }

@@ -119,6 +119,11 @@ pub(super) fn wants(patterns: &[WatchPattern], key: &str, is_set: bool) -> bool 
     })
 }
 
+/// Whether one of the patterns is about changes of this key.
+pub(super) fn covers_key(patterns: &[WatchPattern], key: &str) -> bool {
+    patterns.iter().any(|pattern| covers(&pattern.pattern, key))
+}
+
 /// The filters of a consumer that delivers what the patterns are about. They may let more through:
 /// a server takes no filters that overlap.
 pub(super) fn filters(patterns: &[WatchPattern]) -> Vec<String> {

@@ -1,6 +1,11 @@
 //! The task of a watch: does what the machine asks for, and tells it what has happened.
 
 mod calls;
+mod given_up;
+mod messages;
+mod requests;
+mod troubles;
+mod unreadable;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,23 +18,25 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::consumer::{AttachError, PULL, StreamNames, WatchConsumer};
+use super::consumer::{self, AttachError, StreamNames, UnreadableMessage, WatchConsumer};
 use super::machine::{
-    Attachment, CallOutcome, MachineSettings, PendingMessages, WatchAction, WatchEvent,
-    WatchMachine, WatchPullEnd,
+    Attachment, CallOutcome, ChangeId, MachineSettings, PendingMessages, WatchAction, WatchEvent,
+    WatchMachine,
 };
-use super::message::{self, HeldChange};
-use super::pattern;
-use super::state::WatchState;
-use super::{ChangeHandler, ChangeKind, timing};
+use super::message::HeldChange;
+use super::state::{WatchFault, WatchState};
+use super::{ChangeHandler, timing};
 use crate::connection::Connection;
 use crate::inbox::Inbox;
-
-/// Messages that are taken before other events get their turn.
-const MESSAGES_AT_A_TIME: usize = 64;
+use crate::quarantine::LostConnections;
+use given_up::GivenUpLines;
+use troubles::Troubles;
 
 /// How long it may take to hand a message to the network.
 const SEND: Duration = Duration::from_secs(1);
+
+/// How long it may take to note in the consumer that all is settled.
+const NOTE: Duration = Duration::from_secs(2);
 
 /// Acknowledgements that are sent again when the connection was lost after them: of so many, and of
 /// so long ago. What is acknowledged twice is acknowledged once.
@@ -51,6 +58,7 @@ pub(super) struct Ending {
 enum WatchAnswer {
     Attached(Result<Attachment, AttachError>),
     Pending(u64, Option<PendingMessages>),
+    Unreadable(Result<Vec<UnreadableMessage>, AttachError>),
 }
 
 struct WatchTask {
@@ -59,18 +67,24 @@ struct WatchTask {
     consumer: Arc<WatchConsumer>,
     handler: Arc<dyn ChangeHandler>,
     machine: WatchMachine,
-    /// The changes of which the machine knows, by their sequences.
-    held: HashMap<u64, HeldChange>,
+    /// The changes of which the machine knows.
+    held: HashMap<ChangeId, HeldChange>,
     /// The latest acknowledgements, and when they were sent.
     acknowledged: VecDeque<(Instant, Subject, &'static str)>,
     answers: FuturesUnordered<BoxFuture<'static, WatchAnswer>>,
-    calls: FuturesUnordered<BoxFuture<'static, (u64, CallOutcome)>>,
+    calls: FuturesUnordered<BoxFuture<'static, (ChangeId, CallOutcome)>>,
     names: StreamNames,
     initial_until: u64,
     inbox: Option<Inbox>,
     /// How many messages the open pull may still bring.
     left: usize,
     epoch: u64,
+    /// The connection that the consumer was last told something over.
+    settled_epoch: u64,
+    troubles: Troubles,
+    /// How often the connection was lost while a pull was open.
+    lost: LostConnections,
+    given_up: GivenUpLines,
     started: Instant,
     lag: u64,
     received: bool,
@@ -93,10 +107,14 @@ pub(super) async fn run(
         retries: settings.durable,
         call_timeout: settings.call_timeout,
         ack_wait: timing::ack_wait(settings.call_timeout),
-        keeps_history: true,
+        max_held: consumer::handed_out(settings) + settings.max_in_flight,
     });
     let mut task = WatchTask {
         epoch: connection.epoch(),
+        settled_epoch: connection.epoch(),
+        troubles: Troubles::new(connection.permission_error_count()),
+        lost: LostConnections::default(),
+        given_up: GivenUpLines::default(),
         state,
         connection,
         consumer,
@@ -128,6 +146,8 @@ impl WatchTask {
         let mut last_turn = Instant::now();
         loop {
             self.act().await;
+            self.look_at_permissions();
+            self.log_rest();
             let is_active = self.machine.is_delivering(self.now());
             self.state.show(self.machine.counts(), self.lag, is_active);
             if self.machine.has_ended() {
@@ -139,8 +159,8 @@ impl WatchTask {
                     is_stopping = true;
                     WatchTurn::Event(WatchEvent::Stop)
                 }
-                Some((sequence, outcome)) = self.calls.next() => {
-                    WatchTurn::Event(WatchEvent::CallEnded { sequence, outcome })
+                Some((id, outcome)) = self.calls.next() => {
+                    WatchTurn::Event(WatchEvent::CallEnded { id, outcome })
                 }
                 Some(answer) = self.answers.next() => WatchTurn::Answer(answer),
                 changed = status.changed() => {
@@ -160,7 +180,7 @@ impl WatchTask {
             last_turn = Instant::now();
             match event {
                 WatchTurn::Event(event) => self.tell(event),
-                WatchTurn::Answer(answer) => self.take_answer(answer),
+                WatchTurn::Answer(answer) => self.take_answer(answer).await,
                 WatchTurn::Connection => self.look_at_connection().await,
                 WatchTurn::Message(message) => self.take_messages(message),
             }
@@ -181,10 +201,13 @@ impl WatchTask {
         if epoch == self.epoch && is_up {
             return;
         }
-        self.inbox = None;
+        if self.inbox.take().is_some() {
+            self.lost.record();
+        }
         if epoch != self.epoch && is_up {
             self.epoch = epoch;
             self.acknowledge_again().await;
+            self.look_for_unreadable();
         }
         self.tell(WatchEvent::Disturbed);
     }
@@ -203,96 +226,31 @@ impl WatchTask {
         drop(timeout(SEND, again).await);
     }
 
-    fn take_answer(&mut self, answer: WatchAnswer) {
+    async fn take_answer(&mut self, answer: WatchAnswer) {
         match answer {
             WatchAnswer::Attached(Ok(attachment)) => {
                 self.names = self.consumer.names();
                 self.initial_until = self.consumer.initial_until();
-                if self.state.set_trouble(None) || attachment.is_other {
+                self.troubles.attached();
+                if self.state.set_trouble(WatchFault::Attach, None) || attachment.is_other {
                     tracing::info!(
                         stream = self.names.stream,
                         consumer = self.consumer.name(),
+                        from = self.consumer.begins(),
                         "the bucket is watched"
                     );
                 }
                 self.tell(WatchEvent::Attached(attachment));
             }
             WatchAnswer::Attached(Err(error)) => {
-                if let AttachError::Trouble(trouble) = error
-                    && self.state.set_trouble(Some(trouble.clone()))
-                {
-                    let bucket = self.consumer.settings.bucket.name.as_str();
-                    tracing::warn!(bucket, trouble, "the bucket cannot be watched");
-                }
+                self.attach_failed(error);
                 self.tell(WatchEvent::NotAttached);
             }
             WatchAnswer::Pending(question, pending) => {
                 self.tell(WatchEvent::Pending { question, pending });
             }
+            WatchAnswer::Unreadable(found) => self.take_unreadable(found).await,
         }
-    }
-
-    /// Takes a message, and those that are here already.
-    fn take_messages(&mut self, first: Option<Message>) {
-        let mut next = first;
-        if next.is_none() && self.inbox.take().is_some() {
-            // The client has ended.
-            return self.tell(WatchEvent::Disturbed);
-        }
-        for _ in 0..MESSAGES_AT_A_TIME {
-            let Some(message) = next.take() else {
-                return;
-            };
-            self.take_message(message);
-            next = self.inbox.as_mut().and_then(Inbox::next_now);
-        }
-        if let Some(message) = next {
-            self.take_message(message);
-        }
-    }
-
-    fn take_message(&mut self, message: Message) {
-        let Some(inbox) = &self.inbox else {
-            return;
-        };
-        if inbox.token_of(&message).is_some() {
-            return self.tell(message::status(&message));
-        }
-        // What cannot be read is no message of the bucket. Its number will be missing.
-        let Some((held, place, replaces)) = message::change(message, &self.names.prefix) else {
-            return;
-        };
-        self.received = true;
-        self.lag = place.pending;
-        let wanted = self.is_wanted(&held, place.stream_sequence);
-        let change = message::new_change(&held, place, replaces, wanted);
-        self.held.insert(place.stream_sequence, held);
-        self.tell(WatchEvent::Delivered(change));
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 {
-            self.tell(WatchEvent::PullEnded(WatchPullEnd::Expired));
-        }
-    }
-
-    fn is_wanted(&mut self, held: &HeldChange, sequence: u64) -> bool {
-        let settings = &self.consumer.settings;
-        let is_set = held.kind != ChangeKind::Delete;
-        if !is_set && sequence <= self.initial_until {
-            // The key has no value, and had none when the watch began.
-            return false;
-        }
-        if settings.encoding.decode(&held.key).is_err() {
-            if !self.met_foreign_key {
-                self.met_foreign_key = true;
-                tracing::warn!(
-                    bucket = settings.bucket.name,
-                    "changes of keys are not delivered that were written without the link's \
-                     `key_encoding`"
-                );
-            }
-            return false;
-        }
-        pattern::wants(&settings.patterns, &held.key, is_set)
     }
 
     async fn act(&mut self) {
@@ -302,50 +260,29 @@ impl WatchTask {
                 WatchAction::Pull { anew } => self.pull(anew).await,
                 WatchAction::ClosePull => self.inbox = None,
                 WatchAction::AskPending { question } => self.ask(question),
-                WatchAction::Call { sequence, attempt } => self.call(sequence, attempt),
-                WatchAction::Acknowledge { sequence } => self.settle(sequence, DONE).await,
-                WatchAction::Return { sequence } => self.settle(sequence, "-NAK").await,
-                WatchAction::GiveUp { sequence, calls } => self.give_up(sequence, calls).await,
-                WatchAction::Forget { sequence } => {
-                    self.held.remove(&sequence);
+                WatchAction::Call { id, attempt } => self.call(id, attempt),
+                WatchAction::Acknowledge { id } => self.settle(id, DONE).await,
+                WatchAction::Return { id } => self.settle(id, "-NAK").await,
+                WatchAction::Recall { id } => self.recall(id).await,
+                WatchAction::GiveUp { id, calls } => self.give_up(id, calls).await,
+                WatchAction::Forget { id } => {
+                    self.held.remove(&id);
                 }
-                WatchAction::Extend { sequence } => self.answer(sequence, "+WPI").await,
+                WatchAction::DropCalls => {
+                    self.calls.clear();
+                    self.acknowledged.clear();
+                }
+                WatchAction::Extend { id } => self.answer(id, "+WPI").await,
             }
         }
     }
 
-    fn attach(&mut self) {
-        let (consumer, connection) = (Arc::clone(&self.consumer), Arc::clone(&self.connection));
-        let resume_at = self.machine.resume_at();
-        self.answers.push(Box::pin(async move {
-            WatchAnswer::Attached(consumer.attach(&connection, resume_at).await)
-        }));
-    }
-
-    fn ask(&mut self, question: u64) {
-        let (consumer, connection) = (Arc::clone(&self.consumer), Arc::clone(&self.connection));
-        self.answers.push(Box::pin(async move {
-            WatchAnswer::Pending(question, consumer.pending(&connection).await)
-        }));
-    }
-
-    async fn pull(&mut self, anew: bool) {
-        if anew {
-            self.inbox = None;
+    /// Logs how many changes were given up without a line.
+    fn log_rest(&mut self) {
+        if let Some(given_up) = self.given_up.rest(Instant::now()) {
+            let bucket = self.consumer.settings.bucket.name.as_str();
+            tracing::warn!(bucket, given_up, "more changes of the bucket were given up");
         }
-        if !self.connection.is_up() {
-            return;
-        }
-        if self.inbox.is_none() {
-            self.inbox = self.connection.open_fresh_inbox(1).await;
-        }
-        let Some(inbox) = &self.inbox else {
-            return;
-        };
-        self.left = PULL;
-        let (client, subject) = (inbox.client(), inbox.reply_subject(0));
-        let pull = self.consumer.pull(client, &self.names, subject);
-        drop(timeout(SEND, pull).await);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a watch shows of itself.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::machine::MachineCounts;
@@ -27,7 +28,18 @@ pub(super) struct WatchState(Mutex<Shown>);
 #[derive(Debug, Default)]
 struct Shown {
     stats: WatchStats,
-    trouble: Option<String>,
+    troubles: BTreeMap<WatchFault, String>,
+}
+
+/// What is wrong. The first is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum WatchFault {
+    /// The bucket or the consumer cannot be had.
+    Attach,
+    /// The consumer cannot be asked for messages.
+    Pull,
+    /// Changes cannot be acknowledged.
+    Acknowledgement,
 }
 
 impl WatchState {
@@ -36,7 +48,7 @@ impl WatchState {
     }
 
     pub(super) fn trouble(&self) -> Option<String> {
-        self.lock().trouble.clone()
+        self.lock().troubles.values().next().cloned()
     }
 
     pub(super) fn show(&self, counts: MachineCounts, lag: u64, active: bool) {
@@ -50,11 +62,14 @@ impl WatchState {
         };
     }
 
-    /// Notes the trouble. Returns whether it is another one than before.
-    pub(super) fn set_trouble(&self, trouble: Option<String>) -> bool {
-        let mut shown = self.lock();
-        let is_news = shown.trouble != trouble;
-        shown.trouble = trouble;
+    /// Notes the trouble, or that there is none. Returns whether that is news.
+    pub(super) fn set_trouble(&self, fault: WatchFault, trouble: Option<String>) -> bool {
+        let troubles = &mut self.lock().troubles;
+        let is_news = troubles.get(&fault) != trouble.as_ref();
+        match trouble {
+            Some(trouble) => drop(troubles.insert(fault, trouble)),
+            None => drop(troubles.remove(&fault)),
+        }
         is_news
     }
 

@@ -30,6 +30,9 @@ pub(super) const STANDSTILL: Duration = Duration::from_millis(1500);
 /// How much longer than the others an instance waits until the calls of another one count as ended.
 const MARGIN: Duration = Duration::from_millis(500);
 
+/// How much longer the consumer waits than two calls take.
+const ACK_MARGIN: Duration = Duration::from_secs(10);
+
 /// The shortest and the longest pause before the consumer is looked for again.
 pub(super) const ATTACH_PAUSE: (Duration, Duration) =
     (Duration::from_millis(250), Duration::from_secs(15));
@@ -48,6 +51,13 @@ pub(super) const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause between an answer and the next question.
 pub(super) const QUESTION_PAUSE: Duration = Duration::from_millis(200);
 
+/// How often the consumer is asked whether it waits for something that is not here.
+pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(10);
+
+/// For so long a change is waited for that the consumer is to deliver again. What has not come then is
+/// gone from the stream. Later changes of its key wait too.
+pub(super) const RECALLED: Duration = Duration::from_secs(2);
+
 /// How long after this instance was given a message another one may still be in a call.
 ///
 /// The other one starts calls until it has heard nothing for [`SILENCE`], and it may be late by
@@ -58,7 +68,12 @@ pub(super) fn settle_time(call_timeout: Duration) -> Duration {
 
 /// After how long the consumer delivers a change again that is not acknowledged.
 pub(super) fn ack_wait(call_timeout: Duration) -> Duration {
-    2 * call_timeout + Duration::from_secs(10)
+    2 * call_timeout + ACK_MARGIN
+}
+
+/// How long a call may take at the instance that has the consumer wait so long.
+pub(super) fn call_timeout_of(ack_wait: Duration) -> Duration {
+    ack_wait.saturating_sub(ACK_MARGIN) / 2
 }
 
 /// A pause that doubles with each failure, between two bounds.

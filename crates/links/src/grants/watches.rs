@@ -1,20 +1,19 @@
 //! Links over which components are told of changes.
 
+mod entry;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join_all};
-use tracing::{error, info, warn};
+use futures::future::join_all;
+use tracing::{error, info};
 
 use super::Links;
-use crate::hints::{connection_hint, with_hint};
-use crate::metrics::WatchMetrics;
-use crate::settings::{ConfigError, LinkKind, RawSettings, WatchIdentity, WatchLinkSettings};
-use eventual_batch_engine::{
-    ChangeHandler, Connection, DeliveryOutcome, KeyChange, WatchStats, Watcher,
-};
+use crate::settings::{ConfigError, LinkKind, RawSettings, WatchIdentity};
+use entry::{CountedHandler, RunningWatch, WatchEntry, WatchLinkState, WatchPut};
+use eventual_batch_engine::{ChangeHandler, WatchStats, Watcher};
 
 /// Who is told of changes, and over which link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,7 +29,7 @@ pub struct WatchId {
 pub struct WatchTrouble {
     /// Which link.
     pub id: WatchId,
-    /// What is wrong. It names no key.
+    /// What is wrong. It names no key, unless a setting that is refused does.
     pub text: String,
 }
 
@@ -56,64 +55,17 @@ pub struct WatchReport {
 #[derive(Debug, Default)]
 pub(super) struct Watches(Mutex<HashMap<WatchId, WatchEntry>>);
 
-#[derive(Clone)]
-struct WatchEntry {
-    /// What the link was put with. It is read again when the defaults change.
-    put: WatchPut,
-    /// `None`: the link was refused.
-    running: Option<Arc<RunningWatch>>,
-}
-
-#[derive(Clone)]
-struct WatchPut {
-    identity: WatchIdentity,
-    settings: RawSettings,
-    default_timeout: Duration,
-    handler: Arc<dyn ChangeHandler>,
-}
-
-impl fmt::Debug for WatchEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatchEntry").finish_non_exhaustive()
-    }
-}
-
-struct RunningWatch {
-    settings: WatchLinkSettings,
-    connection: Arc<Connection>,
-    watcher: Watcher,
-}
-
-impl RunningWatch {
-    /// Whether the consumer of these settings is this one's.
-    fn has_consumer_of(&self, settings: &WatchLinkSettings) -> bool {
-        self.settings.connection == settings.connection
-            && self.settings.watch.name == settings.watch.name
-    }
-
-    /// Ends the watch, and deletes its consumer.
-    async fn delete(&self) {
-        if !self.watcher.delete().await {
-            warn!(
-                bucket = self.settings.watch.bucket.name,
-                consumer = self.watcher.consumer_name(),
-                "the consumer of a link that is gone could not be deleted, and keeps changes for \
-                 nobody; delete it by hand"
-            );
-        }
-    }
-}
-
 impl Links {
     /// Adds a link over which `handler` is told of changes, or replaces the link of the same target
     /// and name. What was not delivered over the old one is delivered over the new one, if both watch
-    /// the same bucket.
+    /// the same bucket, also with another login or by other addresses.
     ///
     /// `default_timeout` is how long a call may take unless the link says.
     ///
     /// # Errors
     ///
-    /// Why the configuration cannot be used. Nothing is delivered over this link then.
+    /// Why the configuration cannot be used. Nothing is delivered over this link then, and
+    /// [`watch_troubles`](Self::watch_troubles) says so.
     pub async fn put_watch(
         &self,
         identity: WatchIdentity,
@@ -138,19 +90,27 @@ impl Links {
     pub async fn remove_watch(&self, id: &WatchId) {
         let _one_by_one = self.defaults.lock().await;
         let entry = self.watches.lock().remove(id);
-        if let Some(running) = entry.and_then(|entry| entry.running) {
-            running.delete().await;
+        if let Some(last) = entry.and_then(WatchEntry::last) {
+            last.delete().await;
         }
     }
 
     /// Ends a link whose settings cannot be read at all. Its consumer stays for when the link is put
     /// again.
-    pub async fn refuse_watch(&self, id: &WatchId) {
+    pub async fn refuse_watch(&self, id: WatchId, error: ConfigError) {
         let _one_by_one = self.defaults.lock().await;
-        let entry = self.watches.lock().remove(id);
-        if let Some(running) = entry.and_then(|entry| entry.running) {
-            running.watcher.abort().await;
-        }
+        let before = self.end_watch(&id).await;
+        let state = WatchLinkState::Refused { error, before };
+        let entry = WatchEntry { put: None, state };
+        self.watches.lock().insert(id, entry);
+    }
+
+    /// Ends the watch of a link. Its consumer stays.
+    async fn end_watch(&self, id: &WatchId) -> Option<Arc<RunningWatch>> {
+        let entry = self.watches.lock().get(id).cloned();
+        let last = entry?.last()?;
+        last.watcher.abort().await;
+        Some(last)
     }
 
     /// Starts no more calls, and waits for those under way. The consumers keep what was not
@@ -158,8 +118,8 @@ impl Links {
     pub async fn stop_watches(&self) {
         let _one_by_one = self.defaults.lock().await;
         let entries: Vec<_> = self.watches.lock().drain().collect();
-        let running = entries.into_iter().filter_map(|(_, entry)| entry.running);
-        join_all(running.map(|running| async move { running.watcher.stop().await })).await;
+        let running = entries.iter().filter_map(|(_, entry)| entry.running());
+        join_all(running.map(|running| running.watcher.stop())).await;
     }
 
     /// The links over which nothing is delivered now, because something has to be mended.
@@ -169,16 +129,12 @@ impl Links {
         let mut troubles: Vec<_> = watches
             .iter()
             .filter_map(|(id, entry)| {
-                let running = entry.running.as_ref()?;
-                let outage = running.connection.outage().map(|outage| {
-                    let hint = outage.error.as_ref().and_then(connection_hint);
-                    let text = format!("NATS at {}: {outage}", running.connection.servers());
-                    with_hint(&text, hint)
-                });
-                Some(WatchTrouble {
-                    id: id.clone(),
-                    text: outage.or_else(|| running.watcher.trouble())?,
-                })
+                let text = match &entry.state {
+                    WatchLinkState::Running(running) => running.trouble()?,
+                    WatchLinkState::Refused { error, .. } => format!("refused: {error}"),
+                };
+                let id = id.clone();
+                Some(WatchTrouble { id, text })
             })
             .collect();
         troubles.sort_unstable_by(|one, other| one.id.cmp(&other.id));
@@ -190,7 +146,7 @@ impl Links {
     pub fn watch_reports(&self) -> Vec<WatchReport> {
         let watches = self.watches.lock();
         let reports = watches.iter().filter_map(|(id, entry)| {
-            let running = entry.running.as_ref()?;
+            let running = entry.running()?;
             Some(WatchReport {
                 id: id.clone(),
                 bucket: running.settings.watch.bucket.name.clone(),
@@ -205,7 +161,8 @@ impl Links {
     pub(super) async fn reread_watches(&self, defaults: &RawSettings) {
         let puts: Vec<WatchPut> = {
             let watches = self.watches.lock();
-            watches.values().map(|entry| entry.put.clone()).collect()
+            let puts = watches.values().filter_map(|entry| entry.put.clone());
+            puts.collect()
         };
         for put in puts {
             let (target, link) = (put.identity.target.clone(), put.identity.link.clone());
@@ -235,98 +192,55 @@ impl Links {
             target: put.identity.target.clone(),
             link: put.identity.link.clone(),
         };
-        let before = self.watches.lock().get(&id).cloned();
-        let before = before.and_then(|entry| entry.running);
         let made = async {
             let settings = put.read(defaults)?;
             let connection = self.connections.get(&settings.connection).await;
             Ok((settings, connection.map_err(ConfigError::of_connection)?))
         };
-        let (running, outcome) = match made.await {
-            Ok((settings, connection)) => {
-                if let Some(before) = before {
-                    if before.settings == settings {
-                        let running = Some(before);
-                        self.watches.lock().insert(id, WatchEntry { put, running });
-                        return Ok(());
-                    }
-                    if before.has_consumer_of(&settings) {
-                        before.watcher.abort().await;
-                    } else {
-                        before.delete().await;
-                    }
-                }
-                info!(
-                    target = id.target,
-                    link = id.link,
-                    bucket = settings.watch.bucket.name,
-                    servers = settings.connection.display_servers(),
-                    "linked to tell of changes"
-                );
-                let handler = Arc::clone(&put.handler);
-                let handler = match self.watch_metrics(&settings.watch.bucket.name) {
-                    Some(metrics) => Arc::new(CountedHandler { handler, metrics }),
-                    None => handler,
-                };
-                let watcher =
-                    Watcher::start(Arc::clone(&connection), settings.watch.clone(), handler);
-                let running = RunningWatch {
-                    settings,
-                    connection,
-                    watcher,
-                };
-                (Some(Arc::new(running)), Ok(()))
-            }
+        let (settings, connection) = match made.await {
+            Ok(made) => made,
             Err(error) => {
-                if let Some(before) = before {
-                    before.watcher.abort().await;
-                }
-                (None, Err(error))
+                let state = WatchLinkState::Refused {
+                    error: ConfigError::clone(&error),
+                    before: self.end_watch(&id).await,
+                };
+                let put = Some(put);
+                self.watches.lock().insert(id, WatchEntry { put, state });
+                return Err(error);
             }
         };
-        self.watches.lock().insert(id, WatchEntry { put, running });
-        outcome
-    }
-}
-
-/// Counts what a handler does.
-struct CountedHandler {
-    handler: Arc<dyn ChangeHandler>,
-    metrics: WatchMetrics,
-}
-
-impl ChangeHandler for CountedHandler {
-    fn deliver(&self, change: KeyChange) -> BoxFuture<'static, DeliveryOutcome> {
-        let metrics = self.metrics.clone();
-        let stored = change.stored;
-        if change.attempt > 1 {
-            metrics.redelivered();
+        let before = self.watches.lock().get(&id).cloned();
+        if let Some(before) = &before
+            && before.running().is_some_and(|it| it.settings == settings)
+        {
+            let (put, state) = (Some(put), before.state.clone());
+            self.watches.lock().insert(id, WatchEntry { put, state });
+            return Ok(());
         }
-        let delivery = self.handler.deliver(change);
-        Box::pin(async move {
-            let outcome = delivery.await;
-            if outcome == DeliveryOutcome::Delivered {
-                // The server's clock may be ahead of this one.
-                metrics.delivered(stored.elapsed().unwrap_or_default());
-            }
-            outcome
-        })
-    }
-
-    fn given_up(&self) {
-        self.metrics.given_up();
-        self.handler.given_up();
-    }
-}
-
-impl WatchPut {
-    fn read(&self, defaults: &RawSettings) -> Result<WatchLinkSettings, ConfigError> {
-        WatchLinkSettings::read(
-            &self.settings,
-            defaults,
-            &self.identity,
-            self.default_timeout,
-        )
+        if let Some(last) = before.and_then(WatchEntry::last) {
+            last.replace(&settings).await;
+        }
+        info!(
+            target = id.target,
+            link = id.link,
+            bucket = settings.watch.bucket.name,
+            servers = settings.connection.display_servers(),
+            "linked to tell of changes"
+        );
+        let handler = Arc::clone(&put.handler);
+        let handler = match self.watch_metrics(&settings.watch.bucket.name) {
+            Some(metrics) => Arc::new(CountedHandler { handler, metrics }),
+            None => handler,
+        };
+        let watcher = Watcher::start(Arc::clone(&connection), settings.watch.clone(), handler);
+        let state = WatchLinkState::Running(Arc::new(RunningWatch {
+            settings,
+            connection,
+            watcher,
+        }));
+        let put = Some(put);
+        self.watches.lock().insert(id, WatchEntry { put, state });
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The settings of a link over which a component is told of changes.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use eventual_batch_engine::{
@@ -120,13 +121,19 @@ fn parse_patterns(list: &str, encoding: KeyEncoding) -> Result<Vec<WatchPattern>
         } else {
             (WatchedChanges::All, entry)
         };
-        let pattern = WatchPattern::new(text, encoding, changes).map_err(|error| {
+        let refused = |problem: &dyn Display| {
             let accepted = format_args!(
                 "keys or NATS wildcards such as `orders.>`, comma-separated, each with `SET@` or \
-                 `DEL@` before it or neither; {error}"
+                 `DEL@` before it or neither; {problem}"
             );
             ConfigError::bad("watch", list, &accepted)
-        })?;
+        };
+        // The empty text is a key in base64. More likely, there is a comma too many.
+        if text.is_empty() {
+            return Err(refused(&format_args!("{entry:?} is empty")));
+        }
+        let pattern =
+            WatchPattern::new(text, encoding, changes).map_err(|error| refused(&error))?;
         patterns.push(pattern);
     }
     if patterns.len() > MAX_PATTERNS {
@@ -208,13 +215,15 @@ mod tests {
                 "{refused}"
             );
         }
-        let base64 = [
-            ("bucket", "b"),
-            ("watch", "a.*"),
-            ("key_encoding", "base64"),
-        ];
-        let refused = read(&base64).unwrap_err().to_string();
-        assert!(refused.contains("stored as base64"), "{refused}");
+        for (list, says) in [
+            ("a.*", "stored as base64"),
+            ("a,", "is empty"),
+            ("SET@", "is empty"),
+        ] {
+            let base64 = [("bucket", "b"), ("watch", list), ("key_encoding", "base64")];
+            let refused = read(&base64).unwrap_err().to_string();
+            assert!(refused.contains(says), "{refused}");
+        }
         let many = vec!["a"; MAX_PATTERNS + 1].join(",");
         let refused = read(&[("bucket", "b"), ("watch", &many)]).unwrap_err();
         assert!(refused.to_string().contains("at most 256"), "{refused}");

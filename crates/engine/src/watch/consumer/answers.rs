@@ -22,10 +22,28 @@ pub(super) struct StreamStateAnswer {
     pub(super) last_seq: u64,
 }
 
+impl StreamConfigAnswer {
+    /// How many messages of a key there are at most. An older one is gone when so many newer ones have
+    /// come, unless one of those may go before it.
+    pub(super) fn history(&self) -> usize {
+        let goes_in_order = self.deny_delete && !self.allow_msg_ttl;
+        match usize::try_from(self.max_msgs_per_subject) {
+            Ok(1) => 1,
+            Ok(history) if history > 1 && goes_in_order => history,
+            // 0 and -1 are no limit.
+            Ok(_) | Err(_) => usize::MAX,
+        }
+    }
+}
+
 #[derive(Default, Deserialize)]
 pub(super) struct StreamConfigAnswer {
     #[serde(default)]
     pub(super) max_msgs_per_subject: i64,
+    #[serde(default)]
+    pub(super) allow_msg_ttl: bool,
+    #[serde(default)]
+    pub(super) deny_delete: bool,
 }
 
 #[derive(Deserialize)]
@@ -39,11 +57,15 @@ pub(super) struct WatchConsumerAnswer {
     #[serde(default)]
     pub(super) ack_floor: SequencesAnswer,
     #[serde(default)]
+    pub(super) delivered: SequencesAnswer,
+    #[serde(default)]
     pub(super) num_ack_pending: u64,
 }
 
 #[derive(Default, Deserialize)]
 pub(super) struct SequencesAnswer {
+    #[serde(default)]
+    pub(super) consumer_seq: u64,
     #[serde(default)]
     pub(super) stream_seq: u64,
 }

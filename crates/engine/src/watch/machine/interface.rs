@@ -16,8 +16,30 @@ pub(in crate::watch) struct MachineSettings {
     pub(in crate::watch) call_timeout: Duration,
     /// After how long the consumer delivers a change again that is not acknowledged.
     pub(in crate::watch) ack_wait: Duration,
-    /// Whether the bucket keeps older values of a key.
-    pub(in crate::watch) keeps_history: bool,
+    /// How many changes may be here. More than the consumer hands out at once.
+    pub(in crate::watch) max_held: usize,
+}
+
+/// Which message of the bucket it is.
+///
+/// A sequence alone does not tell: a stream that was restored, or whose server has lost its latest
+/// messages, gives sequences again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::watch) struct ChangeId {
+    /// The message's sequence in the stream.
+    pub(in crate::watch) sequence: u64,
+    /// When it was stored, in nanoseconds since 1970 by the server's clock.
+    pub(in crate::watch) time: u64,
+}
+
+impl ChangeId {
+    /// The higher sequence and the later time. The server's clock may have been set back between.
+    pub(super) fn furthest(self, other: Self) -> Self {
+        Self {
+            sequence: self.sequence.max(other.sequence),
+            time: self.time.max(other.time),
+        }
+    }
 }
 
 /// The consumer that was found or created.
@@ -30,14 +52,20 @@ pub(in crate::watch) struct Attachment {
     /// Up to which of its messages nothing is under way anywhere. 0: unknown, or it has delivered
     /// nothing.
     pub(in crate::watch) settled_to: u64,
-    pub(in crate::watch) keeps_history: bool,
+    /// Whether it waits for something.
+    pub(in crate::watch) has_pending: bool,
+    /// How long it waited for an acknowledgement when it was found.
+    pub(in crate::watch) ack_wait: Duration,
+    /// How many changes of a key have to come until an earlier one is gone from the bucket.
+    pub(in crate::watch) history: usize,
 }
 
 /// A message of the consumer.
 #[derive(Clone, Debug)]
 pub(in crate::watch) struct NewChange {
+    pub(in crate::watch) id: ChangeId,
     pub(in crate::watch) key: Arc<str>,
-    pub(in crate::watch) sequence: u64,
+    /// Its number among all that the consumer has delivered.
     pub(in crate::watch) consumer_sequence: u64,
     /// How often the message has been delivered, with this time.
     pub(in crate::watch) deliveries: u64,
@@ -52,8 +80,12 @@ pub(in crate::watch) struct NewChange {
 pub(in crate::watch) struct PendingMessages {
     /// How many messages are to be acknowledged.
     pub(in crate::watch) count: u64,
+    /// How many it has delivered.
+    pub(in crate::watch) delivered: u64,
     /// Up to which message an instance that has ended has noted all as settled. 0: none has.
     pub(in crate::watch) settled_to: u64,
+    /// How long it waits for an acknowledgement.
+    pub(in crate::watch) ack_wait: Duration,
 }
 
 /// Why a pull has ended.
@@ -86,7 +118,7 @@ pub(in crate::watch) enum WatchEvent {
     Delivered(NewChange),
     PullEnded(WatchPullEnd),
     CallEnded {
-        sequence: u64,
+        id: ChangeId,
         outcome: CallOutcome,
     },
     /// What the consumer answers; `None`: there was no answer.
@@ -113,15 +145,20 @@ pub(in crate::watch) enum WatchAction {
     /// Ask how many messages the consumer waits for.
     AskPending { question: u64 },
     /// Deliver the change.
-    Call { sequence: u64, attempt: u32 },
+    Call { id: ChangeId, attempt: u32 },
     /// The change is done.
-    Acknowledge { sequence: u64 },
+    Acknowledge { id: ChangeId },
     /// The change is done, without having been delivered.
-    GiveUp { sequence: u64, calls: u32 },
+    GiveUp { id: ChangeId, calls: u32 },
     /// The change is still under way.
-    Extend { sequence: u64 },
+    Extend { id: ChangeId },
+    /// The consumer is to deliver the change again, if it still has it. The change stays here.
+    Recall { id: ChangeId },
+    /// No call is waited for any more, and nothing is acknowledged again: what was called for is of
+    /// a stream that is gone.
+    DropCalls,
     /// Another instance may have the change.
-    Return { sequence: u64 },
+    Return { id: ChangeId },
     /// The change is not here any more.
-    Forget { sequence: u64 },
+    Forget { id: ChangeId },
 }

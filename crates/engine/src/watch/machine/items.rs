@@ -1,14 +1,11 @@
-//! The changes that are here and not done, and the keys whose changes were delivered lately.
+//! The changes that are here and not done.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::interface::CallOutcome;
+use super::interface::{CallOutcome, ChangeId};
 use crate::watch::timing;
-
-/// How many keys are remembered.
-const REMEMBERED: usize = 8192;
 
 #[derive(Debug)]
 struct Item {
@@ -22,146 +19,207 @@ struct Item {
     not_before: Duration,
     /// When the consumer was last known to wait for it.
     refreshed: Duration,
-    /// Whether older values of the key are gone from the bucket.
+    /// Whether the message has removed the older ones of its key.
     replaces: bool,
-    /// Its place among all items that ever came.
-    number: u64,
+    standing: Standing,
 }
 
-/// Changes, by their sequences, and each key's changes in order.
+#[derive(Clone, Copy, Debug)]
+enum Standing {
+    /// The consumer waits for it, and delivered it under this number last.
+    Confirmed(u64),
+    /// Since then it is not known whether the consumer has it still. The stream may have dropped it, or
+    /// another instance may have it.
+    Doubtful(Duration),
+}
+
+impl Item {
+    fn is_confirmed(&self) -> bool {
+        matches!(self.standing, Standing::Confirmed(_))
+    }
+}
+
+/// Changes in the order of the stream, and each key's changes.
 #[derive(Debug, Default)]
 pub(super) struct HeldChanges {
-    by_sequence: BTreeMap<u64, Item>,
-    by_key: HashMap<Arc<str>, BTreeSet<u64>>,
+    by_id: BTreeMap<ChangeId, Item>,
+    by_key: HashMap<Arc<str>, BTreeSet<ChangeId>>,
     calling: usize,
-    numbers: u64,
 }
 
 impl HeldChanges {
     pub(super) fn insert(
         &mut self,
-        sequence: u64,
+        id: ChangeId,
         key: Arc<str>,
-        calls: u32,
+        number: u64,
         replaces: bool,
         now: Duration,
     ) {
-        self.numbers += 1;
-        self.by_key
-            .entry(Arc::clone(&key))
-            .or_default()
-            .insert(sequence);
+        self.by_key.entry(Arc::clone(&key)).or_default().insert(id);
         let item = Item {
             key,
             calling: false,
-            calls,
+            calls: 0,
             unreached: 0,
             not_before: now,
             refreshed: now,
             replaces,
-            number: self.numbers,
+            standing: Standing::Confirmed(number),
         };
-        self.by_sequence.insert(sequence, item);
+        self.by_id.insert(id, item);
     }
 
-    /// Removes a change. Returns its key and its number.
-    pub(super) fn remove(&mut self, sequence: u64) -> Option<(Arc<str>, u64)> {
-        let item = self.by_sequence.remove(&sequence)?;
+    /// Removes a change. Returns its key.
+    pub(super) fn remove(&mut self, id: ChangeId) -> Option<Arc<str>> {
+        let item = self.by_id.remove(&id)?;
         self.calling -= usize::from(item.calling);
-        if let Some(sequences) = self.by_key.get_mut(&item.key) {
-            sequences.remove(&sequence);
-            if sequences.is_empty() {
+        if let Some(of_key) = self.by_key.get_mut(&item.key) {
+            of_key.remove(&id);
+            if of_key.is_empty() {
                 self.by_key.remove(&item.key);
             }
         }
-        Some((item.key, item.number))
+        Some(item.key)
+    }
+
+    pub(super) fn all(&self) -> Vec<ChangeId> {
+        self.by_id.keys().copied().collect()
     }
 
     /// The changes that are in no call.
-    pub(super) fn waiting(&self) -> Vec<u64> {
-        let waiting = |(sequence, item): (&u64, &Item)| (!item.calling).then_some(*sequence);
-        self.by_sequence.iter().filter_map(waiting).collect()
+    pub(super) fn waiting(&self) -> Vec<ChangeId> {
+        let waiting = |(id, item): (&ChangeId, &Item)| (!item.calling).then_some(*id);
+        self.by_id.iter().filter_map(waiting).collect()
+    }
+
+    /// Those of them of which it has not been known since then whether the consumer has them.
+    pub(super) fn doubtful_since(&self, then: Duration) -> Vec<ChangeId> {
+        let is_doubtful = |item: &Item| match item.standing {
+            Standing::Doubtful(since) => since <= then,
+            Standing::Confirmed(_) => false,
+        };
+        let mut waiting = self.waiting();
+        waiting.retain(|id| is_doubtful(&self.by_id[id]));
+        waiting
+    }
+
+    /// Whether the consumer still has the change, as far as is known.
+    pub(super) fn is_confirmed(&self, id: ChangeId) -> bool {
+        let item = self.by_id.get(&id);
+        item.is_some_and(Item::is_confirmed)
     }
 
     /// Notes that the change was delivered again. Returns whether it is here.
-    pub(super) fn refresh(&mut self, sequence: u64, now: Duration) -> bool {
-        match self.by_sequence.get_mut(&sequence) {
-            Some(item) => {
-                item.refreshed = now;
-                true
-            }
-            None => false,
+    pub(super) fn confirm(&mut self, id: ChangeId, number: u64, now: Duration) -> bool {
+        let item = self.by_id.get_mut(&id);
+        let is_here = item.is_some();
+        if let Some(item) = item {
+            item.refreshed = now;
+            item.standing = Standing::Confirmed(number);
+        }
+        is_here
+    }
+
+    /// Notes that the consumer may have the change no more.
+    pub(super) fn doubt(&mut self, id: ChangeId, now: Duration) {
+        if let Some(item) = self.by_id.get_mut(&id) {
+            item.standing = Standing::Doubtful(now);
         }
     }
 
-    /// When the consumer was last known to wait for this change.
-    pub(super) fn refreshed(&self, sequence: u64) -> Option<Duration> {
-        Some(self.by_sequence.get(&sequence)?.refreshed)
+    /// How many changes are here of those that the consumer has delivered up to this number, and
+    /// still has.
+    pub(super) fn confirmed_to(&self, delivered: u64) -> usize {
+        let is_of_them = |item: &&Item| match item.standing {
+            Standing::Confirmed(number) => number <= delivered,
+            Standing::Doubtful(_) => false,
+        };
+        self.by_id.values().filter(is_of_them).count()
     }
 
-    /// The changes of this key before this sequence that are in no call.
-    pub(super) fn waiting_before(&self, key: &str, sequence: u64) -> Vec<u64> {
-        let Some(sequences) = self.by_key.get(key) else {
+    /// When the consumer was last known to wait for this change.
+    pub(super) fn refreshed(&self, id: ChangeId) -> Option<Duration> {
+        Some(self.by_id.get(&id)?.refreshed)
+    }
+
+    /// The changes of this key before this one that are in no call.
+    pub(super) fn waiting_before(&self, key: &str, id: ChangeId) -> Vec<ChangeId> {
+        let Some(of_key) = self.by_key.get(key) else {
             return Vec::new();
         };
-        let waits = |sequence: &&u64| !self.by_sequence[*sequence].calling;
-        sequences.range(..sequence).filter(waits).copied().collect()
+        let waits = |id: &&ChangeId| !self.by_id[*id].calling;
+        of_key.range(..id).filter(waits).copied().collect()
     }
 
-    /// Whether a later change of the same key is here that has removed this one from the bucket.
-    pub(super) fn is_superseded(&self, sequence: u64) -> bool {
-        let Some(item) = self.by_sequence.get(&sequence) else {
+    /// The changes of this key that are in no call, and that a bucket with so much history has no
+    /// more. `unheld`: a change of the key that is not here.
+    pub(super) fn outdated(
+        &self,
+        key: &str,
+        unheld: Option<ChangeId>,
+        history: usize,
+    ) -> Vec<ChangeId> {
+        let Some(of_key) = self.by_key.get(key) else {
+            return Vec::new();
+        };
+        let is_outdated = |(newer, id): &(usize, &ChangeId)| {
+            newer + usize::from(unheld > Some(**id)) >= history && !self.by_id[*id].calling
+        };
+        let from_newest = of_key.iter().rev().enumerate();
+        from_newest.filter(is_outdated).map(|(_, id)| *id).collect()
+    }
+
+    /// Whether later changes of the same key are here that have removed this one from the bucket.
+    pub(super) fn is_superseded(&self, id: ChangeId, history: usize) -> bool {
+        let Some(item) = self.by_id.get(&id) else {
             return false;
         };
-        let mut later = self.by_key[&item.key].range(sequence + 1..);
-        later.any(|later| self.by_sequence[later].replaces)
+        let of_key = &self.by_key[&item.key];
+        let later = || of_key.iter().rev().take_while(|other| **other > id);
+        later().count() >= history || later().any(|later| self.by_id[later].replaces)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_sequence.len()
+        self.by_id.len()
     }
 
     pub(super) fn calling(&self) -> usize {
         self.calling
     }
 
-    /// The number of the item that came last.
-    pub(super) fn last_number(&self) -> u64 {
-        self.numbers
-    }
-
-    pub(super) fn first(&self) -> Option<u64> {
-        Some(*self.by_sequence.first_key_value()?.0)
+    pub(super) fn first(&self) -> Option<ChangeId> {
+        Some(*self.by_id.first_key_value()?.0)
     }
 
     /// Whether the change is its key's first, and no other one of the key is in a call.
-    fn is_next_of_key(&self, sequence: u64, item: &Item) -> bool {
-        let sequences = &self.by_key[&item.key];
+    fn is_next_of_key(&self, id: ChangeId, item: &Item) -> bool {
+        let of_key = &self.by_key[&item.key];
         // A change that came late may stand before one that is in a call.
-        let is_calling = |other: &u64| self.by_sequence[other].calling;
-        sequences.first() == Some(&sequence) && !sequences.iter().any(is_calling)
+        let is_calling = |other: &ChangeId| self.by_id[other].calling;
+        of_key.first() == Some(&id) && !of_key.iter().any(is_calling)
     }
 
     /// When the next call is due that is not due yet.
     pub(super) fn next_retry(&self, now: Duration) -> Option<Duration> {
-        let waits = |item: &&Item| !item.calling && item.not_before > now;
-        let waiting = self.by_sequence.values().filter(waits);
+        let waits = |item: &&Item| !item.calling && item.is_confirmed() && item.not_before > now;
+        let waiting = self.by_id.values().filter(waits);
         waiting.map(|item| item.not_before).min()
     }
 
-    /// Starts up to `max` calls. Returns the sequences, and the number of each call.
-    pub(super) fn start(&mut self, max: usize, now: Duration) -> Vec<(u64, u32)> {
-        let is_ready = |(sequence, item): &(&u64, &Item)| {
-            item.not_before <= now && self.is_next_of_key(**sequence, item)
+    /// Starts up to `max` calls. Returns the changes, and the number of each call.
+    pub(super) fn start(&mut self, max: usize, now: Duration) -> Vec<(ChangeId, u32)> {
+        let is_ready = |(id, item): &(&ChangeId, &Item)| {
+            item.not_before <= now && item.is_confirmed() && self.is_next_of_key(**id, item)
         };
-        let ready = self.by_sequence.iter().filter(is_ready).take(max);
-        let ready: Vec<u64> = ready.map(|(sequence, _)| *sequence).collect();
+        let ready = self.by_id.iter().filter(is_ready).take(max);
+        let ready: Vec<ChangeId> = ready.map(|(id, _)| *id).collect();
         let mut started = Vec::with_capacity(ready.len());
-        for sequence in ready {
-            if let Some(item) = self.by_sequence.get_mut(&sequence) {
+        for id in ready {
+            if let Some(item) = self.by_id.get_mut(&id) {
                 item.calling = true;
                 self.calling += 1;
-                started.push((sequence, item.calls + 1));
+                started.push((id, item.calls + 1));
             }
         }
         started
@@ -171,11 +229,11 @@ impl HeldChanges {
     /// call.
     pub(super) fn call_ended(
         &mut self,
-        sequence: u64,
+        id: ChangeId,
         outcome: CallOutcome,
         now: Duration,
     ) -> Option<u32> {
-        let item = self.by_sequence.get_mut(&sequence)?;
+        let item = self.by_id.get_mut(&id)?;
         if !item.calling {
             return None;
         }
@@ -193,59 +251,16 @@ impl HeldChanges {
         Some(item.calls)
     }
 
-    /// The changes of which the consumer has heard nothing for `age`. They count as told now.
-    pub(super) fn take_old(&mut self, now: Duration, age: Duration) -> Vec<u64> {
+    /// The changes of which the consumer has heard nothing for `age`. They count as told now. Not
+    /// those that it is to deliver again.
+    pub(super) fn take_old(&mut self, now: Duration, age: Duration) -> Vec<ChangeId> {
         let mut old = Vec::new();
-        for (sequence, item) in &mut self.by_sequence {
-            if now >= item.refreshed + age {
+        for (id, item) in &mut self.by_id {
+            if now >= item.refreshed + age && (item.calling || item.is_confirmed()) {
                 item.refreshed = now;
-                old.push(*sequence);
+                old.push(*id);
             }
         }
         old
-    }
-}
-
-/// The last change of each key that was done lately. The consumer may deliver an older one of that key
-/// again, if its acknowledgement was lost.
-#[derive(Debug, Default)]
-pub(super) struct Recent {
-    by_key: HashMap<Arc<str>, u64>,
-    order: VecDeque<(Duration, Arc<str>, u64)>,
-}
-
-impl Recent {
-    pub(super) fn insert(&mut self, key: Arc<str>, sequence: u64, now: Duration) {
-        let last = self.by_key.entry(Arc::clone(&key)).or_default();
-        *last = sequence.max(*last);
-        self.order.push_back((now, key, sequence));
-        if self.order.len() > REMEMBERED {
-            self.forget_first();
-        }
-    }
-
-    /// Whether this change or a later one of the key was done.
-    pub(super) fn is_done(&self, key: &str, sequence: u64) -> bool {
-        self.by_key.get(key).is_some_and(|last| sequence <= *last)
-    }
-
-    pub(super) fn forget_old(&mut self, now: Duration, age: Duration) {
-        while let Some((time, _, _)) = self.order.front()
-            && now >= *time + age
-        {
-            self.forget_first();
-        }
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    fn forget_first(&mut self) {
-        if let Some((_, key, sequence)) = self.order.pop_front()
-            && self.by_key.get(&key) == Some(&sequence)
-        {
-            self.by_key.remove(&key);
-        }
     }
 }

@@ -3,91 +3,91 @@
 use std::time::Duration;
 
 use super::WatchMachine;
-use super::interface::{PendingMessages, WatchAction};
+use super::interface::{ChangeId, PendingMessages, WatchAction};
 use crate::watch::timing;
 
 /// A time in which no call is started.
 #[derive(Debug)]
 pub(super) struct Settling {
-    /// Until when a call of another instance may take.
-    until: Duration,
-    /// When it ends in any case.
-    limit: Duration,
+    begun: Duration,
+    /// Whether another instance may be in a call.
+    waits_for_calls: bool,
     /// The number of the first message after the gap. 0: there is no gap.
     first: u64,
-    question: Option<SettlingQuestion>,
     next_question: Duration,
-}
-
-/// A question to the consumer how many messages it waits for.
-#[derive(Debug)]
-struct SettlingQuestion {
-    number: u64,
-    /// The last item that was here when the question was sent.
-    last_item: u64,
-    /// How many of the items that were here are here still.
-    held: usize,
-}
-
-impl Settling {
-    pub(super) fn wake(&self) -> Duration {
-        self.next_question
-    }
-
-    /// Notes that an item has gone.
-    pub(super) fn removed(&mut self, item: u64) {
-        if let Some(question) = &mut self.question
-            && item <= question.last_item
-        {
-            question.held -= 1;
-        }
-    }
 }
 
 impl WatchMachine {
     /// Begins to settle, or begins anew. `first`: the number of the first message after the gap.
+    ///
+    /// What is here may be done elsewhere, or may be gone from the stream. So the consumer is to
+    /// deliver it again.
     pub(super) fn settle(&mut self, first: u64, now: Duration) {
-        let until = now + timing::settle_time(self.settings.call_timeout);
-        self.settle_from(first, now, until);
+        self.recall(now);
+        self.settle_from(first, now, true);
     }
 
     /// Settles without waiting for calls elsewhere: nobody else has been given anything.
     pub(super) fn gather(&mut self, now: Duration) {
         if self.settling.is_none() {
-            self.settle_from(0, now, now);
+            self.settle_from(0, now, false);
         }
     }
 
-    fn settle_from(&mut self, first: u64, now: Duration, until: Duration) {
-        let limit = now.max(until) + self.settings.ack_wait * 3;
-        self.settling = Some(Settling {
-            until,
-            limit,
+    fn settle_from(&mut self, first: u64, now: Duration, waits_for_calls: bool) {
+        self.may_be_elsewhere = true;
+        self.question = None;
+        let mut settling = Settling {
+            begun: now,
+            waits_for_calls,
             first,
-            question: None,
-            // The instance before may have noted that nothing is under way.
-            next_question: if first > 0 { now } else { until },
-        });
+            next_question: now,
+        };
+        // If there is a gap, the instance before may have noted that nothing is under way.
+        if first == 0 {
+            settling.next_question = self.calls_end(&settling);
+        }
+        self.settling = Some(settling);
+    }
+
+    /// When no other instance can be in a call any more.
+    fn calls_end(&self, settling: &Settling) -> Duration {
+        if settling.waits_for_calls {
+            settling.begun + timing::settle_time(self.longest_call)
+        } else {
+            settling.begun
+        }
+    }
+
+    pub(super) fn settling_wakes(&self) -> Option<Duration> {
+        let settling = self.settling.as_ref();
+        settling.map(|settling| settling.next_question)
     }
 
     pub(super) fn ask_if_due(&mut self, now: Duration) {
-        let Some(settling) = self.settling.as_mut() else {
+        let is_active = self.is_active(now);
+        let Some(settling) = self.settling.as_ref() else {
+            if self.may_be_elsewhere && is_active && now >= self.next_look {
+                self.next_look = now + timing::LOOK_PAUSE;
+                self.ask();
+            }
             return;
         };
-        if now >= settling.limit {
-            self.settling = None;
-            return;
+        if now >= self.calls_end(settling) + self.settings.ack_wait * 3 {
+            return self.end_settling(now);
         }
         if now < settling.next_question {
             return;
         }
-        settling.next_question = now + timing::QUESTION_TIMEOUT;
+        if let Some(settling) = &mut self.settling {
+            settling.next_question = now + timing::QUESTION_TIMEOUT;
+        }
+        self.ask();
+    }
+
+    fn ask(&mut self) {
         self.questions += 1;
-        settling.question = Some(SettlingQuestion {
-            number: self.questions,
-            last_item: self.items.last_number(),
-            held: self.items.len(),
-        });
+        self.question = Some(self.questions);
         self.actions.push_back(WatchAction::AskPending {
             question: self.questions,
         });
@@ -95,31 +95,61 @@ impl WatchMachine {
 
     /// Ends the settling if the consumer waits for nothing that is not here.
     ///
-    /// What was here at the question and is here still counts in the consumer's number. If that is
-    /// all of the number, nothing is elsewhere.
+    /// What it had delivered when it answered, and what is here, counts in its number. If that is all
+    /// of the number, nothing is elsewhere.
     pub(super) fn answered(
         &mut self,
         number: u64,
         pending: Option<PendingMessages>,
         now: Duration,
     ) {
-        let Some(settling) = &mut self.settling else {
+        if self
+            .question
+            .take_if(|question| *question == number)
+            .is_none()
+        {
+            return;
+        }
+        let is_all_here = pending.is_some_and(|pending| {
+            let here = self.items.confirmed_to(pending.delivered);
+            pending.count <= u64::try_from(here).unwrap_or(u64::MAX)
+        });
+        if let Some(pending) = pending {
+            let call = timing::call_timeout_of(pending.ack_wait);
+            self.longest_call = self.longest_call.max(call);
+        }
+        let Some(settling) = self.settling.as_ref() else {
+            self.may_be_elsewhere &= !is_all_here;
             return;
         };
-        let is_this = |question: &mut SettlingQuestion| question.number == number;
-        let Some(question) = settling.question.take_if(is_this) else {
-            return;
-        };
-        let held = u64::try_from(question.held).unwrap_or(u64::MAX);
-        let (until, first) = (settling.until, settling.first);
-        let is_settled = |pending: PendingMessages| {
-            let is_noted = first > 0 && pending.settled_to + 1 == first;
-            is_noted || (now >= until && pending.count <= held)
-        };
-        if pending.is_some_and(is_settled) {
+        let (calls_end, first) = (self.calls_end(settling), settling.first);
+        let is_noted = |pending: PendingMessages| first > 0 && pending.settled_to + 1 == first;
+        if is_all_here && now >= calls_end {
+            self.may_be_elsewhere = false;
+            self.end_settling(now);
+        } else if pending.is_some_and(is_noted) {
             self.settling = None;
-        } else {
-            settling.next_question = until.max(now + timing::QUESTION_PAUSE);
+        } else if let Some(settling) = &mut self.settling {
+            settling.next_question = calls_end.max(now + timing::QUESTION_PAUSE);
+        }
+    }
+
+    /// Calls start again.
+    fn end_settling(&mut self, now: Duration) {
+        self.settling = None;
+        self.forget_gone(now);
+    }
+
+    /// Forgets what the consumer was to deliver again and has not delivered.
+    pub(super) fn forget_gone(&mut self, now: Duration) {
+        let then = now.saturating_sub(timing::RECALLED);
+        self.forget(self.items.doubtful_since(then));
+    }
+
+    pub(super) fn forget(&mut self, gone: Vec<ChangeId>) {
+        for id in gone {
+            self.items.remove(id);
+            self.actions.push_back(WatchAction::Forget { id });
         }
     }
 }

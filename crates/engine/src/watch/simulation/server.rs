@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::watch::machine::ChangeId;
+
 /// What the consumer sends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sent {
     Change {
-        sequence: u64,
+        id: ChangeId,
         consumer_sequence: u64,
         deliveries: u64,
     },
     Heartbeat,
     Expired,
+    /// The consumer is deleted.
+    Gone,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,29 +29,47 @@ pub(super) struct OpenPull {
 }
 
 #[derive(Debug)]
-pub(super) struct SimulatedConsumer {
-    /// The keys of the messages that the stream has, by sequence.
-    pub(super) stream: BTreeMap<u64, usize>,
+pub(super) struct SimulatedStream {
+    /// Which one it is of those that had this name.
+    pub(super) life: u64,
+    /// The messages that it has, by sequence: when each was stored, and its key.
+    messages: BTreeMap<u64, (u64, usize)>,
     pub(super) last: u64,
-    history: usize,
+    pub(super) history: usize,
+    /// The time of the last message. Each has its own.
+    time: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct SimulatedConsumer {
+    pub(super) stream: SimulatedStream,
+    /// Which one it is of those that had this name.
+    pub(super) life: u64,
+    pub(super) exists: bool,
     /// When the consumer delivers what it waits for again.
     pending: BTreeMap<u64, Duration>,
     deliveries: BTreeMap<u64, u64>,
     again: VecDeque<u64>,
     next: u64,
-    consumer_sequence: u64,
+    pub(super) consumer_sequence: u64,
     pub(super) pull: Option<OpenPull>,
     pub(super) settled_to: u64,
     max_pending: usize,
-    ack_wait: Duration,
+    pub(super) ack_wait: Duration,
 }
 
 impl SimulatedConsumer {
     pub(super) fn new(history: usize, max_pending: usize, ack_wait: Duration) -> Self {
         Self {
-            stream: BTreeMap::new(),
-            last: 0,
-            history,
+            stream: SimulatedStream {
+                life: 1,
+                messages: BTreeMap::new(),
+                last: 0,
+                history,
+                time: 0,
+            },
+            life: 0,
+            exists: false,
             pending: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             again: VecDeque::new(),
@@ -60,18 +82,70 @@ impl SimulatedConsumer {
         }
     }
 
-    pub(super) fn put(&mut self, key: usize) -> u64 {
-        self.last += 1;
-        self.stream.insert(self.last, key);
-        let of_key = self.stream.iter().filter(|(_, other)| **other == key);
+    pub(super) fn put(&mut self, key: usize) -> ChangeId {
+        let stream = &mut self.stream;
+        stream.last += 1;
+        stream.time += 1;
+        stream.messages.insert(stream.last, (stream.time, key));
+        let id = ChangeId {
+            sequence: stream.last,
+            time: stream.time,
+        };
+        let of_key = stream
+            .messages
+            .iter()
+            .filter(|(_, (_, other))| *other == key);
         let of_key: Vec<u64> = of_key.map(|(sequence, _)| *sequence).collect();
-        for gone in of_key.iter().rev().skip(self.history) {
-            self.stream.remove(gone);
-            // A consumer does not wait for what is gone.
-            self.pending.remove(gone);
-            self.again.retain(|other| other != gone);
+        for gone in of_key.iter().rev().skip(stream.history) {
+            self.remove(*gone);
         }
-        self.last
+        id
+    }
+
+    /// The messages that the stream has.
+    pub(super) fn messages(&self) -> Vec<ChangeId> {
+        let messages = self.stream.messages.iter();
+        let id = |(&sequence, &(time, _))| ChangeId { sequence, time };
+        messages.map(id).collect()
+    }
+
+    /// A message expires or is purged.
+    pub(super) fn remove(&mut self, sequence: u64) {
+        self.stream.messages.remove(&sequence);
+        // A consumer does not wait for what is gone.
+        self.acknowledge(sequence);
+    }
+
+    /// Somebody deletes the consumer. Returns the pull that ends.
+    pub(super) fn delete(&mut self) -> Option<OpenPull> {
+        self.exists = false;
+        self.pending.clear();
+        self.again.clear();
+        self.deliveries.clear();
+        self.pull.take()
+    }
+
+    /// The bucket is deleted and created again. Returns the pull that ends.
+    pub(super) fn create_stream_again(&mut self) -> Option<OpenPull> {
+        self.stream.life += 1;
+        self.stream.messages.clear();
+        self.stream.last = 0;
+        self.delete()
+    }
+
+    /// Creates the consumer.
+    pub(super) fn create(&mut self, first: u64) {
+        self.exists = true;
+        self.life += 1;
+        self.next = first;
+        self.consumer_sequence = 0;
+        self.settled_to = 0;
+    }
+
+    /// Up to which sequence nothing is waited for.
+    pub(super) fn ack_floor(&self) -> u64 {
+        let first = self.pending.first_key_value();
+        first.map_or(self.next, |(sequence, _)| *sequence) - 1
     }
 
     pub(super) fn acknowledge(&mut self, sequence: u64) {
@@ -122,6 +196,9 @@ impl SimulatedConsumer {
         heartbeat: Duration,
         listens: impl Fn(OpenPull) -> bool,
     ) -> Option<(OpenPull, Sent)> {
+        if !self.exists {
+            return self.pull.take().map(|pull| (pull, Sent::Gone));
+        }
         let late: Vec<u64> = self
             .pending
             .iter()
@@ -138,7 +215,7 @@ impl SimulatedConsumer {
             let to = *pull;
             return Some((to, self.deliver(sequence, now)));
         }
-        let next = self.stream.range(self.next..).next();
+        let next = self.stream.messages.range(self.next..).next();
         if let Some((&sequence, _)) = next
             && self.pending.len() < self.max_pending
         {
@@ -158,8 +235,9 @@ impl SimulatedConsumer {
         self.consumer_sequence += 1;
         let deliveries = self.deliveries.entry(sequence).or_default();
         *deliveries += 1;
+        let time = self.stream.messages[&sequence].0;
         Sent::Change {
-            sequence,
+            id: ChangeId { sequence, time },
             consumer_sequence: self.consumer_sequence,
             deliveries: *deliveries,
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::server::{OpenPull, Sent, SimulatedConsumer};
 use crate::chance::Chance;
 use crate::watch::machine::{
-    Attachment, CallOutcome, MachineSettings, NewChange, PendingMessages, WatchAction, WatchEvent,
-    WatchMachine, WatchPullEnd,
+    Attachment, CallOutcome, ChangeId, MachineSettings, NewChange, PendingMessages, WatchAction,
+    WatchEvent, WatchMachine, WatchPullEnd,
 };
 use crate::watch::timing;
 
@@ -30,9 +30,44 @@ enum SimulatedRequest {
     Settled(u64),
 }
 
+/// What an instance knows of the consumer that it found.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    stream: u64,
+    consumer: u64,
+    ack_floor: u64,
+}
+
+/// What happens to the bucket and to the consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Nothing.
+    Stays,
+    /// Messages expire, the oldest first.
+    Ages,
+    /// Messages expire, each in its own time.
+    Expires,
+    /// Somebody deletes the consumer.
+    LosesConsumer,
+    /// Somebody deletes the bucket, and creates it again.
+    IsMadeAgain,
+}
+
+impl Fate {
+    fn ends_messages(self) -> bool {
+        matches!(self, Self::Ages | Self::Expires)
+    }
+
+    /// Whether instances start and end. One that starts when the consumer is gone knows of nothing.
+    fn lets_instances_end(self) -> bool {
+        matches!(self, Self::Stays | Self::Ages | Self::Expires)
+    }
+}
+
 #[derive(Debug)]
 struct Instance {
     machine: WatchMachine,
+    found: Option<Found>,
     /// What is on its way to the server, and when it arrives.
     requests: Vec<(Duration, SimulatedRequest)>,
     /// What is on its way here, in order.
@@ -51,9 +86,11 @@ struct SimulatedCall {
     /// The instance that calls, and which life of it.
     caller: (usize, u64),
     key: usize,
-    sequence: u64,
+    id: ChangeId,
     ends: Duration,
     outcome: CallOutcome,
+    /// Whether the caller waits for its end.
+    is_awaited: bool,
 }
 
 pub(super) struct WatchWorld {
@@ -64,10 +101,13 @@ pub(super) struct WatchWorld {
     lives: Vec<u64>,
     next_start: Vec<Duration>,
     calls: Vec<SimulatedCall>,
-    /// The last change of each key that was in a call.
+    /// When the last change of each key was stored that was in a call.
     last_called: BTreeMap<usize, u64>,
-    delivered: BTreeSet<u64>,
-    all: BTreeMap<u64, usize>,
+    delivered: BTreeSet<ChangeId>,
+    all: BTreeMap<ChangeId, usize>,
+    fate: Fate,
+    /// Whether the component is there only when the trouble is over.
+    is_away: bool,
     inboxes: u64,
     now: Duration,
     keys: usize,
@@ -79,7 +119,14 @@ pub(super) struct WatchWorld {
 impl WatchWorld {
     pub(super) fn new(seed: u64, traced: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let keeps_history = chance.one_in(2);
+        let history = [1, 1_000_000, 2, 3][chance.place(4)];
+        let fate = match chance.place(8) {
+            0 => Fate::Expires,
+            1 => Fate::Ages,
+            2 => Fate::LosesConsumer,
+            3 => Fate::IsMadeAgain,
+            _ => Fate::Stays,
+        };
         let max_in_flight = 1 + chance.place(6);
         let settings = MachineSettings {
             max_in_flight,
@@ -88,9 +135,9 @@ impl WatchWorld {
             retries: true,
             call_timeout: CALL_TIMEOUT,
             ack_wait: timing::ack_wait(CALL_TIMEOUT),
-            keeps_history,
+            max_held: max_in_flight * 5,
         };
-        let history = if keeps_history { 1_000_000 } else { 1 };
+        let keys = 1 + chance.place(if fate.ends_messages() { 60 } else { 5 });
         let instances = 1 + chance.place(3);
         Self {
             server: SimulatedConsumer::new(history, max_in_flight * 4, settings.ack_wait),
@@ -104,7 +151,9 @@ impl WatchWorld {
             all: BTreeMap::new(),
             inboxes: 0,
             now: Duration::ZERO,
-            keys: 1 + chance.place(5),
+            keys,
+            fate,
+            is_away: chance.one_in(6),
             count: 0,
             chance,
             trace: traced.then(String::new),
@@ -135,8 +184,7 @@ impl WatchWorld {
                 return Err(format!("{broken}\n{}", self.trace.unwrap_or_default()));
             }
         }
-        let missing = |sequence: &&u64| !self.delivered.contains(sequence);
-        let missing: Vec<u64> = self.all.keys().filter(missing).copied().collect();
+        let missing = self.missing();
         Err(format!(
             "not delivered: {missing:?}\n{}",
             self.trace.unwrap_or_default()
@@ -144,15 +192,14 @@ impl WatchWorld {
     }
 
     fn is_done(&self) -> bool {
-        if self.settings.keeps_history {
-            return self
-                .all
-                .keys()
-                .all(|sequence| self.delivered.contains(sequence));
-        }
-        let last: BTreeMap<usize, u64> = self.all.iter().map(|(seq, key)| (*key, *seq)).collect();
-        last.values()
-            .all(|sequence| self.delivered.contains(sequence))
+        self.missing().is_empty()
+    }
+
+    /// What the stream has and the component was not told of.
+    fn missing(&self) -> Vec<ChangeId> {
+        let mut messages = self.server.messages();
+        messages.retain(|id| !self.delivered.contains(id));
+        messages
     }
 
     fn note(&mut self, what: &str) {
@@ -162,19 +209,45 @@ impl WatchWorld {
     }
 
     fn trouble(&mut self) {
-        if self.chance.one_in(10) {
+        let expires = self.fate.ends_messages();
+        if self.chance.one_in(if expires { 2 } else { 10 }) {
             let key = self.chance.place(self.keys);
-            let sequence = self.server.put(key);
-            self.all.insert(sequence, key);
-            self.note(&format!("put {sequence} of key {key}"));
+            let id = self.server.put(key);
+            self.all.insert(id, key);
+            self.note(&format!("put {id:?} of key {key}"));
+        }
+        if expires && self.chance.one_in(2) {
+            let messages = self.server.messages();
+            if !messages.is_empty() {
+                let id = match self.fate {
+                    Fate::Ages => messages[0],
+                    _ => messages[self.chance.place(messages.len())],
+                };
+                self.note(&format!("{id:?} expires"));
+                self.server.remove(id.sequence);
+            }
+        }
+        if self.fate == Fate::LosesConsumer && self.chance.one_in(500) {
+            self.note("the consumer is deleted");
+            let pull = self.server.delete();
+            self.end_pull(pull);
+        }
+        if self.fate == Fate::IsMadeAgain && self.chance.one_in(500) {
+            self.note("the bucket is made again");
+            let pull = self.server.create_stream_again();
+            self.end_pull(pull);
         }
         if self.chance.one_in(350) {
             self.note("the consumer forgets its pull");
             self.server.pull = None;
         }
         let place = self.chance.place(self.instances.len());
+        let lets_end = self.fate.lets_instances_end();
+        // An instance that does not notice that the bucket is another one may acknowledge a change of
+        // the new one for one of the old one. It has only a sequence to say which it means.
+        let notices = self.fate != Fate::IsMadeAgain || self.instances.len() == 1;
         match self.chance.below(700) {
-            0 => {
+            0 if lets_end => {
                 self.note(&format!("{place} is killed"));
                 // What it has sent is on its way.
                 if let Some(instance) = self.instances[place].take() {
@@ -184,7 +257,7 @@ impl WatchWorld {
                 }
                 self.next_start[place] = self.now + self.chance.micros(8_000_000);
             }
-            1 => {
+            1 if lets_end => {
                 self.note(&format!("{place} stops"));
                 let now = self.now;
                 if let Some(instance) = &mut self.instances[place] {
@@ -192,14 +265,14 @@ impl WatchWorld {
                     instance.machine.handle(WatchEvent::Stop, now);
                 }
             }
-            2 => {
+            2 if notices => {
                 let time = self.chance.micros(60_000_000);
                 self.note(&format!("{place} freezes for {time:?}"));
                 if let Some(instance) = &mut self.instances[place] {
                     instance.frozen_until = self.now + time;
                 }
             }
-            3 => {
+            3 if notices => {
                 self.note(&format!("{place} loses its connection"));
                 let now = self.now;
                 if let Some(instance) = &mut self.instances[place] {
@@ -217,6 +290,12 @@ impl WatchWorld {
         }
     }
 
+    fn end_pull(&mut self, pull: Option<OpenPull>) {
+        if let Some(pull) = pull {
+            self.send_to(pull, Sent::Gone);
+        }
+    }
+
     fn start_if_due(&mut self, place: usize, in_trouble: bool) {
         if self.instances[place].is_some() || (in_trouble && self.now < self.next_start[place]) {
             return;
@@ -225,6 +304,7 @@ impl WatchWorld {
         self.note(&format!("{place} starts"));
         self.instances[place] = Some(Instance {
             machine: WatchMachine::new(self.settings),
+            found: None,
             requests: Vec::new(),
             messages: VecDeque::new(),
             answers: Vec::new(),
@@ -246,22 +326,30 @@ impl WatchWorld {
         for request in arrived {
             let at = now + self.chance.micros(30_000);
             let event = match request {
-                SimulatedRequest::Attach => WatchEvent::Attached(Attachment {
-                    is_other: self.lives[place] > 0
-                        && self.instances[place]
-                            .as_ref()
-                            .is_some_and(|instance| instance.machine.resume_at().is_none()),
-                    is_other_stream: false,
-                    settled_to: self.server.settled_to,
-                    keeps_history: self.settings.keeps_history,
-                }),
-                SimulatedRequest::Pending { question } => WatchEvent::Pending {
-                    question,
-                    pending: Some(PendingMessages {
-                        count: self.server.pending(),
-                        settled_to: self.server.settled_to,
-                    }),
-                },
+                SimulatedRequest::Attach => self.attach(place),
+                SimulatedRequest::Pending { question } if !self.server.exists => {
+                    WatchEvent::Pending {
+                        question,
+                        pending: None,
+                    }
+                }
+                SimulatedRequest::Pending { question } => {
+                    let (life, ack_floor) = (self.server.life, self.server.ack_floor());
+                    if let Some(found) = self.found_mut(place)
+                        && found.consumer == life
+                    {
+                        found.ack_floor = found.ack_floor.max(ack_floor);
+                    }
+                    WatchEvent::Pending {
+                        question,
+                        pending: Some(PendingMessages {
+                            count: self.server.pending(),
+                            delivered: self.server.consumer_sequence,
+                            settled_to: self.server.settled_to,
+                            ack_wait: self.server.ack_wait,
+                        }),
+                    }
+                }
                 SimulatedRequest::Pull { inbox } => {
                     let listened = self.listened();
                     let times = (timing::PULL_EXPIRES, timing::HEARTBEAT);
@@ -279,6 +367,45 @@ impl WatchWorld {
                 instance.answers.push((at, event));
             }
         }
+    }
+
+    /// As `WatchConsumer::attach` does it.
+    fn attach(&mut self, place: usize) -> WatchEvent {
+        let Some(instance) = &mut self.instances[place] else {
+            return WatchEvent::NotAttached;
+        };
+        let server = &mut self.server;
+        let is_other_stream = instance.found.is_none_or(|found| {
+            found.stream != server.stream.life || server.stream.last < instance.machine.highest()
+        });
+        if !server.exists {
+            server.create(match instance.found {
+                Some(found) if !is_other_stream => {
+                    let least = found.ack_floor + 1;
+                    instance.machine.resume_at().unwrap_or(least).max(least)
+                }
+                _ => 1,
+            });
+        }
+        let is_other = instance.found.is_none_or(|found| {
+            found.stream != server.stream.life || found.consumer != server.life
+        });
+        instance.found = Some(Found {
+            stream: server.stream.life,
+            consumer: server.life,
+            ack_floor: server.ack_floor(),
+        });
+        WatchEvent::Attached(Attachment {
+            is_other,
+            is_other_stream,
+            settled_to: server.settled_to,
+            has_pending: server.pending() > 0,
+            ack_wait: server.ack_wait,
+            history: match self.fate {
+                Fate::Expires if server.stream.history > 1 => usize::MAX,
+                _ => server.stream.history,
+            },
+        })
     }
 
     /// Lets the server take what has no answer.
@@ -303,15 +430,17 @@ impl WatchWorld {
         let listened = self.listened();
         let listens = |pull: OpenPull| is_listened(&listened, pull);
         while let Some((pull, sent)) = self.server.send(self.now, timing::HEARTBEAT, listens) {
-            let delay = self.chance.micros(30_000);
-            if let Some(instance) = &mut self.instances[pull.instance] {
-                let at = instance
-                    .messages
-                    .back()
-                    .map_or(Duration::ZERO, |(at, _, _)| *at);
-                let at = at.max(self.now + delay);
-                instance.messages.push_back((at, pull.inbox, sent));
-            }
+            self.send_to(pull, sent);
+        }
+    }
+
+    fn send_to(&mut self, pull: OpenPull, sent: Sent) {
+        let delay = self.chance.micros(30_000);
+        if let Some(instance) = &mut self.instances[pull.instance] {
+            let last = instance.messages.back();
+            let at = last.map_or(Duration::ZERO, |(at, _, _)| *at);
+            let at = at.max(self.now + delay);
+            instance.messages.push_back((at, pull.inbox, sent));
         }
     }
 
@@ -321,15 +450,15 @@ impl WatchWorld {
             self.calls.extract_if(.., |call| call.ends <= now).collect();
         for call in ended {
             if call.outcome == CallOutcome::Delivered {
-                self.delivered.insert(call.sequence);
+                self.delivered.insert(call.id);
             }
             let (place, life) = call.caller;
-            if self.lives[place] != life {
+            if self.lives[place] != life || !call.is_awaited {
                 continue;
             }
             if let Some(instance) = &mut self.instances[place] {
-                let (sequence, outcome) = (call.sequence, call.outcome);
-                let event = WatchEvent::CallEnded { sequence, outcome };
+                let (id, outcome) = (call.id, call.outcome);
+                let event = WatchEvent::CallEnded { id, outcome };
                 instance.answers.push((now, event));
             }
         }
@@ -362,6 +491,10 @@ impl WatchWorld {
             }
         }
         instance.machine.handle(WatchEvent::Tick, now);
+        let held = instance.machine.held();
+        if held > 4 * self.settings.max_held + 1 {
+            self.broken = Some(format!("{place} holds {held} changes"));
+        }
         while let Some(action) = instance.machine.next_action() {
             self.act(place, &mut instance, action);
         }
@@ -388,13 +521,14 @@ impl WatchWorld {
         match sent {
             Sent::Heartbeat => WatchEvent::Heard,
             Sent::Expired => WatchEvent::PullEnded(WatchPullEnd::Expired),
+            Sent::Gone => WatchEvent::PullEnded(WatchPullEnd::Gone),
             Sent::Change {
-                sequence,
+                id,
                 consumer_sequence,
                 deliveries,
             } => WatchEvent::Delivered(NewChange {
-                key: Arc::from(self.all[&sequence].to_string()),
-                sequence,
+                id,
+                key: Arc::from(self.all[&id].to_string()),
                 consumer_sequence,
                 deliveries,
                 wanted: true,
@@ -421,36 +555,45 @@ impl WatchWorld {
             }
             WatchAction::Forget { .. } => return,
             WatchAction::AskPending { question } => SimulatedRequest::Pending { question },
-            WatchAction::Acknowledge { sequence } => SimulatedRequest::Acknowledge(sequence),
-            WatchAction::Return { sequence } => SimulatedRequest::GiveBack(sequence),
-            WatchAction::GiveUp { sequence, .. } => {
-                self.broken = Some(format!("{sequence} was given up"));
+            WatchAction::Acknowledge { id } => SimulatedRequest::Acknowledge(id.sequence),
+            WatchAction::Return { id } | WatchAction::Recall { id } => {
+                SimulatedRequest::GiveBack(id.sequence)
+            }
+            WatchAction::GiveUp { id, .. } => {
+                self.broken = Some(format!("{id:?} was given up"));
                 return;
             }
-            WatchAction::Extend { sequence } => SimulatedRequest::Extend(sequence),
-            WatchAction::Call { sequence, .. } => return self.call(place, sequence),
+            WatchAction::DropCalls => {
+                for call in &mut self.calls {
+                    call.is_awaited &= call.caller.0 != place;
+                }
+                let is_call = |event: &WatchEvent| matches!(event, WatchEvent::CallEnded { .. });
+                return instance.answers.retain(|(_, event)| !is_call(event));
+            }
+            WatchAction::Extend { id } => SimulatedRequest::Extend(id.sequence),
+            WatchAction::Call { id, .. } => return self.call(place, id),
         };
         let at = self.now + self.chance.micros(30_000);
         instance.requests.push((at, request));
     }
 
-    fn call(&mut self, place: usize, sequence: u64) {
-        let key = self.all[&sequence];
-        self.note(&format!("{place} calls for {sequence} of key {key}"));
+    fn call(&mut self, place: usize, id: ChangeId) {
+        let key = self.all[&id];
+        self.note(&format!("{place} calls for {id:?} of key {key}"));
         self.count += 1;
         if let Some(other) = self.calls.iter().find(|call| call.key == key) {
-            let other = other.sequence;
-            self.broken = Some(format!(
-                "{sequence} while {other} of key {key} is in a call"
-            ));
+            let other = other.id;
+            self.broken = Some(format!("{id:?} while {other:?} of key {key} is in a call"));
         }
         let last = self.last_called.entry(key).or_default();
-        if sequence < *last {
-            self.broken = Some(format!("{sequence} of key {key} after {last}"));
+        // After a consumer that somebody has deleted, the last changes come again, in order.
+        if id.time < *last && self.fate != Fate::LosesConsumer {
+            self.broken = Some(format!("{id:?} of key {key} after the one of {last}"));
         }
-        *last = sequence;
+        *last = id.time;
         let in_trouble = self.now < TROUBLE;
         let outcome = match self.chance.below(8) {
+            _ if in_trouble && self.is_away => CallOutcome::Unreachable,
             0 if in_trouble => CallOutcome::Failed,
             1 if in_trouble => CallOutcome::Unreachable,
             _ => CallOutcome::Delivered,
@@ -458,10 +601,15 @@ impl WatchWorld {
         self.calls.push(SimulatedCall {
             caller: (place, self.lives[place]),
             key,
-            sequence,
+            id,
             ends: self.now + self.chance.micros(500_000),
             outcome,
+            is_awaited: true,
         });
+    }
+
+    fn found_mut(&mut self, place: usize) -> Option<&mut Found> {
+        self.instances[place].as_mut()?.found.as_mut()
     }
 }
 
