@@ -78,6 +78,7 @@ pub(super) struct WatchMachine {
     is_attached: bool,
     /// How many changes of a key have to come until an earlier one is gone from the bucket.
     history: usize,
+    keeps_last_only: bool,
     /// The highest sequence that has been seen of the stream, and the latest time.
     highest: ChangeId,
     stopping: bool,
@@ -110,6 +111,7 @@ impl WatchMachine {
             attach_failures: 0,
             is_attached: false,
             history: usize::MAX,
+            keeps_last_only: false,
             highest: ChangeId::default(),
             stopping: false,
             has_loose_ends: false,
@@ -207,6 +209,7 @@ impl WatchMachine {
         self.attach_failures = 0;
         self.silent_pulls = 0;
         self.history = attachment.history.max(1);
+        self.keeps_last_only = attachment.keeps_last_only;
         let call = timing::call_timeout_of(attachment.ack_wait);
         self.longest_call = self.longest_call.max(call);
         if attachment.is_other_stream {

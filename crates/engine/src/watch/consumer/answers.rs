@@ -23,6 +23,12 @@ pub(super) struct StreamStateAnswer {
 }
 
 impl StreamConfigAnswer {
+    /// Whether a change goes only when the next one of its key comes.
+    pub(super) fn keeps_last_only(&self) -> bool {
+        let stays = self.deny_delete && !self.allow_msg_ttl && self.max_age == 0;
+        stays && self.max_msgs_per_subject == 1
+    }
+
     /// How many messages of a key there are at most. An older one is gone when so many newer ones have
     /// come, unless one of those may go before it.
     pub(super) fn history(&self) -> usize {
@@ -39,11 +45,13 @@ impl StreamConfigAnswer {
 #[derive(Default, Deserialize)]
 pub(super) struct StreamConfigAnswer {
     #[serde(default)]
-    pub(super) max_msgs_per_subject: i64,
+    max_msgs_per_subject: i64,
     #[serde(default)]
-    pub(super) allow_msg_ttl: bool,
+    allow_msg_ttl: bool,
     #[serde(default)]
-    pub(super) deny_delete: bool,
+    deny_delete: bool,
+    #[serde(default)]
+    max_age: u64,
 }
 
 #[derive(Deserialize)]

@@ -73,6 +73,7 @@ impl WatchConsumer {
             has_pending: answer.num_ack_pending > 0,
             ack_wait,
             history: stream.config.history(),
+            keeps_last_only: stream.config.keeps_last_only(),
         };
         let now_known = Known {
             initial_until: metadata(INITIAL_UNTIL),

@@ -58,6 +58,9 @@ pub(in crate::watch) struct Attachment {
     pub(in crate::watch) ack_wait: Duration,
     /// How many changes of a key have to come until an earlier one is gone from the bucket.
     pub(in crate::watch) history: usize,
+    /// Whether a change goes from the bucket only when the next one of its key comes. Then all that is
+    /// here and has no successor here is in the bucket.
+    pub(in crate::watch) keeps_last_only: bool,
 }
 
 /// A message of the consumer.

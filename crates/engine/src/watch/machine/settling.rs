@@ -59,6 +59,18 @@ impl WatchMachine {
         }
     }
 
+    /// When the consumer has delivered all here that was delivered before the gap and is not done.
+    ///
+    /// What has gone from the bucket, and is here, may stand in for something that is elsewhere, if
+    /// they are counted. So a bucket from which changes go unseen is given the consumer's whole time.
+    fn all_has_come(&self, settling: &Settling) -> Duration {
+        if settling.first == 0 || self.keeps_last_only {
+            return self.calls_end(settling);
+        }
+        let ack_wait = timing::ack_wait(self.longest_call);
+        settling.begun + timing::SILENCE + timing::STANDSTILL + ack_wait
+    }
+
     pub(super) fn settling_wakes(&self) -> Option<Duration> {
         let settling = self.settling.as_ref();
         settling.map(|settling| settling.next_question)
@@ -122,15 +134,16 @@ impl WatchMachine {
             self.may_be_elsewhere &= !is_all_here;
             return;
         };
-        let (calls_end, first) = (self.calls_end(settling), settling.first);
-        let is_noted = |pending: PendingMessages| first > 0 && pending.settled_to + 1 == first;
-        if is_all_here && now >= calls_end {
+        let (all_has_come, first) = (self.all_has_come(settling), settling.first);
+        let is_noted =
+            |pending: PendingMessages| pending.settled_to > 0 && pending.settled_to + 1 == first;
+        if is_all_here && now >= all_has_come {
             self.may_be_elsewhere = false;
             self.end_settling(now);
         } else if pending.is_some_and(is_noted) {
             self.settling = None;
         } else if let Some(settling) = &mut self.settling {
-            settling.next_question = calls_end.max(now + timing::QUESTION_PAUSE);
+            settling.next_question = all_has_come.max(now + timing::QUESTION_PAUSE);
         }
     }
 

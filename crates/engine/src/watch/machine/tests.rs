@@ -23,6 +23,7 @@ fn attachment() -> Attachment {
         has_pending: false,
         ack_wait: timing::ack_wait(CALL),
         history: 1,
+        keeps_last_only: true,
     }
 }
 
@@ -365,6 +366,28 @@ fn a_change_that_is_elsewhere_is_waited_for() {
     watch.deliver_again("a", id(1), 2);
     watch.pass(Duration::from_secs(1), 2);
     assert_eq!(watch.calls(), [id(1)]);
+}
+
+#[test]
+fn a_bucket_from_which_changes_go_unseen_is_given_more_time() {
+    let mut watch = Watch::new(Attachment {
+        history: 2,
+        keeps_last_only: false,
+        ..attachment()
+    });
+    for sequence in 1..=3 {
+        watch.deliver("a", id(sequence));
+        watch.end_call(id(sequence), CallOutcome::Delivered);
+    }
+    watch.take();
+    // 4 is elsewhere, 5 is here, and 6 and 7 remove 5, unseen.
+    watch.delivered += 1;
+    watch.deliver("a", id(5));
+    watch.pass(timing::settle_time(CALL) + Duration::from_secs(2), 1);
+    assert_eq!(watch.calls(), []);
+    watch.deliver_again("a", id(4), 2);
+    watch.pass(timing::ack_wait(CALL), 2);
+    assert_eq!(watch.calls(), [id(4)]);
 }
 
 #[test]

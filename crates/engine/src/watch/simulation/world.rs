@@ -16,6 +16,7 @@ use crate::watch::timing;
 const STEP: Duration = Duration::from_millis(20);
 const TROUBLE: Duration = Duration::from_secs(50);
 const LIMIT: Duration = Duration::from_secs(1500);
+const ENDLESS: usize = 1_000_000;
 const CALL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What an instance sends, or a request of which it waits for the answer.
@@ -119,7 +120,7 @@ pub(super) struct WatchWorld {
 impl WatchWorld {
     pub(super) fn new(seed: u64, traced: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let history = [1, 1_000_000, 2, 3][chance.place(4)];
+        let history = [1, ENDLESS, 2, 3][chance.place(4)];
         let fate = match chance.place(8) {
             0 => Fate::Expires,
             1 => Fate::Ages,
@@ -405,6 +406,9 @@ impl WatchWorld {
                 Fate::Expires if server.stream.history > 1 => usize::MAX,
                 _ => server.stream.history,
             },
+            // Of a history without an end nothing goes.
+            keeps_last_only: !self.fate.ends_messages()
+                && [1, ENDLESS].contains(&server.stream.history),
         })
     }
 
