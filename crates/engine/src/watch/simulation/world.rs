@@ -282,6 +282,14 @@ impl WatchWorld {
                     let is_lost = |request: &SimulatedRequest| {
                         !matches!(request, SimulatedRequest::Acknowledge(_))
                     };
+                    let is_attach = |(_, request): &(Duration, SimulatedRequest)| {
+                        matches!(request, SimulatedRequest::Attach)
+                    };
+                    if instance.requests.iter().any(is_attach) {
+                        // Its answer is waited for in vain.
+                        let at = now + Duration::from_secs(2);
+                        instance.answers.push((at, WatchEvent::NotAttached));
+                    }
                     instance.requests.retain(|(_, request)| !is_lost(request));
                     instance.inbox = None;
                     instance.machine.handle(WatchEvent::Disturbed, now);
