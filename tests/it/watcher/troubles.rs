@@ -118,7 +118,7 @@ async fn a_domain_that_is_not_there_is_told_of(version: &str) -> Result<()> {
     bucket(&stack, 1).await?;
     let link = link(&stack, ">").config("js_domain", "nowhere");
     stack.provider.put_link(&link).await?;
-    health_says(&stack, &[COMPONENT, BUCKET]).await?;
+    health_says(&stack, &[COMPONENT, BUCKET, "nowhere"]).await?;
     logged(&stack.provider, &["WARN", "cannot be watched"]).await?;
     Ok(())
 }

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use interface::{
-    Attachment, CallOutcome, ChangeId, MachineSettings, NewChange, PendingMessages, WatchAction,
-    WatchEvent, WatchPullEnd,
+    Attachment, CallOutcome, ChangeId, ChangeRetention, MachineSettings, NewChange,
+    PendingMessages, WatchAction, WatchEvent, WatchPullEnd,
 };
 use items::HeldChanges;
 use recent::Recent;
@@ -75,10 +75,8 @@ pub(super) struct WatchMachine {
     /// When the consumer is looked for again.
     next_attach: Option<Duration>,
     attach_failures: u32,
-    is_attached: bool,
-    /// How many changes of a key have to come until an earlier one is gone from the bucket.
-    history: usize,
-    keeps_last_only: bool,
+    /// How long the bucket keeps changes. `None`: the consumer was not found yet.
+    retention: Option<ChangeRetention>,
     /// The highest sequence that has been seen of the stream, and the latest time.
     highest: ChangeId,
     stopping: bool,
@@ -109,9 +107,7 @@ impl WatchMachine {
             silent_pulls: 0,
             next_attach: None,
             attach_failures: 0,
-            is_attached: false,
-            history: usize::MAX,
-            keeps_last_only: false,
+            retention: None,
             highest: ChangeId::default(),
             stopping: false,
             has_loose_ends: false,
@@ -192,7 +188,7 @@ impl WatchMachine {
             WatchEvent::Attached(attachment) => self.attached(&attachment, now),
             WatchEvent::NotAttached => self.not_attached(now),
             WatchEvent::Heard => self.hear(now),
-            WatchEvent::Delivered(change) => self.delivered(change, now),
+            WatchEvent::Delivered(change) => self.delivered(&change, now),
             WatchEvent::PullEnded(end) => self.pull_ended(end, now),
             WatchEvent::CallEnded { id, outcome } => self.call_ended(id, outcome, now),
             WatchEvent::Pending { question, pending } => {
@@ -208,8 +204,7 @@ impl WatchMachine {
     fn attached(&mut self, attachment: &Attachment, now: Duration) {
         self.attach_failures = 0;
         self.silent_pulls = 0;
-        self.history = attachment.history.max(1);
-        self.keeps_last_only = attachment.keeps_last_only;
+        let was_attached = self.retention.replace(attachment.retention).is_some();
         let call = timing::call_timeout_of(attachment.ack_wait);
         self.longest_call = self.longest_call.max(call);
         if attachment.is_other_stream {
@@ -222,14 +217,13 @@ impl WatchMachine {
             self.settling = None;
             self.heard = None;
         }
-        if self.is_attached && (attachment.is_other || attachment.is_other_stream) {
+        if was_attached && (attachment.is_other || attachment.is_other_stream) {
             // Another instance may still be in a call for what the one before has delivered.
             self.settle(0, now);
         }
         if attachment.is_other {
             self.may_be_elsewhere = attachment.has_pending || self.settling.is_some();
         }
-        self.is_attached = true;
         self.next_pull = Some(now);
     }
 
@@ -239,6 +233,12 @@ impl WatchMachine {
         self.forget(self.items.all());
         self.recent.clear();
         self.highest = ChangeId::default();
+    }
+
+    /// How many changes of a key have to come until an earlier one is gone from the bucket.
+    fn history(&self) -> usize {
+        let retention = self.retention;
+        retention.map_or(usize::MAX, |retention| retention.history.max(1))
     }
 
     fn not_attached(&mut self, now: Duration) {
@@ -255,7 +255,7 @@ impl WatchMachine {
         self.silent_pulls = 0;
     }
 
-    fn delivered(&mut self, change: NewChange, now: Duration) {
+    fn delivered(&mut self, change: &NewChange, now: Duration) {
         self.hear(now);
         let id = change.id;
         if self.stopping {
@@ -286,12 +286,12 @@ impl WatchMachine {
             self.supersede(self.items.waiting_before(&change.key, id));
         }
         if !change.wanted {
-            self.supersede(self.items.outdated(&change.key, Some(id), self.history));
+            self.supersede(self.items.outdated(&change.key, Some(id), self.history()));
             return self.actions.push_back(WatchAction::Acknowledge { id });
         }
         let (key, number) = (Arc::clone(&change.key), change.consumer_sequence);
         self.items.insert(id, key, number, change.replaces, now);
-        self.supersede(self.items.outdated(&change.key, None, self.history));
+        self.supersede(self.items.outdated(&change.key, None, self.history()));
         self.keep_bounds(now);
     }
 
@@ -392,7 +392,7 @@ impl WatchMachine {
                 self.done(id, now);
                 self.actions.push_back(WatchAction::Acknowledge { id });
             }
-            _ if self.items.is_superseded(id, self.history) => {
+            _ if self.items.is_superseded(id, self.history()) => {
                 self.counts.superseded += 1;
                 self.finish(id);
             }

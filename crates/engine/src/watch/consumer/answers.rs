@@ -4,6 +4,8 @@ use async_nats::jetstream;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::watch::machine::ChangeRetention;
+
 #[derive(Deserialize)]
 pub(super) struct StreamAnswer {
     #[serde(default)]
@@ -23,21 +25,21 @@ pub(super) struct StreamStateAnswer {
 }
 
 impl StreamConfigAnswer {
-    /// Whether a change goes only when the next one of its key comes.
-    pub(super) fn keeps_last_only(&self) -> bool {
-        let stays = self.deny_delete && !self.allow_msg_ttl && self.max_age == 0;
-        stays && self.max_msgs_per_subject == 1
-    }
-
-    /// How many messages of a key there are at most. An older one is gone when so many newer ones have
-    /// come, unless one of those may go before it.
-    pub(super) fn history(&self) -> usize {
+    /// How long the bucket keeps changes.
+    ///
+    /// An older one is gone when so many newer ones of its key have come, unless one of those may go
+    /// before it.
+    pub(super) fn retention(&self) -> ChangeRetention {
         let goes_in_order = self.deny_delete && !self.allow_msg_ttl;
-        match usize::try_from(self.max_msgs_per_subject) {
+        let history = match usize::try_from(self.max_msgs_per_subject) {
             Ok(1) => 1,
             Ok(history) if history > 1 && goes_in_order => history,
             // 0 and -1 are no limit.
             Ok(_) | Err(_) => usize::MAX,
+        };
+        ChangeRetention {
+            history,
+            keeps_last_only: history == 1 && goes_in_order && self.max_age == 0,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{Known, StreamNames, WatchConsumer};
 use crate::api_request::is_gone;
 use crate::connection::Connection;
 use crate::deadline::Deadline;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::stream_info::{self, BucketSpec};
 use crate::watch::WatchFrom;
 use crate::watch::machine::Attachment;
@@ -72,8 +72,7 @@ impl WatchConsumer {
             settled_to: metadata(SETTLED_TO),
             has_pending: answer.num_ack_pending > 0,
             ack_wait,
-            history: stream.config.history(),
-            keeps_last_only: stream.config.keeps_last_only(),
+            retention: stream.config.retention(),
         };
         let now_known = Known {
             initial_until: metadata(INITIAL_UNTIL),
@@ -98,16 +97,28 @@ impl WatchConsumer {
         };
         let found = find_bucket(connection, &spec).await;
         if !matches!(found, Err(Error::NoSuchBucket { .. })) {
-            return Ok(found?);
+            return found.map_err(|error| self.not_found(&error));
         }
         *self
             .bucket_was_missing
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = true;
         if self.settings.bucket.create.is_none() {
-            return Ok(found?);
+            return found.map_err(|error| self.not_found(&error));
         }
-        Ok(find_bucket(connection, &self.settings.bucket).await?)
+        let created = find_bucket(connection, &self.settings.bucket).await;
+        created.map_err(|error| self.not_found(&error))
+    }
+
+    fn not_found(&self, error: &Error) -> AttachError {
+        if error.kind() != Kind::Unavailable {
+            return AttachError::Trouble(error.to_string());
+        }
+        let BucketSpec { name, domain, .. } = &self.settings.bucket;
+        AttachError::Passing(match domain {
+            Some(domain) => format!("no answer for bucket `{name}` of domain `{domain}`: {error}"),
+            None => format!("no answer for bucket `{name}`: {error}"),
+        })
     }
 
     fn start(

@@ -8,7 +8,6 @@ use serde::de::DeserializeOwned;
 
 use crate::api_request::{ApiResponse, api_request, is_gone};
 use crate::connection::Connection;
-use crate::error::{Error, Kind};
 
 /// How long an answer is waited for.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,17 +19,6 @@ pub(in crate::watch) enum AttachError {
     Passing(String),
     /// A person has to do something.
     Trouble(String),
-}
-
-impl From<Error> for AttachError {
-    fn from(error: Error) -> Self {
-        let text = error.to_string();
-        if error.kind() == Kind::Unavailable {
-            Self::Passing(text)
-        } else {
-            Self::Trouble(text)
-        }
-    }
 }
 
 /// Sends a request, and waits for its answer.

@@ -64,7 +64,9 @@ impl WatchMachine {
     /// What has gone from the bucket, and is here, may stand in for something that is elsewhere, if
     /// they are counted. So a bucket from which changes go unseen is given the consumer's whole time.
     fn all_has_come(&self, settling: &Settling) -> Duration {
-        if settling.first == 0 || self.keeps_last_only {
+        let retention = self.retention;
+        let keeps_last_only = retention.is_some_and(|retention| retention.keeps_last_only);
+        if settling.first == 0 || keeps_last_only {
             return self.calls_end(settling);
         }
         let ack_wait = timing::ack_wait(self.longest_call);

@@ -22,10 +22,14 @@ fn attachment() -> Attachment {
         settled_to: 0,
         has_pending: false,
         ack_wait: timing::ack_wait(CALL),
-        history: 1,
-        keeps_last_only: true,
+        retention: EXACT,
     }
 }
+
+const EXACT: ChangeRetention = ChangeRetention {
+    history: 1,
+    keeps_last_only: true,
+};
 
 fn id(sequence: u64) -> ChangeId {
     at(sequence, sequence * 1000)
@@ -143,7 +147,7 @@ impl Watch {
 fn a_bucket_with_history_keeps_so_many_changes_of_a_key_here() {
     let history = 3;
     let mut watch = Watch::new(Attachment {
-        history,
+        retention: ChangeRetention { history, ..EXACT },
         ..attachment()
     });
     for sequence in 1..=100 {
@@ -356,7 +360,10 @@ fn keys_that_are_overwritten_do_not_keep_it_from_settling() {
 #[test]
 fn a_change_that_is_elsewhere_is_waited_for() {
     let mut watch = Watch::new(Attachment {
-        history: 5,
+        retention: ChangeRetention {
+            history: 5,
+            ..EXACT
+        },
         ..attachment()
     });
     watch.delivered = 1;
@@ -371,8 +378,10 @@ fn a_change_that_is_elsewhere_is_waited_for() {
 #[test]
 fn a_bucket_from_which_changes_go_unseen_is_given_more_time() {
     let mut watch = Watch::new(Attachment {
-        history: 2,
-        keeps_last_only: false,
+        retention: ChangeRetention {
+            history: 2,
+            keeps_last_only: false,
+        },
         ..attachment()
     });
     for sequence in 1..=3 {
@@ -393,7 +402,10 @@ fn a_bucket_from_which_changes_go_unseen_is_given_more_time() {
 #[test]
 fn what_is_gone_does_not_stand_in_for_what_is_elsewhere() {
     let mut watch = Watch::new(Attachment {
-        history: 5,
+        retention: ChangeRetention {
+            history: 5,
+            ..EXACT
+        },
         ..attachment()
     });
     watch.deliver("a", id(1));

@@ -74,7 +74,7 @@ impl WatchTask {
                 trouble
             }
         };
-        self.set_trouble(WatchFault::Attach, trouble);
+        self.set_trouble(WatchFault::Attach, &trouble);
     }
 
     /// Notes what a message without a change says of the pull.
@@ -86,7 +86,7 @@ impl WatchTask {
         self.troubles.refused += 1;
         if self.troubles.refused >= PATIENCE {
             let trouble = format!("the NATS server refuses pulls of the watch: {refusal}");
-            self.set_trouble(WatchFault::Pull, trouble);
+            self.set_trouble(WatchFault::Pull, &trouble);
         }
     }
 
@@ -112,7 +112,7 @@ impl WatchTask {
         let pulls = self.consumer.pull_subject(&self.names);
         if errors.by_subject.contains_key(&pulls) {
             let trouble = format!("the login may not publish to {pulls}");
-            self.set_trouble(WatchFault::Pull, trouble);
+            self.set_trouble(WatchFault::Pull, &trouble);
         }
         let own = format!(".{}.{}.", self.names.stream, self.consumer.name());
         let is_ack = |subject: &String| subject.starts_with("$JS.ACK.") && subject.contains(&own);
@@ -123,13 +123,13 @@ impl WatchTask {
                  cannot be acknowledged",
                 self.names.stream
             );
-            self.set_trouble(WatchFault::Acknowledgement, trouble);
+            self.set_trouble(WatchFault::Acknowledgement, &trouble);
         }
     }
 
-    fn set_trouble(&mut self, fault: WatchFault, trouble: String) {
+    fn set_trouble(&mut self, fault: WatchFault, trouble: &str) {
         self.troubles.pull_fails |= fault == WatchFault::Pull;
-        if self.state.set_trouble(fault, Some(trouble.clone())) {
+        if self.state.set_trouble(fault, Some(trouble.to_owned())) {
             let bucket = self.consumer.settings.bucket.name.as_str();
             tracing::warn!(bucket, trouble, "the bucket cannot be watched");
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{GIVEN_UP, SEND, WatchAnswer, WatchTask};
+use crate::quarantine::LostConnections;
 use crate::watch::consumer::{AttachError, UnreadableMessage};
 
 impl WatchTask {
@@ -16,7 +17,7 @@ impl WatchTask {
         if !self.lost.suggest_unparsable_message() {
             return;
         }
-        self.lost = Default::default();
+        self.lost = LostConnections::default();
         let (consumer, connection) = (Arc::clone(&self.consumer), Arc::clone(&self.connection));
         let held: HashSet<u64> = self.held.keys().map(|id| id.sequence).collect();
         self.answers.push(Box::pin(async move {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::server::{OpenPull, Sent, SimulatedConsumer};
 use crate::chance::Chance;
 use crate::watch::machine::{
-    Attachment, CallOutcome, ChangeId, MachineSettings, NewChange, PendingMessages, WatchAction,
-    WatchEvent, WatchMachine, WatchPullEnd,
+    Attachment, CallOutcome, ChangeId, ChangeRetention, MachineSettings, NewChange,
+    PendingMessages, WatchAction, WatchEvent, WatchMachine, WatchPullEnd,
 };
 use crate::watch::timing;
 
@@ -410,13 +410,15 @@ impl WatchWorld {
             settled_to: server.settled_to,
             has_pending: server.pending() > 0,
             ack_wait: server.ack_wait,
-            history: match self.fate {
-                Fate::Expires if server.stream.history > 1 => usize::MAX,
-                _ => server.stream.history,
+            retention: ChangeRetention {
+                history: match self.fate {
+                    Fate::Expires if server.stream.history > 1 => usize::MAX,
+                    _ => server.stream.history,
+                },
+                // Of a history without an end nothing goes.
+                keeps_last_only: !self.fate.ends_messages()
+                    && [1, ENDLESS].contains(&server.stream.history),
             },
-            // Of a history without an end nothing goes.
-            keeps_last_only: !self.fate.ends_messages()
-                && [1, ENDLESS].contains(&server.stream.history),
         })
     }
 
