@@ -14,6 +14,7 @@ on_version!(
         connections_are_counted_by_their_state,
         requests_that_are_sent_again_are_counted,
         copies_in_memory_are_measured,
+        counts_of_copies_outlive_them_and_their_sizes_do_not,
     ]
 );
 
@@ -105,21 +106,69 @@ async fn copies_in_memory_are_measured(version: &str) -> Result<()> {
         Ok(hits.filter(|hits| *hits > 0.0))
     })
     .await?;
-    let replica = async |name: &str| {
-        let name = format!("eventual_batch.replica.{name}");
-        point(&collector, &name, &of, |_| true).await
-    };
-    assert_eq!(replica("keys").await?.value, 2.0);
-    assert!(replica("bytes").await?.value > 0.0);
-    assert!(replica("lag").await?.value < 60.0);
-    assert_eq!(replica("repairs").await?.value, 0.0);
+    replica(&collector, "keys", |keys| keys == 2.0).await?;
+    replica(&collector, "bytes", |bytes| bytes > 0.0).await?;
+    replica(&collector, "lag", |lag| lag < 60.0).await?;
+    replica(&collector, "repairs", |repairs| repairs == 0.0).await?;
     let fallbacks = "eventual_batch.replica.fallbacks";
-    for reason in ["off", "syncing", "stale", "behind"] {
+    for reason in ["off", "syncing", "stale", "behind", "expired"] {
         let of = [(BUCKET, "orders"), ("reason", reason)];
         point(&collector, fallbacks, &of, |_| true).await?;
     }
     // A bucket without a copy has none of this.
     let hits = collector.metric(hits)?.map(|hits| hits.points.len());
     assert_eq!(hits, Some(1));
+    Ok(())
+}
+
+/// Waits until the metric of the bucket's copies has such a value.
+async fn replica(
+    collector: &OtlpCollector,
+    name: &str,
+    is_wanted: impl Fn(f64) -> bool,
+) -> Result<f64> {
+    let (name, of) = (
+        format!("eventual_batch.replica.{name}"),
+        [(BUCKET, "orders")],
+    );
+    let point = point(collector, &name, &of, |point| is_wanted(point.value)).await?;
+    Ok(point.value)
+}
+
+async fn counts_of_copies_outlive_them_and_their_sizes_do_not(version: &str) -> Result<()> {
+    let collector = OtlpCollector::start().await?;
+    let stack = exporting(version, &collector).await?;
+    let link = stack.link("shop", "orders").config("replica", "bounded");
+    stack.provider.put_link(&link).await?;
+    let shop = stack.caller("shop");
+    open(&shop).await?;
+    shop.set_many("default", &[("a", "1")]).await??;
+    let hits = || {
+        let hits = collector.metric("eventual_batch.replica.hits")?;
+        Ok::<_, anyhow::Error>(hits.map_or(0.0, |hits| hits.sum(&[(BUCKET, "orders")])))
+    };
+    eventually("ten reads from the copy", async || {
+        shop.get_many("default", &["a"]).await??;
+        Ok((hits()? >= 10.0).then_some(()))
+    })
+    .await?;
+
+    stack.provider.delete_link(&link).await?;
+    replica(&collector, "lag", f64::is_nan).await?;
+    replica(&collector, "keys", |keys| keys == 0.0).await?;
+    replica(&collector, "bytes", |bytes| bytes == 0.0).await?;
+    let before = hits()?;
+    assert!(before >= 10.0);
+
+    stack.provider.put_link(&link).await?;
+    open(&shop).await?;
+    eventually("one more read from the copy", async || {
+        shop.get_many("default", &["a"]).await??;
+        let hits = hits()?;
+        anyhow::ensure!(hits >= before, "{hits} after {before}");
+        Ok((hits > before).then_some(()))
+    })
+    .await?;
+    replica(&collector, "lag", |lag| lag < 60.0).await?;
     Ok(())
 }

@@ -3,7 +3,6 @@
 mod messages;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -52,6 +51,7 @@ pub(super) async fn run(
         inbox: None,
         consumer: None,
         pulled: None,
+        repairs: 0,
     };
     task.keep(&connection, &cancel).await;
     task.end().await;
@@ -71,6 +71,8 @@ struct ReplicaTask {
     epoch: u64,
     /// Where the last request for messages was sent to, and when.
     pulled: Option<(String, Instant)>,
+    /// How many of the machine's repairs are counted.
+    repairs: u64,
 }
 
 impl ReplicaTask {
@@ -182,12 +184,15 @@ impl ReplicaTask {
     }
 
     /// Shows readers what there is, and logs what they may wonder about.
-    fn publish(&self) {
+    fn publish(&mut self) {
         let phase = self.machine.phase();
         let unanswered = self.machine.unanswered_since();
         let before = self.state.publish(self.machine.copy(), phase, unanswered);
         let repairs = self.machine.repairs();
-        self.state.counts.repairs.store(repairs, Ordering::Relaxed);
+        self.state
+            .counts
+            .add_repairs(repairs.saturating_sub(self.repairs));
+        self.repairs = repairs;
         if before == phase {
             return;
         }

@@ -1,6 +1,6 @@
 //! The one replica of a bucket and login, and its users.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::memory::ReplicaMemory;
 use super::requests::ReplicaSource;
 use super::run;
 use super::state::ReplicaState;
-use super::stats::ReplicaStats;
+use super::stats::{BucketCounts, ReplicaCounts, ReplicaStats};
 use super::task_slot::TaskSlot;
 use crate::connection::Connection;
 use crate::stream_info::BucketSpec;
@@ -54,6 +54,8 @@ impl Default for ReplicaSettings {
 pub struct Replicas {
     memory: Arc<ReplicaMemory>,
     shared: Mutex<HashMap<ReplicaId, Weak<SharedReplica>>>,
+    /// By the names of the buckets. None is ever removed.
+    counts: Mutex<HashMap<String, Arc<BucketCounts>>>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -71,6 +73,7 @@ impl Replicas {
         Self {
             memory: Arc::new(ReplicaMemory::new(max_bytes)),
             shared: Mutex::default(),
+            counts: Mutex::default(),
         }
     }
 
@@ -80,17 +83,29 @@ impl Replicas {
         self.memory.used()
     }
 
-    /// The counts and the state of each copy that somebody reads, and the name of its bucket. Copies
-    /// of buckets of the same name have different connections or domains.
+    /// The counts and the state of the copies of each bucket's name that was ever read from a copy.
+    ///
+    /// The counts only grow. The state is that of the copies that somebody reads: if there is none, it
+    /// has no keys, no bytes and no age. Copies of buckets of the same name have different connections
+    /// or domains; the age is that of the oldest.
     #[must_use]
-    pub fn stats(&self) -> Vec<(String, ReplicaStats)> {
+    pub fn stats(&self) -> BTreeMap<String, ReplicaStats> {
+        let mut by_bucket: BTreeMap<String, ReplicaStats> = {
+            let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = counts.iter();
+            let read = read.filter_map(|(bucket, counts)| Some((bucket.clone(), counts.stats()?)));
+            read.collect()
+        };
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let replicas = shared.iter().filter_map(|(id, replica)| {
-            let replica = replica.upgrade()?;
-            replica.state.demand()?;
-            Some((id.bucket.clone(), replica.stats()))
-        });
-        replicas.collect()
+        for (id, replica) in shared.iter() {
+            if let Some(replica) = replica.upgrade()
+                && replica.state.demand().is_some()
+                && let Some(stats) = by_bucket.get_mut(&id.bucket)
+            {
+                stats.add_state(&replica.stats());
+            }
+        }
+        by_bucket
     }
 
     pub(crate) fn join(
@@ -105,12 +120,19 @@ impl Replicas {
             domain: spec.domain.clone(),
             bucket: spec.name.clone(),
         };
+        let counts = self.counts_of(&spec.name);
+        if settings.mode != ReplicaMode::Off {
+            counts.note_reader();
+        }
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|_, replica| replica.strong_count() > 0);
         let replica = shared.get(&id).and_then(Weak::upgrade);
         let replica = replica.unwrap_or_else(|| {
             let replica = Arc::new(SharedReplica {
-                state: Arc::new(ReplicaState::new(Arc::clone(&self.memory))),
+                state: Arc::new(ReplicaState::new(
+                    Arc::clone(&self.memory),
+                    ReplicaCounts::new(counts),
+                )),
                 connection: Arc::clone(connection),
                 source,
                 task: TaskSlot::default(),
@@ -119,6 +141,14 @@ impl Replicas {
             replica
         });
         ReplicaHandle::new(replica, settings)
+    }
+
+    fn counts_of(&self, bucket: &str) -> Arc<BucketCounts> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.get(bucket) {
+            Some(counts) => Arc::clone(counts),
+            None => Arc::clone(counts.entry(bucket.to_owned()).or_default()),
+        }
     }
 }
 
@@ -156,9 +186,6 @@ impl SharedReplica {
         let copy = state.copy();
         let as_of = copy.as_ref().and_then(|copy| copy.complete_as_of());
         ReplicaStats {
-            hits: state.counts.hits(),
-            fallbacks: state.counts.fallbacks(),
-            repairs: state.counts.repairs(),
             keys: copy.as_ref().map_or(0, |copy| copy.map.len()),
             bytes: copy.as_ref().map_or(0, |copy| copy.map.memory()),
             age: as_of.map(|as_of| state.now().saturating_sub(as_of)),
@@ -166,6 +193,7 @@ impl SharedReplica {
                 Phase::Off(reason) => Some(reason.text()),
                 _ => None,
             },
+            ..state.counts.stats()
         }
     }
 }

@@ -60,14 +60,14 @@ pub(super) struct ReplicaState {
 }
 
 impl ReplicaState {
-    pub(super) fn new(memory: Arc<ReplicaMemory>) -> Self {
+    pub(super) fn new(memory: Arc<ReplicaMemory>, counts: ReplicaCounts) -> Self {
         Self {
             clock: ReplicaClock::start(),
             copy: RwLock::default(),
             phase: Mutex::new(Phase::Off(OffReason::Unused)),
             logged: Mutex::default(),
             floors: ReplicaFloors::default(),
-            counts: ReplicaCounts::default(),
+            counts,
             memory,
             users: Mutex::default(),
             next_user: AtomicU64::new(0),

@@ -1,7 +1,8 @@
 //! What a replica counts.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Why a read is answered by the server and not from the copy.
@@ -61,35 +62,139 @@ pub struct ReplicaStats {
     pub off: Option<&'static str>,
 }
 
+impl ReplicaStats {
+    /// Adds the state of one copy. Its counts are not added: they are counted with those of its bucket.
+    pub(super) fn add_state(&mut self, copy: &Self) {
+        self.keys += copy.keys;
+        self.bytes += copy.bytes;
+        self.age = self.age.max(copy.age);
+        self.off = self.off.or(copy.off);
+    }
+}
+
+/// What a replica counts: for itself, and with all others of its bucket's name.
 #[derive(Debug, Default)]
 pub(super) struct ReplicaCounts {
+    own: ReadCounts,
+    of_bucket: Arc<BucketCounts>,
+}
+
+/// What all replicas of one bucket's name have counted, those included that are gone. A sum over those
+/// that are there would go backwards.
+#[derive(Debug, Default)]
+pub(super) struct BucketCounts {
+    counts: ReadCounts,
+    /// Whether anybody has ever asked for a copy.
+    is_read: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct ReadCounts {
     hits: AtomicU64,
     fallbacks: [AtomicU64; FallbackReason::ALL.len()],
-    pub(super) repairs: AtomicU64,
+    repairs: AtomicU64,
 }
 
 impl ReplicaCounts {
+    pub(super) fn new(of_bucket: Arc<BucketCounts>) -> Self {
+        Self {
+            own: ReadCounts::default(),
+            of_bucket,
+        }
+    }
+
     pub(super) fn hit(&self) {
-        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.add(|counts| &counts.hits, 1);
     }
 
     pub(super) fn fall_back(&self, reason: FallbackReason) {
-        self.fallbacks[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.add(|counts| &counts.fallbacks[reason as usize], 1);
     }
 
-    pub(super) fn repairs(&self) -> u64 {
-        self.repairs.load(Ordering::Relaxed)
+    pub(super) fn add_repairs(&self, repairs: u64) {
+        self.add(|counts| &counts.repairs, repairs);
     }
 
-    pub(super) fn hits(&self) -> u64 {
-        self.hits.load(Ordering::Relaxed)
+    /// The replica's own counts, without a state.
+    pub(super) fn stats(&self) -> ReplicaStats {
+        self.own.stats()
     }
 
-    pub(super) fn fallbacks(&self) -> BTreeMap<FallbackReason, u64> {
+    fn add(&self, count: impl Fn(&ReadCounts) -> &AtomicU64, more: u64) {
+        for counts in [&self.own, &self.of_bucket.counts] {
+            count(counts).fetch_add(more, Ordering::Relaxed);
+        }
+    }
+}
+
+impl BucketCounts {
+    /// Takes note that somebody asks for a copy.
+    pub(super) fn note_reader(&self) {
+        self.is_read.store(true, Ordering::Relaxed);
+    }
+
+    /// The counts, without a state. `None`: nobody has ever asked for a copy.
+    pub(super) fn stats(&self) -> Option<ReplicaStats> {
+        let is_read = self.is_read.load(Ordering::Relaxed);
+        is_read.then(|| self.counts.stats())
+    }
+}
+
+impl ReadCounts {
+    fn stats(&self) -> ReplicaStats {
         let count = |reason: FallbackReason| {
             let count = self.fallbacks[reason as usize].load(Ordering::Relaxed);
             (reason, count)
         };
-        FallbackReason::ALL.map(count).into_iter().collect()
+        ReplicaStats {
+            hits: self.hits.load(Ordering::Relaxed),
+            fallbacks: FallbackReason::ALL.map(count).into_iter().collect(),
+            repairs: self.repairs.load(Ordering::Relaxed),
+            keys: 0,
+            bytes: 0,
+            age: None,
+            off: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_keeps_the_counts_of_replicas_that_are_gone() {
+        let bucket = Arc::new(BucketCounts::default());
+        let gone = ReplicaCounts::new(Arc::clone(&bucket));
+        gone.hit();
+        gone.fall_back(FallbackReason::Stale);
+        assert_eq!(bucket.stats(), None);
+        bucket.note_reader();
+        drop(gone);
+        let other = ReplicaCounts::new(Arc::clone(&bucket));
+        other.hit();
+        other.add_repairs(2);
+        let all = bucket.stats().unwrap();
+        assert_eq!((all.hits, all.repairs), (2, 2));
+        assert_eq!(all.fallbacks[&FallbackReason::Stale], 1);
+        let own = other.stats();
+        assert_eq!((own.hits, own.fallbacks[&FallbackReason::Stale]), (1, 0));
+    }
+
+    #[test]
+    fn the_states_of_copies_are_added_up() {
+        let copy = |age| ReplicaStats {
+            keys: 10,
+            bytes: 100,
+            age,
+            ..ReadCounts::default().stats()
+        };
+        let counts = ReadCounts::default();
+        counts.hits.store(7, Ordering::Relaxed);
+        let mut all = counts.stats();
+        all.add_state(&copy(None));
+        all.add_state(&copy(Some(Duration::from_secs(1))));
+        assert_eq!((all.hits, all.keys, all.bytes), (7, 20, 200));
+        assert_eq!(all.age, Some(Duration::from_secs(1)));
     }
 }

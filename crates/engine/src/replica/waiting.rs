@@ -132,11 +132,15 @@ impl ReplicaState {
 mod tests {
     use super::*;
     use crate::replica::memory::ReplicaMemory;
+    use crate::replica::stats::ReplicaCounts;
 
     /// A live copy of now, and no task that looks after it.
     fn live() -> (Arc<ReplicaState>, Arc<ReplicaCopy>) {
         let memory = Arc::new(ReplicaMemory::new(1000));
-        let state = Arc::new(ReplicaState::new(Arc::clone(&memory)));
+        let state = Arc::new(ReplicaState::new(
+            Arc::clone(&memory),
+            ReplicaCounts::default(),
+        ));
         let copy = Arc::new(ReplicaCopy::begin(&memory, 0).unwrap());
         copy.complete(state.now());
         state.publish(Some(&copy), Phase::Live, None);
