@@ -151,6 +151,7 @@ mod tests {
             kind,
             revision: 1,
             stored: std::time::SystemTime::UNIX_EPOCH,
+            is_initial: false,
             attempt: 1,
         };
         let set = encode(change(ChangeKind::Set(Bytes::from_static(b"\0xyz")))).unwrap();

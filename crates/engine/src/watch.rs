@@ -110,6 +110,8 @@ pub struct KeyChange {
     pub revision: u64,
     /// When the server stored it, by the server's clock.
     pub stored: SystemTime,
+    /// Whether the server stored it before the watch began ([`WatchFrom::Last`]).
+    pub is_initial: bool,
     /// The number of this attempt to deliver the change, from 1.
     pub attempt: u32,
 }

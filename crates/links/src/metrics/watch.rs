@@ -48,19 +48,22 @@ impl WatchMetrics {
         }
     }
 
-    /// A component has taken a change, this long after the server had stored it.
-    pub fn delivered(&self, lag: Duration) {
+    /// A component has taken a change, this long after the server had stored it. `None`: the change
+    /// is older than the watch.
+    pub fn delivered(&self, lag: Option<Duration>) {
         let WatchInstruments {
             delivered,
             lag: lags,
             ..
         } = &self.instruments;
         delivered.add(1, &self.attributes);
-        lags.record(lag.as_secs_f64(), &self.attributes);
+        if let Some(lag) = lag {
+            lags.record(lag.as_secs_f64(), &self.attributes);
+        }
     }
 
-    /// A component was called once more for a change that it did not take before.
-    pub fn redelivered(&self) {
+    /// A component did not take a change: it failed, it was not there, or its time was over.
+    pub fn not_taken(&self) {
         self.instruments.redelivered.add(1, &self.attributes);
     }
 

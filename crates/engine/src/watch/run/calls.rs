@@ -25,6 +25,7 @@ impl WatchTask {
             kind: held.kind.clone(),
             revision: id.sequence,
             stored: held.stored,
+            is_initial: id.sequence <= self.initial_until,
             attempt,
         };
         let delivery = self.handler.deliver(change);

@@ -121,17 +121,20 @@ pub(super) struct CountedHandler {
 
 impl ChangeHandler for CountedHandler {
     fn deliver(&self, change: KeyChange) -> BoxFuture<'static, DeliveryOutcome> {
-        let metrics = self.metrics.clone();
-        let stored = change.stored;
-        if change.attempt > 1 {
-            metrics.redelivered();
-        }
-        let delivery = self.handler.deliver(change);
+        let (stored, is_initial) = (change.stored, change.is_initial);
+        let mut delivery = CountedDelivery {
+            metrics: self.metrics.clone(),
+            is_taken: false,
+        };
+        let delivered = self.handler.deliver(change);
         Box::pin(async move {
-            let outcome = delivery.await;
+            let outcome = delivered.await;
             if outcome == DeliveryOutcome::Delivered {
+                delivery.is_taken = true;
                 // The server's clock may be ahead of this one.
-                metrics.delivered(stored.elapsed().unwrap_or_default());
+                let lag = stored.elapsed().unwrap_or_default();
+                // A value that was there before the watch was not waiting to be told.
+                delivery.metrics.delivered((!is_initial).then_some(lag));
             }
             outcome
         })
@@ -140,6 +143,21 @@ impl ChangeHandler for CountedHandler {
     fn given_up(&self) {
         self.metrics.given_up();
         self.handler.given_up();
+    }
+}
+
+/// One try to deliver a change. It counts as not taken if it is dropped before, because its time is
+/// over.
+struct CountedDelivery {
+    metrics: WatchMetrics,
+    is_taken: bool,
+}
+
+impl Drop for CountedDelivery {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            self.metrics.not_taken();
+        }
     }
 }
 
