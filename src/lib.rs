@@ -15,6 +15,7 @@ mod lattice;
 pub mod provider;
 mod serve;
 mod store;
+mod telemetry;
 mod translate;
 mod watcher;
 pub mod wrpc;

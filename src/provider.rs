@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures::poll;
-use tokio::sync::RwLock;
+use tokio::sync::{OnceCell, RwLock};
 use tokio::time::{sleep, timeout};
 use tracing::subscriber::{NoSubscriber, with_default};
 use wasmcloud_provider_sdk::core::secrets::SecretValue;
@@ -22,6 +22,7 @@ use wasmcloud_provider_sdk::{
 use crate::hints::{interface_hint, outage_text, refusal_text, source_hint};
 use crate::lattice::{LatticeLogin, watch_end};
 use crate::serve::Serving;
+use crate::telemetry::export_last_metrics;
 use crate::watcher::ComponentWatcher;
 use crate::wrpc::DEFAULT_MAX_RESPONSE_BYTES;
 use eventual_batch_engine::Secret;
@@ -48,6 +49,7 @@ pub struct EventualBatchProvider {
     /// How long a call of a component may take unless its link says.
     call_timeout: Duration,
     stopped: Arc<AtomicBool>,
+    last_metrics: Arc<OnceCell<()>>,
 }
 
 impl EventualBatchProvider {
@@ -68,6 +70,7 @@ impl EventualBatchProvider {
             lattice: host.lattice_rpc_prefix.as_str().into(),
             call_timeout,
             stopped: Arc::default(),
+            last_metrics: Arc::default(),
         })
     }
 
@@ -84,13 +87,15 @@ impl EventualBatchProvider {
     }
 
     /// Answers the calls under way, and hands the answers to the network, in 30 s at most. Waits as
-    /// long for the components that are told of changes.
+    /// long for the components that are told of changes. Then exports the last metrics, in 2 s at most.
     pub async fn stop(&self) {
         let watches = timeout(STOP_WATCHES, self.links.stop_watches());
         let (watches, ()) = tokio::join!(watches, self.serving.stop());
         if watches.is_err() {
             tracing::warn!("stopped before all calls of components had returned");
         }
+        // Before the host knows that the provider has stopped: the host kills it then.
+        self.last_metrics.get_or_init(export_last_metrics).await;
         self.stopped.store(true, Ordering::Relaxed);
     }
 
