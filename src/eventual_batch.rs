@@ -51,7 +51,7 @@ async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<
 async fn keys(request: Request<(String,)>) -> Answer<Vec<String>> {
     request
         .answer_budgeted(|call, (name,), reads| async move {
-            call.run(&name, None, |bucket, deadline| async move {
+            call.run_listing(&name, Vec::len, |bucket, deadline| async move {
                 reads.keys(&bucket, deadline).await
             })
             .await

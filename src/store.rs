@@ -74,7 +74,8 @@ async fn exists(request: Request<(String, String)>) -> Answer<bool> {
 async fn list_keys(request: Request<(String, Option<u64>)>) -> Answer<KeyResponse> {
     request
         .answer_budgeted(|call, (name, cursor), reads| async move {
-            call.run(&name, None, |bucket, deadline| async move {
+            let listed = |page: &KeyResponse| page.keys.len();
+            call.run_listing(&name, listed, |bucket, deadline| async move {
                 let after = cursor.unwrap_or(0);
                 let page = reads.list_keys(&bucket, after, deadline).await?;
                 Ok(KeyResponse {

@@ -4,6 +4,8 @@
 #![allow(clippy::float_cmp, reason = "whole numbers")]
 
 mod engine;
+mod stop;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::support::hostile::LONG_TIMEOUT;
-use crate::support::waiting::{eventually, open};
+use crate::support::waiting::{eventually, logged, open};
 use crate::support::wire::{FUNCTIONS, WireCaller, length, text};
 
 on_version!(
@@ -31,6 +33,7 @@ on_version!(
     [
         calls_are_measured_by_operation_bucket_and_error,
         calls_under_way_are_counted_until_they_end,
+        calls_that_are_cut_off_are_counted,
         no_key_no_value_and_no_secret_is_exported,
         a_call_is_a_span_of_its_callers_trace,
         a_collector_that_is_down_costs_calls_nothing,
@@ -74,6 +77,19 @@ async fn point(
     .await
 }
 
+/// The span of this name that is the wanted one.
+async fn span(
+    collector: &OtlpCollector,
+    name: &str,
+    is_wanted: impl Fn(&ExportedSpan) -> bool,
+) -> Result<ExportedSpan> {
+    eventually(&format!("a span {name}"), async || {
+        let mut spans = collector.spans()?.into_iter();
+        Ok(spans.find(|span| span.name == name && is_wanted(span)))
+    })
+    .await
+}
+
 async fn calls_are_measured_by_operation_bucket_and_error(version: &str) -> Result<()> {
     let collector = OtlpCollector::start().await?;
     let stack = exporting(version, &collector).await?;
@@ -86,6 +102,7 @@ async fn calls_are_measured_by_operation_bucket_and_error(version: &str) -> Resu
     }
     shop.store().get("orders", "a").await??;
     shop.keys("default").await??;
+    shop.store().list_keys("default", None).await??;
     ensure!(shop.get_many("default", &["a", "*"]).await?.is_err());
     ensure!(shop.get_many("made-up-name", &["a"]).await?.is_err());
     let stranger = stack.caller("stranger");
@@ -135,6 +152,12 @@ async fn calls_are_measured_by_operation_bucket_and_error(version: &str) -> Resu
     let keys = [(OPERATION, "get-many"), (BUCKET, "orders")];
     let keys = point(&collector, "eventual_batch.keys", &keys, |_| true).await?;
     assert_eq!((keys.count, keys.value), (4, 11.0));
+    // Two keys each.
+    for listing in ["keys", "list-keys"] {
+        let listed = [(OPERATION, listing), (BUCKET, "orders")];
+        let listed = point(&collector, "eventual_batch.keys", &listed, |_| true).await?;
+        assert_eq!((listed.count, listed.value), (1, 2.0), "{listing}");
+    }
     assert!(!collector.has_received(b"made-up-name")?);
 
     let metrics = collector.metrics()?;
@@ -181,6 +204,32 @@ async fn calls_under_way_are_counted_until_they_end(version: &str) -> Result<()>
     let rest = [text("a"), text("b")].concat();
     wire.send_part(&address, rest).await?;
     point(&collector, IN_FLIGHT, &of, |point| point.value == 0.0).await?;
+    Ok(())
+}
+
+/// A caller that ends its parameters too early, and one whose parameters mean nothing.
+async fn calls_that_are_cut_off_are_counted(version: &str) -> Result<()> {
+    let collector = OtlpCollector::start().await?;
+    let stack = exporting(version, &collector).await?;
+    let shop = stack.linked("shop", "orders").await?;
+    open(&shop).await?;
+    let (instance, function) = FUNCTIONS[0];
+    let mut wire = WireCaller::new(&stack, "shop").await?;
+    let call = wire.open(instance, function, text("default")).await?;
+    let address = wire.accepted(&call).await?.context("not accepted")?;
+    wire.send_part(&address, Vec::new()).await?;
+    let not_text = [length(1), vec![0xff], length(0)].concat();
+    wire.open(instance, function, not_text).await?;
+
+    let cut_off = [(OPERATION, function), ("error.type", "cancelled")];
+    let cut_off = point(&collector, DURATION, &cut_off, |point| point.count == 2).await?;
+    assert_eq!(cut_off.attribute(BUCKET), None);
+    let name = format!("db.operation.name=\"{function}\"");
+    logged(&stack.provider, &["INFO", "call cut off", &name]).await?;
+    span(&collector, function, |span| {
+        span.is_error && span.attribute("error.type") == Some("cancelled")
+    })
+    .await?;
     Ok(())
 }
 
@@ -256,15 +305,8 @@ async fn a_call_is_a_span_of_its_callers_trace(version: &str) -> Result<()> {
         .await??;
     ensure!(shop.get_many("not-granted", &["a"]).await?.is_err());
 
-    let of_trace = async |name: &str| {
-        eventually(&format!("the span of {name}"), async || {
-            let spans = collector.spans()?;
-            let is_it = |span: &ExportedSpan| span.name == name && span.trace == TRACE;
-            Ok(spans.into_iter().find(is_it))
-        })
-        .await
-    };
-    let written = of_trace("set-many").await?;
+    let of_trace = async |name: &str| span(&collector, name, |span| span.trace == TRACE).await;
+    let written = of_trace("set-many orders").await?;
     assert_eq!(written.parent, PARENT);
     assert!(written.is_client && !written.is_error, "{written:?}");
     for (name, value) in [
@@ -315,7 +357,7 @@ async fn a_collector_that_never_answers_costs_calls_nothing(version: &str) -> Re
             connections.push(connection);
         }
     });
-    let stack = exporting_to(version, url).await?;
+    let mut stack = exporting_to(version, url).await?;
     let shop = stack.linked("shop", "orders").await?;
     open(&shop).await?;
     // The metrics' export and the spans' wait for an answer.
@@ -324,6 +366,11 @@ async fn a_collector_that_never_answers_costs_calls_nothing(version: &str) -> Re
         calls = rounds(&shop, usize::MAX) => calls?,
     }
     rounds(&shop, 20).await?;
+    // Nor does the end wait for it.
+    let status = stack.provider.shutdown().await?;
+    assert!(status.success(), "{status}");
+    let not_taken = ["WARN", "did not take the last metrics in time"];
+    logged(&stack.provider, &not_taken).await?;
     reading.abort();
     Ok(())
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 
 use crate::grants::{Grant, LinkError, Links, SHOWN_NAME_CHARS};
-use crate::metrics::{CallMetrics, InFlightCall, ShedReason, attribute};
+use crate::metrics::{CANCELLED, CallMetrics, InFlightCall, ShedReason, attribute};
 
 /// The name that stands for the link's own bucket.
 const OWN_BUCKET: &str = "";
@@ -75,6 +75,9 @@ pub struct CallOrigin {
 }
 
 /// One call, from its start to its outcome in the log.
+///
+/// A call that is dropped before it has an outcome was cut off: its caller has gone, or its time was
+/// over. The metrics, its span and the log say so.
 #[derive(Debug)]
 pub struct Call {
     links: Arc<Links>,
@@ -82,6 +85,10 @@ pub struct Call {
     origin: CallOrigin,
     started: Instant,
     span: Span,
+    /// The bucket that the call has reached, as metrics have it.
+    bucket: Option<KeyValue>,
+    /// Whether the outcome is counted.
+    is_over: bool,
     /// `None` if the links have no metrics.
     _in_flight: Option<InFlightCall>,
 }
@@ -92,7 +99,7 @@ impl Call {
     pub fn new(links: &Arc<Links>, operation: &'static str, origin: CallOrigin) -> Self {
         let span = info_span!(
             "call",
-            otel.name = operation,
+            otel.name = field::Empty,
             otel.kind = "client",
             otel.status_code = field::Empty,
             db.system.name = attribute::NATS,
@@ -114,6 +121,8 @@ impl Call {
             origin,
             started: Instant::now(),
             span,
+            bucket: None,
+            is_over: false,
         }
     }
 
@@ -148,43 +157,100 @@ impl Call {
     where
         F: Future<Output = Result<T, CallError>>,
     {
+        self.run_counted(bucket, keys, |_| None, work).await
+    }
+
+    /// The same for a call that lists keys: `listed` tells from the result how many, for the metrics.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_listing<T, F>(
+        self,
+        bucket: &str,
+        listed: impl FnOnce(&T) -> usize,
+        work: impl FnOnce(Arc<Bucket>, Deadline) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let listed = |result: &T| Some(listed(result));
+        self.run_counted(bucket, None, listed, work).await
+    }
+
+    async fn run_counted<T, F>(
+        mut self,
+        bucket: &str,
+        named: Option<usize>,
+        listed: impl FnOnce(&T) -> Option<usize>,
+        work: impl FnOnce(Arc<Bucket>, Deadline) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
         let span = self.span.clone();
+        let grant = self.resolve(bucket);
+        self.bucket = grant.as_ref().ok().map(|grant| grant.attribute.clone());
+        self.name_span();
         // By the conventions, a batch has two keys or more.
-        span.record("db.operation.batch.size", keys.filter(|keys| *keys > 1));
+        let batch = named.filter(|keys| *keys > 1);
+        let batch = batch.and_then(|keys| i64::try_from(keys).ok());
+        span.record("db.operation.batch.size", batch);
         async move {
-            let (bucket, result) = match self.resolve(bucket) {
-                Ok(grant) => {
-                    let Grant {
-                        link,
-                        bucket,
-                        attribute,
-                    } = grant;
-                    self.span.record(attribute::BUCKET, bucket.name());
-                    if let (Some(metrics), Some(keys)) = (self.metrics(), keys) {
-                        metrics.keys(self.operation, &attribute, keys);
-                    }
+            let result = match grant {
+                Ok(Grant { link, bucket, .. }) => {
+                    self.note_keys(named);
                     let deadline = Deadline::new(self.started, link.timeout());
-                    (Some(attribute), work(bucket, deadline).await)
+                    work(bucket, deadline).await
                 }
-                Err(error) => (None, Err(error.into())),
+                Err(error) => Err(error.into()),
             };
-            self.end(bucket.as_ref(), result.as_ref().err());
+            if let Ok(result) = &result {
+                self.note_keys(listed(result));
+            }
+            self.end(result.as_ref().err());
             result
         }
         .instrument(span)
         .await
     }
 
+    /// Names the span by the operation and the bucket, if the call has reached one.
+    ///
+    /// To be done before the span is entered, which starts the exported span. Its name stays then.
+    fn name_span(&self) {
+        if self.span.is_disabled() {
+            return;
+        }
+        let Some(KeyValue { value, .. }) = &self.bucket else {
+            self.span.record("otel.name", self.operation);
+            return;
+        };
+        let bucket = value.as_str();
+        self.span.record(attribute::BUCKET, &*bucket);
+        let name = format!("{} {bucket}", self.operation);
+        self.span.record("otel.name", name);
+    }
+
+    /// Counts the keys that the call has named or listed.
+    fn note_keys(&self, keys: Option<usize>) {
+        if let (Some(metrics), Some(bucket), Some(keys)) = (self.metrics(), &self.bucket, keys) {
+            metrics.keys(self.operation, bucket, keys);
+        }
+    }
+
     /// Ends a call that is refused before it reaches a bucket, and logs the error.
-    pub fn reject(self, error: &CallError) {
-        self.span.in_scope(|| self.end(None, Some(error)));
+    pub fn reject(mut self, error: &CallError) {
+        self.name_span();
+        let span = self.span.clone();
+        span.in_scope(|| self.end(Some(error)));
     }
 
     /// Ends a call that is refused under load, and gets no answer.
-    pub fn abandon(self, reason: ShedReason) {
-        if let Some(metrics) = self.metrics() {
-            metrics.shed(reason);
-        }
+    pub fn abandon(mut self, reason: ShedReason) {
+        self.is_over = true;
+        self.name_span();
+        self.links.note_shed(reason);
     }
 
     fn metrics(&self) -> Option<&CallMetrics> {
@@ -192,15 +258,28 @@ impl Call {
     }
 
     /// Counts and logs the outcome.
-    fn end(&self, bucket: Option<&KeyValue>, error: Option<&CallError>) {
-        if let Some(metrics) = self.metrics() {
-            let kind = error.map(|error| error.kind().name());
-            metrics.ended(self.operation, bucket, kind, self.started.elapsed());
-            if let Some(CallError::Shed { reason, .. }) = error {
-                metrics.shed(*reason);
-            }
+    fn end(&mut self, error: Option<&CallError>) {
+        self.count(error.map(|error| error.kind().name()));
+        if let Some(CallError::Shed { reason, .. }) = error {
+            self.links.note_shed(*reason);
         }
         self.log(error);
+    }
+
+    /// Counts the call by its outcome: `None`, or the name of an error.
+    fn count(&mut self, error: Option<&'static str>) {
+        self.is_over = true;
+        if let Some(metrics) = self.metrics() {
+            let took = self.started.elapsed();
+            metrics.ended(self.operation, self.bucket.as_ref(), error, took);
+        }
+    }
+
+    /// Shows in the span that the call has failed.
+    fn show_failure(&self, outcome: &'static str) {
+        self.span.record(attribute::ERROR, outcome);
+        // In small letters: in a log, `ERROR` is a level.
+        self.span.record("otel.status_code", "error");
     }
 
     /// Logs the outcome. The whole error is logged at debug only, because it may name keys. At
@@ -211,13 +290,26 @@ impl Call {
             return;
         };
         let outcome = error.kind().name();
-        self.span.record(attribute::ERROR, outcome);
-        // In small letters: in a log, `ERROR` is a level.
-        self.span.record("otel.status_code", "error");
+        self.show_failure(outcome);
         match error.log_text() {
             Some(trouble) => warn!(outcome, trouble = trouble.as_str(), "call failed"),
             None => info!(outcome, "call refused"),
         }
         debug!(outcome, %error, "answered with an error");
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.count(Some(CANCELLED));
+        if self.bucket.is_none() {
+            self.name_span();
+        }
+        self.show_failure(CANCELLED);
+        let log = || info!(outcome = CANCELLED, "call cut off");
+        self.span.in_scope(log);
     }
 }

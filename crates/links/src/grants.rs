@@ -21,7 +21,7 @@ pub use link::Link;
 use watches::Watches;
 pub use watches::{WatchId, WatchReport, WatchTrouble};
 
-use crate::metrics::{LinkMetrics, WatchMetrics};
+use crate::metrics::{LinkMetrics, ShedReason, WatchMetrics};
 use crate::settings::{ConfigError, LinkKind, LinkSettings, RawSettings};
 use eventual_batch_engine::{Bucket, Connections, Outage, Replicas, shorten};
 
@@ -180,6 +180,13 @@ impl Links {
     #[must_use]
     pub fn watch_metrics(&self, bucket: &str) -> Option<WatchMetrics> {
         Some(self.metrics.as_ref()?.watch(bucket))
+    }
+
+    /// Counts a call, or a request that would have made calls, that was refused under load.
+    pub fn note_shed(&self, reason: ShedReason) {
+        if let Some(metrics) = &self.metrics {
+            metrics.calls.shed(reason);
+        }
     }
 
     pub(crate) fn metrics(&self) -> Option<&LinkMetrics> {

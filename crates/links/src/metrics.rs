@@ -16,7 +16,7 @@ use eventual_batch_engine::{Connections, Replicas};
 use opentelemetry::metrics::Meter;
 use opentelemetry::{KeyValue, StringValue};
 
-pub(crate) use calls::{CallMetrics, InFlightCall};
+pub(crate) use calls::{CANCELLED, CallMetrics, InFlightCall};
 pub use definitions::{METRICS, MetricDefinition, MetricKind};
 pub use shed::ShedReason;
 use watch::WatchInstruments;

@@ -27,6 +27,22 @@ impl KeyValueCtx {
         call.run(bucket, keys, work).await
     }
 
+    /// A read that lists keys. It stops when the store is dropped. `listed` tells how many keys there
+    /// are.
+    pub(crate) async fn list<T, F>(
+        &self,
+        operation: &'static str,
+        bucket: &str,
+        listed: impl FnOnce(&T) -> usize,
+        work: impl FnOnce(Arc<Bucket>, Deadline) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let (_permit, call) = self.begin(operation)?;
+        call.run_listing(bucket, listed, work).await
+    }
+
     /// A write. It goes on when the store is dropped, until it has ended or its time is over: a batch
     /// that is cut off half-way would leave its writer not even an error.
     pub(crate) async fn write<T, F>(

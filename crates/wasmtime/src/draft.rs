@@ -1,6 +1,7 @@
 //! `wasi:keyvalue@0.2.0-draft`.
 
 use bytes::Bytes;
+use eventual_batch_engine::Page;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
@@ -90,9 +91,10 @@ impl store::HostBucket for KeyValueCtxView<'_> {
     ) -> Result<store::KeyResponse, StoreError> {
         let name = self.name(&bucket)?;
         let after = cursor.unwrap_or(0);
+        let listed = |page: &Page| page.keys.len();
         let page = self
             .ctx
-            .read("list-keys", &name, None, |bucket, deadline| async move {
+            .list("list-keys", &name, listed, |bucket, deadline| async move {
                 Ok(bucket.list_keys(after, deadline).await?)
             })
             .await?;

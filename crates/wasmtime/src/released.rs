@@ -340,7 +340,7 @@ impl eventual_batch::Host for KeyValueCtxView<'_> {
         let name = self.name(&bucket)?;
         let outcome = self
             .ctx
-            .read("keys", &name, None, |bucket, deadline| async move {
+            .list("keys", &name, Vec::len, |bucket, deadline| async move {
                 Ok(bucket.keys(deadline).await?)
             })
             .await;

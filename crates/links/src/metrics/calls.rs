@@ -8,6 +8,9 @@ use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 use super::definitions::{CALLS_IN_FLIGHT, CALLS_SHED, KEYS, OPERATION_DURATION};
 use super::{ShedReason, attribute};
 
+/// The `error.type` of a call that was cut off before it had an outcome.
+pub(crate) const CANCELLED: &str = "cancelled";
+
 /// The instruments of calls.
 #[derive(Debug)]
 pub(crate) struct CallMetrics {
@@ -49,7 +52,7 @@ impl CallMetrics {
     }
 
     /// Notes that a call has ended. `bucket` is `None` if the call reached no bucket, `error` the
-    /// name of the error's kind.
+    /// name of the error's kind, or [`CANCELLED`].
     pub(crate) fn ended(
         &self,
         operation: &'static str,

@@ -58,11 +58,11 @@ metrics! {
         [SYSTEM, OPERATION, BUCKET, ERROR],
         "How long calls took, from their first message to their outcome.";
     KEYS = "eventual_batch.keys", Histogram, "{key}", [OPERATION, BUCKET],
-        "How many keys calls named.";
+        "How many keys calls named or listed.";
     CALLS_IN_FLIGHT = "eventual_batch.calls.in_flight", UpDownCounter, "{call}", [OPERATION],
         "Calls under way.";
     CALLS_SHED = "eventual_batch.calls.shed", Counter, "{call}", [REASON],
-        "Calls that were refused because the process is at one of its limits.";
+        "Calls and requests that were refused because the process is at one of its limits.";
     REQUESTS_RETRIED = "eventual_batch.requests.retried", Counter, "{request}", [REASON],
         "Requests to NATS that were sent again.";
     CONNECTIONS = "eventual_batch.connections", UpDownCounter, "{connection}", [STATE],
@@ -72,7 +72,7 @@ metrics! {
     REPLICA_FALLBACKS = "eventual_batch.replica.fallbacks", Counter, "{read}", [BUCKET, REASON],
         "Reads that the server answered, because the copy could not.";
     REPLICA_LAG = "eventual_batch.replica.lag", Gauge, "s", [BUCKET],
-        "How long ago the copy was complete by the leader's word.";
+        "How long ago the copy was complete by the leader's word. Not a number: there is no copy.";
     REPLICA_KEYS = "eventual_batch.replica.keys", UpDownCounter, "{key}", [BUCKET],
         "Keys in the copy, delete markers included.";
     REPLICA_BYTES = "eventual_batch.replica.bytes", UpDownCounter, "By", [BUCKET],
@@ -82,7 +82,7 @@ metrics! {
     WATCH_DELIVERED = "eventual_batch.watch.delivered", Counter, "{change}", [BUCKET],
         "Changes that a component has taken.";
     WATCH_REDELIVERED = "eventual_batch.watch.redelivered", Counter, "{change}", [BUCKET],
-        "Further tries to deliver a change that a component did not take.";
+        "Tries to deliver a change that the component did not take.";
     WATCH_GIVEN_UP = "eventual_batch.watch.given_up", Counter, "{change}", [BUCKET],
         "Changes that no component took in the tries that the link allows.";
     WATCH_LAG = "eventual_batch.watch.lag", Histogram, "s", [BUCKET],
@@ -100,6 +100,16 @@ const NUMBERS: [f64; 16] = [
 ];
 
 impl MetricDefinition {
+    /// The bounds of the buckets of a histogram. `None`: it is none.
+    #[must_use]
+    pub fn boundaries(&self) -> Option<&'static [f64]> {
+        match (self.kind, self.unit) {
+            (MetricKind::Histogram, "s") => Some(&SECONDS),
+            (MetricKind::Histogram, _) => Some(&NUMBERS),
+            _ => None,
+        }
+    }
+
     pub(super) fn counter(&self, meter: &Meter) -> Counter<u64> {
         self.described(meter.u64_counter(self.name)).build()
     }

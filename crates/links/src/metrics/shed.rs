@@ -1,6 +1,6 @@
 //! Why calls are refused under load.
 
-/// Which limit of the process refuses a call.
+/// Which limit of the process refuses a call or a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShedReason {
     /// The memory for the parameters of all calls.
@@ -11,14 +11,17 @@ pub enum ShedReason {
     UnfinishedCalls,
     /// The number of calls at once.
     Calls,
+    /// The number of requests at once to a component that is served.
+    Requests,
 }
 
 impl ShedReason {
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::ParameterMemory,
         Self::ResponseMemory,
         Self::UnfinishedCalls,
         Self::Calls,
+        Self::Requests,
     ];
 
     /// Its name, as metrics have it.
@@ -29,6 +32,7 @@ impl ShedReason {
             Self::ResponseMemory => "response-memory",
             Self::UnfinishedCalls => "unfinished-calls",
             Self::Calls => "calls",
+            Self::Requests => "requests",
         }
     }
 }
