@@ -17,6 +17,7 @@ mod log;
 mod memory;
 mod output;
 mod runner;
+mod shed_requests;
 mod shutdown;
 mod telemetry;
 mod watch;
@@ -41,6 +42,7 @@ pub(crate) use args::ServeArgs;
 use instances::InstanceSettings;
 use limits::RequestLimits;
 use runner::Runner;
+use shed_requests::ShedRequests;
 use shutdown::StopSignals;
 use telemetry::Telemetry;
 
@@ -141,7 +143,12 @@ impl Server {
             batches,
         );
         open.start_watches(component.watcher, &instances).await?;
-        let runner = Runner::new(component.proxy, instances, limits);
+        let runner = Runner::new(
+            component.proxy,
+            instances,
+            limits,
+            ShedRequests::new(&links),
+        );
         Ok(Self {
             listener,
             runner: Arc::new(runner),

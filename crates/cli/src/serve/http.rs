@@ -23,6 +23,7 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::runner::Runner;
+use super::telemetry;
 
 /// Connections at once. Further clients wait until one of them ends.
 const MAX_CONNECTIONS: usize = 4096;
@@ -131,11 +132,12 @@ impl HttpConnection {
     async fn answer(self, request: Request<Incoming>) -> Response<WatchedBody> {
         let begun = Instant::now();
         self.stay_open(self.request_timeout + IDLE);
+        let exported = telemetry::request_span(&request);
         // A path may hold keys, so it is in the log at debug only.
         let span = debug_span!("request", method = %request.method(), path = request.uri().path());
         let gone = self.gone.child_token();
         let runner = Arc::clone(&self.runner);
-        async {
+        let answer = async {
             let response = runner.answer(request, gone).await;
             let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
             debug!(
@@ -146,9 +148,11 @@ impl HttpConnection {
                 inner,
                 connection: self,
             })
-        }
-        .instrument(span)
-        .await
+        };
+        let answer = answer.instrument(span).instrument(exported.clone());
+        let response = answer.await;
+        telemetry::note_status(&exported, response.status());
+        response
     }
 
     fn stay_open(&self, time: Duration) {

@@ -6,7 +6,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use super::telemetry::Telemetry;
+use super::telemetry::{EXPORTED_SPANS, Telemetry};
 
 /// The NATS client would log subjects, and in them keys, at info.
 const QUIET: &str = "async_nats=warn";
@@ -19,7 +19,7 @@ pub(super) fn start(telemetry: &Telemetry) {
     } else {
         &directives
     };
-    let filter = EnvFilter::new(format!("{directives},{QUIET}"));
+    let filter = EnvFilter::new(format!("{directives},{QUIET},{EXPORTED_SPANS}=off"));
     let log = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use opentelemetry::context::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -23,6 +24,7 @@ use super::answers::{CutOff, GuestBody, sentence};
 use super::guest::GuestState;
 use super::instances::{InstanceSettings, log_failure};
 use super::limits::RequestLimits;
+use super::shed_requests::ShedRequests;
 
 /// Runs the component for requests.
 pub(super) struct Runner {
@@ -31,6 +33,7 @@ pub(super) struct Runner {
     settings: InstanceSettings,
     limits: RequestLimits,
     slots: Arc<Semaphore>,
+    shed: ShedRequests,
     instances: TaskTracker,
 }
 
@@ -51,12 +54,14 @@ impl Runner {
         proxy: Option<ProxyPre<GuestState>>,
         settings: InstanceSettings,
         limits: RequestLimits,
+        shed: ShedRequests,
     ) -> Self {
         Self {
             proxy,
             settings,
             limits,
             slots: Arc::new(Semaphore::new(limits.requests as usize)),
+            shed,
             instances: TaskTracker::new(),
         }
     }
@@ -80,6 +85,7 @@ impl Runner {
             );
         };
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            self.shed.note("--max-requests");
             return sentence(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "As many requests run as this server allows at once. Try again in a second.",
@@ -144,7 +150,9 @@ impl Runner {
             drop(slot);
             ended
         };
-        self.instances.spawn(run.in_current_span())
+        // The span of the log need not be that of the export.
+        let run = run.in_current_span().with_current_context();
+        self.instances.spawn(run)
     }
 
     async fn respond(
@@ -165,6 +173,7 @@ impl Runner {
                     "The component did not answer within the time that this server allows.",
                 ),
                 Ok(InstanceEnd::Failed(error)) if error.is::<PoolConcurrencyLimitError>() => {
+                    self.shed.note("the room for instances");
                     sentence(
                         StatusCode::SERVICE_UNAVAILABLE,
                         "There is no room for another instance of the component. Try again in a second.",

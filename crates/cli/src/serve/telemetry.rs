@@ -3,6 +3,9 @@
 //! Both are off unless a variable names a collector. They go by OTLP over HTTP, in the background: a
 //! collector that is down or slow delays nobody, and what cannot be kept for it is dropped.
 
+mod histograms;
+mod spans;
+
 use std::env;
 use std::time::Duration;
 
@@ -21,8 +24,10 @@ use tokio::time::timeout;
 use tracing::{Subscriber, warn};
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::registry::LookupSpan;
+
+pub(super) use spans::{EXPORTED_SPANS, note_status, request_span};
 
 /// The name of the program in what it exports, and of its meter and tracer.
 const NAME: &str = "eventual-batch";
@@ -53,6 +58,7 @@ impl Telemetry {
             let exporter = exporter.map_err(|error| format!("cannot export metrics: {error}"))?;
             let reader = PeriodicReader::builder(exporter, Tokio).build();
             let metrics = SdkMeterProvider::builder().with_resource(resource());
+            let metrics = metrics.with_view(histograms::stream);
             telemetry.metrics = Some(metrics.with_reader(reader).build());
         }
         if Signal::Traces.is_on(variable)? {
@@ -71,14 +77,13 @@ impl Telemetry {
     }
 
     /// What takes the spans for the export. `None`: it is off.
-    ///
-    /// Only those at info: the others may hold keys.
     pub(super) fn layer<S>(&self) -> Option<impl Layer<S> + use<S>>
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         let tracer = self.spans.as_ref()?.tracer(NAME);
-        Some(OpenTelemetryLayer::new(tracer).with_filter(LevelFilter::INFO))
+        let filter = FilterFn::new(spans::is_exported).with_max_level_hint(LevelFilter::INFO);
+        Some(OpenTelemetryLayer::new(tracer).with_filter(filter))
     }
 
     /// Hands the rest to the collector, if it takes it in time.
@@ -142,21 +147,34 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// What describes this process. The variables `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` go
-/// before.
+/// What describes this process.
 fn resource() -> Resource {
     let given = variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-    let mut own = vec![KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))];
-    if variable("OTEL_SERVICE_NAME").is_none() && !given.contains("service.name=") {
+    let is_named = variable("OTEL_SERVICE_NAME").is_some();
+    let own = own_attributes(&given, is_named);
+    Resource::builder().with_attributes(own).build()
+}
+
+/// What the program says of itself: what the operator has not said, who gave these attributes
+/// (`OTEL_RESOURCE_ATTRIBUTES`) and maybe a name (`OTEL_SERVICE_NAME`).
+fn own_attributes(given: &str, is_named: bool) -> Vec<KeyValue> {
+    let is_given = |name: &str| {
+        let mut pairs = given.split(',').filter_map(|pair| pair.split_once('='));
+        pairs.any(|(given, _)| given.trim() == name)
+    };
+    let mut own = Vec::new();
+    if !is_given("service.version") {
+        let version = env!("CARGO_PKG_VERSION");
+        own.push(KeyValue::new("service.version", version));
+    }
+    if !is_named && !is_given("service.name") {
         own.push(KeyValue::new("service.name", NAME));
     }
-    if !given.contains("service.instance.id=") {
-        own.push(KeyValue::new(
-            "service.instance.id",
-            nuid::next().to_string(),
-        ));
+    if !is_given("service.instance.id") {
+        let id = nuid::next().to_string();
+        own.push(KeyValue::new("service.instance.id", id));
     }
-    Resource::builder().with_attributes(own).build()
+    own
 }
 
 #[cfg(test)]
@@ -199,5 +217,18 @@ mod tests {
         let console = ("OTEL_TRACES_EXPORTER", "console");
         let [_, traces] = is_on(&[ENDPOINT, console]);
         assert!(traces.is_err_and(|error| error.contains("OTEL_TRACES_EXPORTER")));
+    }
+    #[test]
+    fn what_the_operator_says_of_the_process_goes_before() {
+        let own = |given, is_named| {
+            let own = own_attributes(given, is_named).into_iter();
+            own.map(|own| own.key.to_string()).collect::<Vec<_>>()
+        };
+        let all = ["service.version", "service.name", "service.instance.id"];
+        assert_eq!(own("", false), all);
+        assert_eq!(own("peer.service.name=a,b", false), all);
+        let given = "service.version=7, service.name = shop,service.instance.id=1";
+        assert_eq!(own(given, false), [""; 0]);
+        assert_eq!(own("service.version=7", true), ["service.instance.id"]);
     }
 }

@@ -277,11 +277,25 @@ impl Client {
         path: &str,
         body: &str,
     ) -> Result<hyper::Response<hyper::body::Incoming>> {
-        let request = hyper::Request::builder()
+        self.send_with(method, path, &[], body).await
+    }
+
+    /// The same with these headers.
+    pub(crate) async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<hyper::Response<hyper::body::Incoming>> {
+        let mut request = hyper::Request::builder()
             .method(method)
             .uri(path)
-            .header("host", &self.host)
-            .body(Full::from(body.to_owned()))?;
+            .header("host", &self.host);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::from(body.to_owned()))?;
         Ok(timeout(LONG, self.sender.send_request(request)).await??)
     }
 

@@ -18,6 +18,8 @@ pub struct ExportedSpan {
     pub is_client: bool,
     /// Whether its status is an error.
     pub is_error: bool,
+    /// Its id, in hexadecimal digits.
+    pub id: String,
     /// The trace that it belongs to, in hexadecimal digits.
     pub trace: String,
     /// Its parent, in hexadecimal digits. Empty: it has none.
@@ -47,6 +49,7 @@ fn span(span: Span) -> ExportedSpan {
     ExportedSpan {
         is_client: span.kind == SpanKind::Client as i32,
         is_error: status.code == StatusCode::Error as i32,
+        id: hex(&span.span_id),
         trace: hex(&span.trace_id),
         parent: hex(&span.parent_span_id),
         attributes: attributes(&span.attributes),

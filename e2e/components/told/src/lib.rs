@@ -7,6 +7,7 @@
 //! | `loop` | sets `begun.KEY`, and computes for ever |
 //! | `wait` | sets `begun.KEY`, waits until `go` is there, then sets `told.KEY` |
 //! | `copy` | reads the value by the bucket that it was given, and sets `told.KEY` to it |
+//! | `print …` | writes the key and the value to its standard output and error, then sets `told.KEY` |
 //! | any other | sets `told.KEY` to it |
 //!
 //! Of a key that is deleted it sets `deleted.KEY`.
@@ -72,6 +73,12 @@ fn told(bucket: &Bucket, key: &str, value: &[u8]) -> Result<(), Error> {
         b"copy" => {
             let value = bucket.get(key)?;
             own.set(&told, &value.unwrap_or_default())
+        }
+        _ if value.starts_with(b"print ") => {
+            let text = format!("{key} is {}", String::from_utf8_lossy(value));
+            println!("{text}");
+            eprintln!("{text}");
+            own.set(&told, value)
         }
         value => own.set(&told, value),
     }
