@@ -24,6 +24,49 @@ fn the_alert_rules_name_metrics_that_are_exported() -> Result<()> {
     Ok(())
 }
 
+/// A misspelt value would be one that no metric ever has.
+#[test]
+fn the_values_that_alert_rules_select_are_in_the_documentation() -> Result<()> {
+    let documented = read("docs/operations.md")?;
+    let rules = read("docs/dashboards/alerts.yaml")?;
+    let mut selected = BTreeSet::new();
+    for label in ["error_type", "reason", "state"] {
+        for (place, _) in rules.match_indices(label) {
+            let after = rules[place + label.len()..].trim_start_matches(['=', '!', '~']);
+            let value = after
+                .strip_prefix('"')
+                .and_then(|after| after.split_once('"'));
+            selected.extend(value.into_iter().flat_map(|(values, _)| values.split('|')));
+        }
+    }
+    assert!(selected.contains("no-such-bucket"), "{selected:?}");
+    for value in selected {
+        assert!(documented.contains(&format!("`{value}`")), "{value}");
+    }
+    Ok(())
+}
+
+/// Calls without a bucket are all errors, so a share of them that fails says nothing.
+#[test]
+fn alert_rules_on_a_share_of_calls_are_about_calls_that_reach_a_bucket() -> Result<()> {
+    const COUNT: &str = "db_client_operation_duration_seconds_count{";
+    let rules = read("docs/dashboards/alerts.yaml")?;
+    let shares = rules.split("- alert:").filter(|rule| {
+        let is_share = rule.contains("\n          / ");
+        is_share && rule.contains(COUNT)
+    });
+    let mut count = 0;
+    for rule in shares {
+        for selector in rule.split(COUNT).skip(1) {
+            let selector = selector.split('}').next().unwrap_or_default();
+            assert!(selector.contains("db_collection_name!=\"\""), "{rule}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 4);
+    Ok(())
+}
+
 #[test]
 fn the_documentation_lists_every_metric() -> Result<()> {
     let text = read("docs/operations.md")?;
