@@ -55,11 +55,19 @@ pub(crate) fn cargo() -> Command {
     // run again, with all that depends on them, each time a person changes between `cargo test`
     // and `cargo xtask test`.
     for (name, _) in env::vars_os() {
-        if name.to_str().is_some_and(describes_a_package) {
+        if name
+            .to_str()
+            .is_some_and(|name| describes_a_package(name) || signs(name))
+        {
             command.env_remove(name);
         }
     }
     command
+}
+
+/// Whether it is a key that signs a release, which no build script is to see.
+fn signs(variable: &str) -> bool {
+    ["WASH_ISSUER_KEY", "WASH_SUBJECT_KEY"].contains(&variable)
 }
 
 fn describes_a_package(variable: &str) -> bool {

@@ -10,10 +10,11 @@ use crate::build::{Built, CLI, build, programs};
 use crate::cargo::{cargo, cargo_in, in_workspace, target_dir, workspace_root};
 use crate::setup;
 
-const TARGET: &str = "wasm32-wasip2";
+/// What components are built for.
+pub(crate) const TARGET: &str = "wasm32-wasip2";
 
-/// The adapters of both shapes of `wasi:keyvalue@0.1.0`.
-const ADAPTERS: [&str; 2] = ["eventual_batch_adapter", "eventual_batch_adapter_older"];
+/// The adapters of both shapes of `wasi:keyvalue@0.1.0`, by the names of their files.
+pub(crate) const ADAPTERS: [&str; 2] = ["eventual_batch_adapter", "eventual_batch_adapter_older"];
 
 /// The components, each at `<name>.wasm`, and the adapters beside them.
 pub(crate) struct Components {
@@ -23,7 +24,7 @@ pub(crate) struct Components {
 
 /// Builds the adapters, and says in which directory they are.
 pub(crate) fn adapters() -> Result<PathBuf> {
-    add_target()?;
+    add_target(TARGET)?;
     let mut command = cargo();
     command.args(["build", "--profile", "component", "--target", TARGET]);
     for adapter in ADAPTERS {
@@ -50,7 +51,7 @@ fn directory() -> Result<PathBuf> {
 
 /// Builds the Rust example, not composed with anything.
 pub(crate) fn plain_http_batch() -> Result<PathBuf> {
-    add_target()?;
+    add_target(TARGET)?;
     build_in("examples/http-batch")?.wasm("http_batch")
 }
 
@@ -148,21 +149,21 @@ impl Components {
     }
 }
 
-/// Makes sure that rustup has the target that components are built for.
-fn add_target() -> Result<()> {
+/// Makes sure that rustup has Rust's standard library for this target.
+pub(crate) fn add_target(target: &str) -> Result<()> {
     let mut rustc = in_workspace("rustc");
-    rustc.args(["--print", "target-libdir", "--target", TARGET]);
+    rustc.args(["--print", "target-libdir", "--target", target]);
     let output = rustc.output().context("cannot start rustc")?;
     if Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir() {
         return Ok(());
     }
-    println!("fetching Rust's standard library for {TARGET}");
+    println!("fetching Rust's standard library for {target}");
     let mut rustup = in_workspace("rustup");
-    rustup.args(["target", "add", TARGET]);
+    rustup.args(["target", "add", target]);
     run(&mut rustup, "rustup target add")
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to)
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())

@@ -14,6 +14,7 @@ mod doc_test_server;
 mod host;
 mod nats_server;
 mod pip;
+mod release;
 mod setup;
 mod simulate;
 mod summary;
@@ -41,6 +42,10 @@ Commands:
                   drive the pipeline's state machine through random histories, and check every
                   promise in each; a million of seed 1 if nothing else is said
   architecture    check the rules of ARCHITECTURE.md that a command can prove
+  release [--out DIR] [--target x86_64|aarch64|all] [--tag TAG] [--source-url URL]
+                  build what a release ships, into target/dist if nothing else is said: the signed
+                  provider, the adapters, eventual-batch, bills of materials, notes and checksums;
+                  CONTRIBUTING.md says how a release is made
   components      build the adapters, and the examples composed with them
   setup           fetch the nats-servers that the tests and the demo run, each pinned and checked
   help            print this text
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
         "simulate" => simulate::command(&rest),
         "architecture" if rest.is_empty() => architecture::command().map(|()| ExitCode::SUCCESS),
         "components" if rest.is_empty() => components::command().map(|()| ExitCode::SUCCESS),
+        "release" => release::command(&rest).map(|()| ExitCode::SUCCESS),
         "setup" if rest.is_empty() => setup::command().map(|()| ExitCode::SUCCESS),
         "help" | "-h" | "--help" => {
             print!("{USAGE}");

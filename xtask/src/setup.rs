@@ -57,26 +57,37 @@ pub(crate) fn nats_servers() -> Result<()> {
 
 /// Makes sure that the compiler of the Python example is installed, and says where.
 pub(crate) fn componentize_py() -> Result<PathBuf> {
-    let requirements = workspace_root().join("examples/python-batch/requirements.txt");
+    let requirements = "examples/python-batch/requirements.txt";
+    from_wheels("componentize-py", requirements, "40 MB")
+}
+
+/// Makes sure that what builds for other machines is installed, and says where.
+pub(crate) fn zigbuild() -> Result<PathBuf> {
+    from_wheels("cargo-zigbuild", "xtask/cargo-zigbuild.txt", "95 MB")
+}
+
+/// Makes sure that the wheels which a requirements file pins are installed, and says where.
+fn from_wheels(name: &str, requirements: &str, size: &str) -> Result<PathBuf> {
+    let requirements = workspace_root().join(requirements);
     let pinned = fs::read_to_string(&requirements)
         .with_context(|| format!("cannot read {}", requirements.display()))?;
     let tools = target_dir().join("tools");
     fs::create_dir_all(&tools).with_context(|| format!("cannot create {}", tools.display()))?;
-    let _lock = lock(&tools.join(".componentize-py.lock"))?;
+    let _lock = lock(&tools.join(format!(".{name}.lock")))?;
 
-    let place = tools.join("componentize-py");
+    let place = tools.join(name);
     // Written last: an installation that was stopped has none.
     let marker = place.join("installed-from.txt");
     if fs::read_to_string(&marker).is_ok_and(|text| text == pinned) {
         return Ok(place);
     }
-    println!("  componentize-py: fetching (about 40 MB)");
+    println!("  {name}: fetching (about {size})");
     if place.exists() {
         fs::remove_dir_all(&place).with_context(|| format!("cannot remove {}", place.display()))?;
     }
     Pip::find()?
         .install(&requirements, &place)
-        .context("componentize-py could not be installed")?;
+        .with_context(|| format!("{name} could not be installed"))?;
     fs::write(&marker, pinned).with_context(|| format!("cannot write {}", marker.display()))?;
     Ok(place)
 }
