@@ -190,8 +190,8 @@ async fn a_link_names_which_secret_it_means(version: &str) -> Result<()> {
         for part in parts {
             assert!(error.text().contains(part), "{part}: {}", error.text());
         }
-        let line = ["WARN", link.source_id(), "wash secrets put NAME"];
-        logged(&stack.provider, &line).await.map(drop)
+        let warning = ["WARN", link.source_id(), "wash secrets put NAME"];
+        logged(&stack.provider, &warning).await.map(drop)
     };
     let missing = [
         "`password_secret`",
