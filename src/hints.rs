@@ -7,6 +7,10 @@ use eventual_batch_links::{
     CallError, ConfigError, LinkError, LinkOutage, connection_hint, is_secret_setting, with_hint,
 };
 
+/// Why a link that has been put may not be there. Whoever put it was told that all is well.
+const NOT_HANDED_OVER: &str = "if it has been put, the host did not hand it over, for instance \
+                               because it could not fetch a secret: see the host's log";
+
 /// The whole text of an error, as its caller gets it.
 pub(crate) fn lattice_error_message(error: &CallError) -> String {
     match error {
@@ -14,12 +18,12 @@ pub(crate) fn lattice_error_message(error: &CallError) -> String {
             with_hint(error, Some("a host names it in the header `source-id`"))
         }
         CallError::Link(LinkError::NotLinked { .. }) => with_hint(
-            error,
-            Some(
-                "add one to this provider with `wash link put`; if it has been put, the host \
-                 did not hand it over, for instance because it could not fetch a secret: see \
-                 the host's log",
-            ),
+            &with_hint(error, Some("add one to this provider with `wash link put`")),
+            Some(NOT_HANDED_OVER),
+        ),
+        CallError::Link(LinkError::NotGranted { .. }) => with_hint(
+            &eventual_batch_links::error_message(error),
+            Some(NOT_HANDED_OVER),
         ),
         CallError::Link(LinkError::Refused { reason, .. }) => with_hint(error, secret_hint(reason)),
         _ => eventual_batch_links::error_message(error),
