@@ -7,7 +7,9 @@ use wasmtime::component::Resource;
 
 use crate::bindings::StoreError;
 use crate::bindings::draft::wasi::keyvalue0_2_0_draft::{atomics, batch, store};
+use crate::call::WriteParameters;
 use crate::host::KeyValueCtxView;
+use crate::read_charge::ReadCharge;
 use crate::resources::OpenBucket;
 
 impl store::Host for KeyValueCtxView<'_> {
@@ -36,12 +38,13 @@ impl store::HostBucket for KeyValueCtxView<'_> {
         key: String,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let name = self.name(&bucket)?;
+        // Held until the value is handed over.
+        let charge = &ReadCharge::new(self.ctx);
         let found = self
             .ctx
             .read("get", &name, Some(1), |bucket, deadline| async move {
-                Ok(bucket
-                    .get_from(bucket.single_reads(), &key, deadline)
-                    .await?)
+                let node = bucket.single_reads();
+                charge.get(&bucket, node, &key, deadline).await
             })
             .await?;
         Ok(found.map(Vec::from))
@@ -55,7 +58,9 @@ impl store::HostBucket for KeyValueCtxView<'_> {
     ) -> Result<(), StoreError> {
         let name = self.name(&bucket)?;
         let entries = vec![(key, Bytes::from(value))];
-        Ok(self.ctx.set_entries("set", &name, entries).await?)
+        let parameters = WriteParameters::of_entries(&entries);
+        let set = self.ctx.set_entries("set", &name, entries, parameters);
+        Ok(set.await?)
     }
 
     async fn delete(
@@ -91,11 +96,12 @@ impl store::HostBucket for KeyValueCtxView<'_> {
     ) -> Result<store::KeyResponse, StoreError> {
         let name = self.name(&bucket)?;
         let after = cursor.unwrap_or(0);
+        let charge = &ReadCharge::new(self.ctx);
         let listed = |page: &Page| page.keys.len();
         let page = self
             .ctx
             .list("list-keys", &name, listed, |bucket, deadline| async move {
-                Ok(bucket.list_keys(after, deadline).await?)
+                charge.list_keys(&bucket, after, deadline).await
             })
             .await?;
         Ok(store::KeyResponse {
@@ -130,10 +136,11 @@ impl batch::Host for KeyValueCtxView<'_> {
     ) -> Result<Vec<Option<(String, Vec<u8>)>>, StoreError> {
         let name = self.name(&bucket)?;
         let count = Some(keys.len());
+        let charge = &ReadCharge::new(self.ctx);
         let found = self
             .ctx
             .read("get-many", &name, count, |bucket, deadline| async move {
-                let values = bucket.get_many(&keys, deadline).await?;
+                let values = charge.get_many(&bucket, &keys, deadline).await?;
                 let beside_its_key =
                     |(key, value): (String, Option<Bytes>)| Some((key, value?.into()));
                 Ok(keys.into_iter().zip(values).map(beside_its_key).collect())
@@ -148,11 +155,13 @@ impl batch::Host for KeyValueCtxView<'_> {
         key_values: Vec<(String, Vec<u8>)>,
     ) -> Result<(), StoreError> {
         let name = self.name(&bucket)?;
-        let entries = key_values
+        let entries: Vec<_> = key_values
             .into_iter()
             .map(|(key, value)| (key, Bytes::from(value)))
             .collect();
-        Ok(self.ctx.set_entries("set-many", &name, entries).await?)
+        let parameters = WriteParameters::of_entries(&entries);
+        let set = self.ctx.set_entries("set-many", &name, entries, parameters);
+        Ok(set.await?)
     }
 
     async fn delete_many(

@@ -1,5 +1,6 @@
 //! What the stores of a process share, and what each has of its own.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use eventual_batch_links::{CallOrigin, DEFAULT_LINK, Links};
@@ -7,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use wasmtime::component::ResourceTable;
 
-use crate::limits::{KeyValueLimits, Quota, Usage};
+use crate::limits::{KeyValueLimits, MAX_TOTAL_BYTES, Quota, Usage};
 
 /// What the stores of a process share: the links, the limits, and the writes under way.
 ///
@@ -42,7 +43,7 @@ impl KeyValueHost {
                 limits,
                 calls: Arc::new(Semaphore::new(limits.max_calls.min(Semaphore::MAX_PERMITS))),
                 writes: TaskTracker::new(),
-                bytes: Arc::new(Quota::new("max_total_bytes", limits.max_total_bytes)),
+                bytes: Arc::new(Quota::new(MAX_TOTAL_BYTES, limits.max_total_bytes)),
             }),
         }
     }
@@ -57,6 +58,7 @@ impl KeyValueHost {
         KeyValueCtx {
             usage: Arc::new(Usage::new(&shared.limits, Arc::clone(&shared.bytes))),
             shared,
+            guard: None,
             caller: CallOrigin {
                 caller: Some(caller.into()),
                 link: DEFAULT_LINK.to_owned(),
@@ -79,6 +81,7 @@ pub struct KeyValueCtx {
     pub(crate) shared: Arc<HostState>,
     pub(crate) usage: Arc<Usage>,
     pub(crate) caller: CallOrigin,
+    pub(crate) guard: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl KeyValueCtx {
@@ -86,6 +89,15 @@ impl KeyValueCtx {
     #[must_use]
     pub fn with_link(mut self, link: impl Into<String>) -> Self {
         self.caller.link = link.into();
+        self
+    }
+
+    /// Keeps `guard` until this context is dropped and the writes that began in it have ended. A
+    /// permit of a semaphore, for instance, bounds how many stores and writes of dropped stores there
+    /// are at once.
+    #[must_use]
+    pub fn with_guard(mut self, guard: Arc<dyn Any + Send + Sync>) -> Self {
+        self.guard = Some(guard);
         self
     }
 }

@@ -7,6 +7,7 @@ mod draft;
 mod host;
 mod limits;
 mod linker;
+mod read_charge;
 mod released;
 #[allow(
     unreachable_pub,

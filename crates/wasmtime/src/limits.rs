@@ -12,9 +12,11 @@ pub struct KeyValueLimits {
     /// Buckets, values, streams and errors that one store holds at once. Each takes some hundred bytes
     /// of the host's memory.
     pub max_resources: usize,
-    /// Bytes of values that one store holds at once, outside of the component's own memory.
+    /// Bytes of keys and values that the host holds at once for one store, outside of the component's
+    /// own memory: values that the component keeps, and what calls under way have read or are to
+    /// write. A write counts until it has ended, also if its store is dropped before.
     pub max_bytes: usize,
-    /// Bytes of values that all stores together hold at once.
+    /// Bytes of keys and values that the host holds at once for all stores together.
     pub max_total_bytes: usize,
     /// Calls under way at once, over all stores.
     pub max_calls: usize,
@@ -73,11 +75,21 @@ impl Quota {
     }
 }
 
-/// A store holds as much as it may.
+/// The name of the quota that all stores share.
+pub(crate) const MAX_TOTAL_BYTES: &str = "max_total_bytes";
+
+/// A store, or all of them, hold as much as they may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OverLimit {
     name: &'static str,
     max: usize,
+}
+
+impl OverLimit {
+    /// Whether it is a limit of all stores, so that there may be room later.
+    pub(crate) fn is_of_all_stores(self) -> bool {
+        self.name == MAX_TOTAL_BYTES
+    }
 }
 
 impl std::fmt::Display for OverLimit {
@@ -111,22 +123,40 @@ impl Usage {
         self.resources.take(1)?;
         let mut charge = Charge {
             usage: Arc::clone(self),
+            resources: 1,
             bytes: 0,
         };
         charge.resize(bytes)?;
         Ok(charge)
     }
+
+    /// Counts so many bytes that no resource keeps, such as those of a call.
+    pub(crate) fn charge_bytes(self: &Arc<Self>, bytes: usize) -> Result<Charge, OverLimit> {
+        let mut charge = self.charge_nothing();
+        charge.resize(bytes)?;
+        Ok(charge)
+    }
+
+    /// Counts nothing yet.
+    pub(crate) fn charge_nothing(self: &Arc<Self>) -> Charge {
+        Charge {
+            usage: Arc::clone(self),
+            resources: 0,
+            bytes: 0,
+        }
+    }
 }
 
-/// A resource's share of what its store holds, given back when it is dropped.
+/// A share of what a store holds, given back when it is dropped. It may outlive the store.
 #[derive(Debug)]
 pub(crate) struct Charge {
     usage: Arc<Usage>,
+    resources: usize,
     bytes: usize,
 }
 
 impl Charge {
-    /// Changes how many bytes the resource keeps. If that is over a limit, nothing changes.
+    /// Changes how many bytes are kept. If that is over a limit, nothing changes.
     pub(crate) fn resize(&mut self, bytes: usize) -> Result<(), OverLimit> {
         let usage = &*self.usage;
         if let Some(more) = bytes.checked_sub(self.bytes) {
@@ -142,12 +172,26 @@ impl Charge {
         Ok(())
     }
 
-    /// How many more bytes the resource could keep.
+    /// Counts one resource that keeps so many of these bytes, which stay counted without a gap.
+    pub(crate) fn split_off(&mut self, bytes: usize) -> Result<Self, OverLimit> {
+        if self.bytes < bytes {
+            self.resize(bytes)?;
+        }
+        self.usage.resources.take(1)?;
+        self.bytes -= bytes;
+        Ok(Self {
+            usage: Arc::clone(&self.usage),
+            resources: 1,
+            bytes,
+        })
+    }
+
+    /// How many more bytes could be kept.
     pub(crate) fn room(&self) -> usize {
         self.usage.bytes.left().min(self.usage.all_bytes.left())
     }
 
-    /// Gives the bytes back; the resource stays.
+    /// Gives the bytes back; a resource stays.
     pub(crate) fn release_bytes(&mut self) {
         self.release(self.bytes);
         self.bytes = 0;
@@ -162,7 +206,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.release(self.bytes);
-        self.usage.resources.give_back(1);
+        self.usage.resources.give_back(self.resources);
     }
 }
 
@@ -180,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_is_dropped_is_given_back() {
-        let all = Arc::new(Quota::new("max_total_bytes", 15));
+        let all = Arc::new(Quota::new(MAX_TOTAL_BYTES, 15));
         let usage = Arc::new(Usage::new(&limits(), Arc::clone(&all)));
         let mut first = usage.charge(6).unwrap();
         let over = usage.charge(5).unwrap_err();
@@ -198,12 +242,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_split_off_stays_counted() {
+        let all = Arc::new(Quota::new(MAX_TOTAL_BYTES, 15));
+        let usage = Arc::new(Usage::new(&limits(), Arc::clone(&all)));
+        let mut read = usage.charge_bytes(10).unwrap();
+        assert_eq!(usage.resources.left(), 2, "bytes alone are no resource");
+        let first = read.split_off(4).unwrap();
+        let second = read.split_off(6).unwrap();
+        assert_eq!((usage.bytes.left(), all.left()), (0, 5));
+        assert_eq!(read.split_off(0).unwrap_err().name, "max_resources");
+        assert_eq!(read.split_off(1).unwrap_err().name, "max_bytes");
+        drop((first, second, read));
+        assert_eq!((usage.bytes.left(), all.left()), (10, 15));
+        assert_eq!(usage.resources.left(), 2);
+    }
+
+    #[test]
     fn stores_share_the_bytes_of_all() {
-        let all = Arc::new(Quota::new("max_total_bytes", 15));
+        let all = Arc::new(Quota::new(MAX_TOTAL_BYTES, 15));
         let one = Arc::new(Usage::new(&limits(), Arc::clone(&all)));
         let other = Arc::new(Usage::new(&limits(), all));
         let held = one.charge(10).unwrap();
-        assert_eq!(other.charge(6).unwrap_err().name, "max_total_bytes");
+        assert!(other.charge(6).unwrap_err().is_of_all_stores());
         assert_eq!(other.bytes.left(), 10, "a refusal takes nothing");
         drop(held);
         other.charge(6).unwrap();

@@ -1,7 +1,9 @@
 //! `wasi:keyvalue@0.1.0`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use eventual_batch_engine::{CallerText, Kind};
+use eventual_batch_engine::{Bucket, CallerText, Kind, SingleReads};
 use eventual_batch_links::{CallError, error_message};
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -10,9 +12,13 @@ use wasmtime_wasi_io::streams::{DynInputStream, DynOutputStream};
 use crate::bindings::released::wasi::keyvalue0_1_0::{
     atomic, eventual, eventual_batch, types, wasi_keyvalue_error,
 };
+use crate::call::WriteParameters;
 use crate::host::KeyValueCtxView;
-use crate::limits::OverLimit;
-use crate::resources::{ErrorResource, IncomingBytes, OpenBucket, OutgoingBytes, Unusable};
+use crate::limits::{Charge, OverLimit};
+use crate::read_charge::ReadCharge;
+use crate::resources::{
+    ErrorResource, HeldValue, IncomingBytes, OpenBucket, OutgoingBytes, Unusable,
+};
 use crate::streams::{ValueReader, ValueWriter};
 
 const CONSUMED: &str = "the value was consumed before";
@@ -34,8 +40,13 @@ impl KeyValueCtxView<'_> {
         }
     }
 
-    fn incoming(&mut self, bytes: Bytes) -> Result<Result<Resource<IncomingBytes>, OverLimit>> {
-        match self.ctx.usage.charge(bytes.len()) {
+    /// A value that was read, with its share of what was counted for the answer.
+    fn incoming(
+        &mut self,
+        bytes: Bytes,
+        answer: &mut Charge,
+    ) -> Result<Result<Resource<IncomingBytes>, OverLimit>> {
+        match answer.split_off(bytes.len()) {
             Ok(charge) => Ok(Ok(self.table.push(IncomingBytes::new(bytes, charge))?)),
             Err(over) => Ok(Err(over)),
         }
@@ -45,6 +56,7 @@ impl KeyValueCtxView<'_> {
     fn incoming_all(
         &mut self,
         values: Vec<Option<Bytes>>,
+        mut answer: Charge,
     ) -> Answer<Vec<Option<Resource<IncomingBytes>>>> {
         let mut all = Vec::with_capacity(values.len());
         for value in values {
@@ -52,7 +64,7 @@ impl KeyValueCtxView<'_> {
                 all.push(None);
                 continue;
             };
-            match self.incoming(bytes)? {
+            match self.incoming(bytes, &mut answer)? {
                 Ok(value) => all.push(Some(value)),
                 Err(over) => {
                     for value in all.into_iter().flatten() {
@@ -65,15 +77,15 @@ impl KeyValueCtxView<'_> {
         Ok(Ok(all))
     }
 
-    pub(crate) fn name(&self, bucket: &Resource<OpenBucket>) -> Result<std::sync::Arc<str>> {
-        Ok(std::sync::Arc::clone(&self.table.get(bucket)?.name))
+    pub(crate) fn name(&self, bucket: &Resource<OpenBucket>) -> Result<Arc<str>> {
+        Ok(Arc::clone(&self.table.get(bucket)?.name))
     }
 
     fn outgoing(
         &self,
         key: &str,
         value: &Resource<OutgoingBytes>,
-    ) -> Result<Result<Bytes, CallError>> {
+    ) -> Result<Result<(Bytes, HeldValue), CallError>> {
         let unusable = |why: Unusable| CallError::Rejected {
             kind: Kind::InvalidArgument,
             reason: {
@@ -84,7 +96,7 @@ impl KeyValueCtxView<'_> {
                 )
             },
         };
-        Ok(self.table.get(value)?.bytes().map_err(unusable))
+        Ok(self.table.get(value)?.hold().map_err(unusable))
     }
 }
 
@@ -234,15 +246,18 @@ impl eventual::Host for KeyValueCtxView<'_> {
         key: String,
     ) -> Answer<Option<Resource<IncomingBytes>>> {
         let name = self.name(&bucket)?;
+        let answer = ReadCharge::new(self.ctx);
+        let charge = &answer;
         let found = self
             .ctx
             .read("get", &name, Some(1), |bucket, deadline| async move {
-                Ok(bucket.get(&key, deadline).await?)
+                let node = SingleReads::Leader;
+                charge.get(&bucket, node, &key, deadline).await
             })
             .await;
         match found {
             Ok(found) => {
-                let all = self.incoming_all(vec![found])?;
+                let all = self.incoming_all(vec![found], answer.into_charge())?;
                 Ok(all.map(|mut all| all.pop().flatten()))
             }
             Err(error) => self.answer(Err(error)),
@@ -257,7 +272,12 @@ impl eventual::Host for KeyValueCtxView<'_> {
     ) -> Answer<()> {
         let name = self.name(&bucket)?;
         let outcome = match self.outgoing(&key, &value)? {
-            Ok(bytes) => self.ctx.set_entries("set", &name, vec![(key, bytes)]).await,
+            Ok((bytes, held)) => {
+                let entries = vec![(key, bytes)];
+                let parameters = WriteParameters::of_held(&entries, vec![held]);
+                let set = self.ctx.set_entries("set", &name, entries, parameters);
+                set.await
+            }
             Err(error) => Err(error),
         };
         self.answer(outcome)
@@ -301,17 +321,12 @@ impl atomic::Host for KeyValueCtxView<'_> {
         new: u64,
     ) -> Answer<bool> {
         let name = self.name(&bucket)?;
-        let outcome = self
-            .ctx
-            .write(
-                "compare-and-swap",
-                &name,
-                1,
-                move |bucket, deadline| async move {
-                    Ok(bucket.compare_and_swap(&key, old, new, deadline).await?)
-                },
-            )
-            .await;
+        let parameters = WriteParameters::of_keys(std::slice::from_ref(&key));
+        let work = move |bucket: Arc<Bucket>, deadline| async move {
+            Ok(bucket.compare_and_swap(&key, old, new, deadline).await?)
+        };
+        let swap = self.ctx.write("compare-and-swap", &name, parameters, work);
+        let outcome = swap.await;
         self.answer(outcome)
     }
 }
@@ -324,24 +339,28 @@ impl eventual_batch::Host for KeyValueCtxView<'_> {
     ) -> Answer<Vec<Option<Resource<IncomingBytes>>>> {
         let name = self.name(&bucket)?;
         let count = Some(keys.len());
+        let answer = ReadCharge::new(self.ctx);
+        let charge = &answer;
         let found = self
             .ctx
             .read("get-many", &name, count, |bucket, deadline| async move {
-                Ok(bucket.get_many(&keys, deadline).await?)
+                charge.get_many(&bucket, &keys, deadline).await
             })
             .await;
         match found {
-            Ok(values) => self.incoming_all(values),
+            Ok(values) => self.incoming_all(values, answer.into_charge()),
             Err(error) => self.answer(Err(error)),
         }
     }
 
     async fn keys(&mut self, bucket: Resource<OpenBucket>) -> Answer<Vec<String>> {
         let name = self.name(&bucket)?;
+        // Held until the keys are handed over.
+        let charge = &ReadCharge::new(self.ctx);
         let outcome = self
             .ctx
             .list("keys", &name, Vec::len, |bucket, deadline| async move {
-                Ok(bucket.keys(deadline).await?)
+                charge.keys(&bucket, deadline).await
             })
             .await;
         self.answer(outcome)
@@ -354,13 +373,19 @@ impl eventual_batch::Host for KeyValueCtxView<'_> {
     ) -> Answer<()> {
         let name = self.name(&bucket)?;
         let mut entries = Vec::with_capacity(key_values.len());
+        let mut values = Vec::with_capacity(key_values.len());
         for (key, value) in key_values {
             match self.outgoing(&key, &value)? {
-                Ok(bytes) => entries.push((key, bytes)),
+                Ok((bytes, held)) => {
+                    entries.push((key, bytes));
+                    values.push(held);
+                }
                 Err(error) => return self.answer(Err(error)),
             }
         }
-        let outcome = self.ctx.set_entries("set-many", &name, entries).await;
+        let parameters = WriteParameters::of_held(&entries, values);
+        let set = self.ctx.set_entries("set-many", &name, entries, parameters);
+        let outcome = set.await;
         self.answer(outcome)
     }
 

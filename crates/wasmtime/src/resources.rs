@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::limits::{Charge, OverLimit};
 
@@ -79,6 +79,12 @@ impl IncomingBytes {
 #[derive(Debug)]
 pub struct OutgoingBytes(Arc<Mutex<Body>>);
 
+/// Keeps an outgoing value counted, also when its resource is dropped.
+#[derive(Debug)]
+pub(crate) struct HeldValue {
+    _body: Arc<Mutex<Body>>,
+}
+
 /// What an outgoing value is so far.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -92,8 +98,8 @@ enum BodyState {
     Unwritten,
     /// These bytes, whole.
     Written(Bytes),
-    /// A stream is open, and these bytes were written to it so far.
-    Open(BytesMut),
+    /// A stream is open, and these bytes were written to it so far. Their capacity is counted.
+    Open(Vec<u8>),
     /// A stream could not take what was written to it.
     Broken(OverLimit),
 }
@@ -124,10 +130,15 @@ impl OutgoingBytes {
         })))
     }
 
-    /// The value's bytes.
-    pub(crate) fn bytes(&self) -> Result<Bytes, Unusable> {
+    /// The value's bytes, and what keeps them counted.
+    pub(crate) fn hold(&self) -> Result<(Bytes, HeldValue), Unusable> {
         match &self.locked().state {
-            BodyState::Written(bytes) => Ok(bytes.clone()),
+            BodyState::Written(bytes) => {
+                let held = HeldValue {
+                    _body: Arc::clone(&self.0),
+                };
+                Ok((bytes.clone(), held))
+            }
             BodyState::Unwritten => Err(Unusable::Unwritten),
             BodyState::Open(_) => Err(Unusable::StreamOpen),
             BodyState::Broken(over) => Err(Unusable::Broken(*over)),
@@ -152,7 +163,7 @@ impl OutgoingBytes {
             return Err(Unusable::StreamOpen);
         }
         body.charge.resize(0).map_err(Unusable::Broken)?;
-        body.state = BodyState::Open(BytesMut::new());
+        body.state = BodyState::Open(Vec::new());
         Ok(OpenBody(Arc::clone(&self.0)))
     }
 
@@ -169,9 +180,12 @@ impl OpenBody {
     /// How many more bytes there is room for.
     pub(crate) fn room(&self) -> Result<usize, OverLimit> {
         let body = locked(&self.0);
-        match body.state {
-            BodyState::Broken(over) => Err(over),
-            _ => Ok(body.charge.room()),
+        match &body.state {
+            BodyState::Broken(over) => Err(*over),
+            BodyState::Open(written) => {
+                Ok(body.charge.room() + (written.capacity() - written.len()))
+            }
+            BodyState::Unwritten | BodyState::Written(_) => Ok(body.charge.room()),
         }
     }
 
@@ -185,29 +199,90 @@ impl OpenBody {
             // The stream is the only one to end this state.
             BodyState::Unwritten | BodyState::Written(_) => return Ok(()),
         };
-        match charge.resize(written.len() + bytes.len()) {
+        match make_room(written, bytes.len(), charge) {
             Ok(()) => {
                 written.extend_from_slice(bytes);
                 Ok(())
             }
             Err(over) => {
                 *state = BodyState::Broken(over);
+                charge.release_bytes();
                 Err(over)
             }
         }
     }
 }
 
+/// Makes room for so many more bytes, and counts it: for twice as many as there was room for, so that
+/// bytes are not copied for each part that is written, or else for no more than these.
+fn make_room(written: &mut Vec<u8>, more: usize, charge: &mut Charge) -> Result<(), OverLimit> {
+    let (capacity, needed) = (written.capacity(), written.len().saturating_add(more));
+    if needed <= capacity {
+        return Ok(());
+    }
+    let ample = needed.max(capacity.saturating_mul(2));
+    let room = match charge.resize(ample) {
+        Ok(()) => ample,
+        Err(_) => charge.resize(needed).map(|()| needed)?,
+    };
+    written.reserve_exact(room - written.len());
+    Ok(())
+}
+
 impl Drop for OpenBody {
     fn drop(&mut self) {
         let mut body = locked(&self.0);
-        if let BodyState::Open(written) = &mut body.state {
-            let bytes = std::mem::take(written).freeze();
-            body.state = BodyState::Written(bytes);
+        let Body { state, charge } = &mut *body;
+        if let BodyState::Open(written) = state {
+            let mut bytes = std::mem::take(written);
+            bytes.shrink_to_fit();
+            // Less than before, so it cannot fail.
+            let _ = charge.resize(bytes.len());
+            *state = BodyState::Written(bytes.into());
         }
     }
 }
 
 fn locked(body: &Mutex<Body>) -> MutexGuard<'_, Body> {
     body.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{KeyValueLimits, MAX_TOTAL_BYTES, Quota, Usage};
+
+    #[test]
+    fn a_stream_counts_the_room_that_it_has_made() {
+        let limits = KeyValueLimits {
+            max_bytes: 100,
+            ..KeyValueLimits::default()
+        };
+        let all = Arc::new(Quota::new(MAX_TOTAL_BYTES, 1000));
+        let usage = Arc::new(Usage::new(&limits, all));
+        let left = || usage.charge_nothing().room();
+        let value = OutgoingBytes::new(usage.charge(0).unwrap());
+        let stream = value.open().unwrap();
+        stream.append(&[0; 40]).unwrap();
+        stream.append(&[0; 10]).unwrap();
+        assert_eq!((left(), stream.room()), (20, Ok(50)));
+        // There is not twice as much.
+        stream.append(&[0; 45]).unwrap();
+        assert_eq!((left(), stream.room()), (5, Ok(5)));
+        drop(stream);
+        let (bytes, held) = value.hold().unwrap();
+        assert_eq!((bytes.len(), left()), (95, 5));
+        drop(value);
+        assert_eq!(left(), 5, "a call holds it");
+        drop(held);
+        assert_eq!(left(), 100);
+
+        let broken = OutgoingBytes::new(usage.charge(0).unwrap());
+        let stream = broken.open().unwrap();
+        assert!(stream.append(&[0; 101]).is_err());
+        assert_eq!(left(), 100);
+        assert!(stream.append(&[0]).is_err());
+        drop(stream);
+        assert!(matches!(broken.hold(), Err(Unusable::Broken(_))));
+    }
 }

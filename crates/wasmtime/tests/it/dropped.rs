@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use eventual_batch_wasmtime::KeyValueLimits;
 use futures::StreamExt as _;
 use tokio::time::timeout;
@@ -29,6 +29,37 @@ async fn a_write_ends_though_its_store_is_dropped() -> Result<()> {
     timeout(LONG, host.key_value.drain()).await?;
     let stream = nats.jetstream().await?.get_stream("KV_orders").await?;
     assert_eq!(stream.cached_info().state.messages, KEYS);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_counts_until_it_has_ended_though_its_store_is_dropped() -> Result<()> {
+    let limits = KeyValueLimits {
+        max_total_bytes: 10_000_000,
+        ..KeyValueLimits::default()
+    };
+    for action in ["set-many-own", "draft-set-many-own"] {
+        let (nats, _) = server().await?;
+        let host = Host::new(&nats, limits).await?;
+        host.ok("set", &["default", "a", "one"]).await?;
+        let three_megabytes = ["default", "30", "100000"];
+        nats.pause().await?;
+        // Each leaves a write behind, if it came so far within its time.
+        let mut refused = None;
+        for _ in 0..20 {
+            let batch = host.run(action, &three_megabytes);
+            if let Ok(answer) = timeout(Duration::from_secs(1), batch).await {
+                refused = Some(answer?);
+                break;
+            }
+        }
+        let refused = refused.context("none of the writes was refused")?;
+        let error = refused.unwrap_err();
+        assert!(error.contains("`max_total_bytes` = 10000000"), "{error}");
+        nats.resume()?;
+        timeout(LONG, host.key_value.drain()).await?;
+        host.ok(action, &three_megabytes).await?;
+    }
     Ok(())
 }
 

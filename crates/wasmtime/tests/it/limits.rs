@@ -3,7 +3,7 @@
 use anyhow::Result;
 use eventual_batch_wasmtime::KeyValueLimits;
 
-use crate::support::{CALLER, Host, server};
+use crate::support::{CALLER, Host, bucket, server};
 
 fn small() -> KeyValueLimits {
     KeyValueLimits {
@@ -45,6 +45,42 @@ async fn values_without_end_are_an_error_or_a_trap() -> Result<()> {
         host.error("hoard-outgoing", &["default", "65536"]).await?;
     }
     assert_eq!(host.ok("get", &["default", "a"]).await?, "small");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_over_the_limit_are_errors_in_both_interfaces() -> Result<()> {
+    let (nats, orders) = server().await?;
+    for key in ["a", "b"] {
+        orders.put(key, vec![b'x'; 60_000].into()).await?;
+    }
+    orders.put("large", vec![b'x'; 120_000].into()).await?;
+    let names = bucket(&nats, "names").await?;
+    for number in 0..200 {
+        let name = format!("{number:0>1000}");
+        names.put(name, "".into()).await?;
+    }
+    let limits = KeyValueLimits {
+        max_bytes: 100_000,
+        ..KeyValueLimits::default()
+    };
+    let host = Host::new(&nats, limits).await?;
+    host.link(&nats, CALLER, "names", "names").await?;
+    for (action, args) in [
+        ("get", &["default", "large"][..]),
+        ("get-many", &["default", "a", "b"]),
+        ("keys", &["names"]),
+        ("draft-get", &["default", "large"]),
+        ("draft-get-many", &["default", "a", "b"]),
+        ("draft-list-keys", &["names"]),
+    ] {
+        let error = host.error(action, args).await?;
+        assert!(error.contains("`max_bytes` = 100000"), "{action}: {error}");
+        // In a store of its own, what fits is answered.
+        for action in ["get", "draft-get"] {
+            assert_eq!(host.ok(action, &["default", "a"]).await?.len(), 60_000);
+        }
+    }
     Ok(())
 }
 

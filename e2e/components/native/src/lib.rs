@@ -97,6 +97,19 @@ fn released(action: &str, bucket: &str, args: &[String]) -> Result<String, Error
             eventual_batch::set_many(&bucket, &entries)?;
             "set".to_owned()
         }
+        // As many keys as asked, each with a value of its own of so many bytes.
+        "set-many-own" => {
+            let bytes = vec![b'x'; number(args, 1) as usize];
+            let values: Result<Vec<_>, _> = (0..number(args, 0)).map(|_| written(&bytes)).collect();
+            let values = values?;
+            let entries: Vec<_> = values
+                .iter()
+                .enumerate()
+                .map(|(number, value)| (format!("key-{number}"), value))
+                .collect();
+            eventual_batch::set_many(&bucket, &entries)?;
+            "set".to_owned()
+        }
         "delete-many" => {
             eventual_batch::delete_many(&bucket, args)?;
             "deleted".to_owned()
@@ -218,6 +231,12 @@ fn draft(action: &str, bucket: &str, args: &[String]) -> Result<String, store::E
             let entries: Vec<_> = args
                 .chunks(2)
                 .map(|pair| (pair[0].clone(), pair[1].clone().into_bytes()))
+                .collect();
+            format!("{:?}", batch::set_many(&bucket, &entries)?)
+        }
+        "set-many-own" => {
+            let entries: Vec<_> = (0..number(args, 0))
+                .map(|key| (format!("key-{key}"), vec![b'x'; number(args, 1) as usize]))
                 .collect();
             format!("{:?}", batch::set_many(&bucket, &entries)?)
         }
