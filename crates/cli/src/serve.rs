@@ -4,10 +4,12 @@ mod answers;
 mod args;
 mod component;
 mod engine;
+mod error_code;
 mod fair_share;
 mod guest;
 mod http;
 mod http_hooks;
+mod idle_clock;
 mod instances;
 mod limits;
 mod linker;
@@ -15,6 +17,7 @@ mod links;
 mod links_file;
 mod log;
 mod memory;
+mod open_files;
 mod output;
 mod runner;
 mod shed_requests;
@@ -101,6 +104,8 @@ struct Server {
     key_value: KeyValueHost,
     signals: StopSignals,
     request_timeout: Duration,
+    /// Connections of clients at once.
+    max_connections: usize,
 }
 
 impl Server {
@@ -118,6 +123,7 @@ impl Server {
         let told = watch::in_flight(&links.watches);
         let loaded = tokio::task::block_in_place(|| component::load(path, limits, told));
         let component = loaded.map_err(|error| format!("{}: {error}", path.display()))?;
+        let max_connections = open_files::connections(links.count());
         let open = links.open(&caller, meter.as_ref()).await?;
         let (links, batches) = (Arc::clone(&open.links), open.batches);
         let defaults = KeyValueLimits::default();
@@ -156,6 +162,7 @@ impl Server {
             key_value,
             signals,
             request_timeout: limits.timeout,
+            max_connections,
         })
     }
 
@@ -167,7 +174,7 @@ impl Server {
         let accepting = http::serve(
             self.listener,
             Arc::clone(&self.runner),
-            &connections,
+            (&connections, self.max_connections),
             &stop,
             self.request_timeout,
         );

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -26,11 +26,11 @@ pub(super) fn sentence(status: StatusCode, text: &str) -> Response<HyperOutgoing
     response
 }
 
-/// Whether an instance was ended before its answer was finished.
+/// Whether an instance returned. Then its answer is whole, also if the component did not say so.
 #[derive(Clone, Debug, Default)]
-pub(super) struct CutOff(Arc<AtomicBool>);
+pub(super) struct HasReturned(Arc<AtomicBool>);
 
-impl CutOff {
+impl HasReturned {
     /// Says so. To be called before the instance's store is dropped.
     pub(super) fn set(&self) {
         self.0.store(true, Ordering::Release);
@@ -41,18 +41,25 @@ impl CutOff {
     }
 }
 
-/// A component's body. If the component is cut off, so is the body.
+/// A component's body. If the component is cut off before it has finished the body, so is the body.
 ///
-/// wasmtime's own body just ends when its store is dropped, and looks whole to the client.
+/// wasmtime's own body just ends when its store is dropped, and looks whole to the client. So the end
+/// counts only after trailers, which the linker's `outgoing-body.finish` adds to every body.
 #[derive(Debug)]
 pub(super) struct GuestBody {
     inner: HyperOutgoingBody,
-    cut_off: CutOff,
+    has_returned: HasReturned,
+    is_finished: bool,
 }
 
 impl GuestBody {
-    pub(super) fn new(inner: HyperOutgoingBody, cut_off: CutOff) -> Self {
-        Self { inner, cut_off }
+    pub(super) fn new(inner: HyperOutgoingBody, has_returned: HasReturned) -> Self {
+        Self {
+            // The body of an answer that was given none.
+            is_finished: inner.is_end_stream(),
+            inner,
+            has_returned,
+        }
     }
 }
 
@@ -64,11 +71,22 @@ impl Body for GuestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match Pin::new(&mut self.inner).poll_frame(context) {
-            Poll::Ready(None) if self.cut_off.is_set() => {
-                Poll::Ready(Some(Err(Error::HttpResponseIncomplete)))
+        loop {
+            let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+            if let Some(Ok(frame)) = &frame
+                && let Some(trailers) = frame.trailers_ref()
+            {
+                self.is_finished = true;
+                if trailers.is_empty() {
+                    continue;
+                }
             }
-            polled => polled,
+            let is_cut_off = frame.is_none() && !self.is_finished && !self.has_returned.is_set();
+            return Poll::Ready(if is_cut_off {
+                Some(Err(Error::HttpResponseIncomplete))
+            } else {
+                frame
+            });
         }
     }
 

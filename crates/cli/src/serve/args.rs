@@ -57,7 +57,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(super) request_timeout: Duration,
 
-    /// How much memory one request may use.
+    /// How much memory the instance of a request may use. The host holds as many bytes of keys and
+    /// values for it at most.
     #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = size)]
     pub(super) memory: usize,
 }

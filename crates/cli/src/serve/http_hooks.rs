@@ -22,6 +22,10 @@ const BODY_CHUNK: usize = 256 * 1024;
 /// How many bodies of that size a component may write. Further ones go byte by byte.
 const MAX_BODIES: usize = 16;
 
+/// How many bodies of answers a component may make. It needs one, and each takes some kilobytes of the
+/// host's memory.
+const MAX_ANSWER_BODIES: usize = 64;
+
 /// How many outgoing requests a component may make, which are all denied.
 const MAX_OUTGOING_REQUESTS: usize = 64;
 
@@ -38,18 +42,19 @@ type SendOutcome = Result<
 pub(super) struct HttpHooks {
     header_changes: usize,
     bodies: usize,
+    answer_bodies: usize,
     outgoing_requests: usize,
-    has_finished_body: bool,
 }
 
 impl HttpHooks {
-    /// Whether the component said of a body that it is whole.
-    pub(super) fn has_finished_body(&self) -> bool {
-        self.has_finished_body
-    }
-
-    pub(super) fn finish_body(&mut self) {
-        self.has_finished_body = true;
+    /// Counts one more body of an answer. An error ends the component.
+    pub(super) fn count_answer_body(&mut self) -> wasmtime::Result<()> {
+        self.answer_bodies += 1;
+        ensure!(
+            self.answer_bodies <= MAX_ANSWER_BODIES,
+            "the component made more than {MAX_ANSWER_BODIES} bodies of answers"
+        );
+        Ok(())
     }
 
     /// Counts one more outgoing request. An error ends the component.

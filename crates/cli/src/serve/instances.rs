@@ -1,5 +1,8 @@
 //! The stores of the component's instances, and what is told of those that failed.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use eventual_batch_wasmtime::KeyValueHost;
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
@@ -41,9 +44,11 @@ impl InstanceSettings {
         }
     }
 
-    /// The store of a new instance.
-    pub(super) fn store(&self) -> Store<GuestState> {
+    /// The store of a new instance. `slot` is held until the store is dropped and the writes that began
+    /// in it have ended.
+    pub(super) fn store(&self, slot: Arc<dyn Any + Send + Sync>) -> Store<GuestState> {
         let context = self.key_value.context(self.caller.as_str());
+        let context = context.with_guard(slot);
         let max_resources = self.batches.resources();
         let state = GuestState::new(context, self.memory, max_resources);
         let mut store = Store::new(&self.engine, state);

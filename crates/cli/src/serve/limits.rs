@@ -9,8 +9,8 @@ pub(super) struct RequestLimits {
     pub(super) requests: u32,
     /// Time of one request, from its headers to the end of its instance.
     pub(super) timeout: Duration,
-    /// Bytes of memory of one request: the instance's own, and as much again for the values that the
-    /// host holds for it.
+    /// Bytes of memory of one request: the instance's own, and as much again for the keys and values
+    /// that the host holds for it.
     pub(super) memory: usize,
 }
 

@@ -2,11 +2,9 @@
 
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{Engine, Result, StoreContextMut};
-use wasmtime_wasi_http::p2::bindings::http::types::{
-    self, Host as _, HostOutgoingBody as _, HostOutgoingRequest as _, Method,
-};
+use wasmtime_wasi_http::p2::bindings::http::types::{self, HostOutgoingRequest as _, Method};
 use wasmtime_wasi_http::p2::body::HostOutgoingBody;
-use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
+use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{FieldMap, WasiHttpView as _};
 
 use super::guest::GuestState;
@@ -51,16 +49,24 @@ fn shadow_functions(linker: &mut Linker<GuestState>) -> Result<()> {
         },
     )?;
     types.func_wrap(
+        "[method]outgoing-response.body",
+        |mut store: StoreContextMut<'_, GuestState>,
+         (response,): (Resource<HostOutgoingResponse>,)| {
+            store.data_mut().hooks().count_answer_body()?;
+            let mut http = store.data_mut().http();
+            Ok((types::HostOutgoingResponse::body(&mut http, response)?,))
+        },
+    )?;
+    types.func_wrap(
         "[static]outgoing-body.finish",
         |mut store: StoreContextMut<'_, GuestState>,
          (body, trailers): (Resource<HostOutgoingBody>, Option<Resource<FieldMap>>)| {
-            match store.data_mut().http().finish(body, trailers) {
-                Ok(()) => {
-                    store.data_mut().hooks().finish_body();
-                    Ok((Ok(()),))
-                }
-                Err(error) => Ok((Err(store.data_mut().http().convert_error_code(error)?),)),
-            }
+            let table = store.data_mut().http().table;
+            let body = table.delete(body)?;
+            let trailers = trailers.map(|trailers| table.delete(trailers));
+            // Trailers, be they empty, tell the end of a body from that of its instance.
+            let trailers = trailers.transpose()?.unwrap_or_default();
+            Ok((body.finish(Some(trailers)),))
         },
     )?;
     linker.allow_shadowing(false);

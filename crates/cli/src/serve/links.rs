@@ -78,6 +78,11 @@ pub(super) fn read(args: &ServeArgs, caller: &str) -> Result<ReadLinks, String> 
 }
 
 impl ReadLinks {
+    /// How many links and watches there are. Each may have connections of its own.
+    pub(super) fn count(&self) -> usize {
+        self.links.len() + self.watches.len()
+    }
+
     /// Puts the links, with metrics if there is a meter, and opens their buckets. An error is a
     /// sentence.
     pub(super) async fn open(

@@ -20,7 +20,8 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
-use super::answers::{CutOff, GuestBody, sentence};
+use super::answers::{GuestBody, HasReturned, sentence};
+use super::error_code::ShownCode;
 use super::guest::GuestState;
 use super::instances::{InstanceSettings, log_failure};
 use super::limits::RequestLimits;
@@ -72,7 +73,7 @@ impl Runner {
     }
 
     /// The answer to one request. The instance ends early if `gone` says that the client has gone
-    /// away, or if this future is dropped.
+    /// away.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
@@ -91,7 +92,8 @@ impl Runner {
                 "As many requests run as this server allows at once. Try again in a second.",
             );
         };
-        let mut store = self.settings.store();
+        let slot = Arc::new(slot);
+        let mut store = self.settings.store(slot.clone());
         let mut http = store.data_mut().http();
         let Ok(request) = http.new_incoming_request(Scheme::Http, request) else {
             return sentence(
@@ -104,12 +106,9 @@ impl Runner {
             // A new table always has room.
             return failed();
         };
-        let abandon = gone.clone().drop_guard();
-        let cut_off = CutOff::default();
-        let instance = self.spawn(proxy, store, (request, out), slot, gone, cut_off.clone());
-        let answer = answer.await;
-        abandon.disarm();
-        self.respond(answer, instance, cut_off).await
+        let returned = HasReturned::default();
+        let instance = self.spawn(proxy, store, (request, out), slot, gone, returned.clone());
+        self.respond(answer.await, instance, returned).await
     }
 
     fn spawn(
@@ -120,9 +119,9 @@ impl Runner {
             Resource<HostIncomingRequest>,
             Resource<HostResponseOutparam>,
         ),
-        slot: OwnedSemaphorePermit,
+        slot: Arc<OwnedSemaphorePermit>,
         gone: CancellationToken,
-        cut_off: CutOff,
+        returned: HasReturned,
     ) -> JoinHandle<InstanceEnd> {
         let turns = self.settings.turns.clone();
         let limit = self.limits.timeout;
@@ -141,9 +140,8 @@ impl Runner {
                     Err(_) => InstanceEnd::TimeOver,
                 },
             };
-            let has_answered = store.data_mut().hooks().has_finished_body();
-            if !has_answered && !matches!(ended, InstanceEnd::Returned) {
-                cut_off.set();
+            if matches!(ended, InstanceEnd::Returned) {
+                returned.set();
             }
             log(&ended, &store);
             drop(store);
@@ -159,12 +157,15 @@ impl Runner {
         &self,
         answer: Result<Answer, oneshot::error::RecvError>,
         instance: JoinHandle<InstanceEnd>,
-        cut_off: CutOff,
+        returned: HasReturned,
     ) -> Response<HyperOutgoingBody> {
         match answer {
-            Ok(Ok(response)) => response.map(|body| GuestBody::new(body, cut_off).boxed_unsync()),
+            Ok(Ok(response)) => response.map(|body| GuestBody::new(body, returned).boxed_unsync()),
             Ok(Err(code)) => {
-                warn!(?code, "the component answered with an error");
+                let code = ShownCode::new(&code);
+                warn!(code = code.case(), "the component answered with an error");
+                // The rest may be the component's own words.
+                debug!(%code, "the error that it answered with");
                 failed()
             }
             Err(_) => match instance.await {

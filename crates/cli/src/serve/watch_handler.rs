@@ -24,7 +24,8 @@ pub(super) struct InstanceWatcher {
     watch: Arc<str>,
     /// The name by which the component's links grant the bucket.
     bucket: Arc<str>,
-    /// As many as there is room for. An instance that is cut off may keep its room for a moment.
+    /// As many as there is room for. An instance that is cut off may keep its room for a moment, and
+    /// until its writes have ended.
     slots: Arc<Semaphore>,
     /// Whether the last call failed.
     failing: Arc<AtomicBool>,
@@ -70,7 +71,8 @@ impl InstanceWatcher {
     }
 
     async fn run(self, change: KeyChange, slot: Option<OwnedSemaphorePermit>) -> DeliveryOutcome {
-        let mut store = self.instances.store();
+        let slot = Arc::new(slot);
+        let mut store = self.instances.store(slot.clone());
         let call = async {
             let (key, bucket) = (change.key.as_str(), &*self.bucket);
             match &change.kind {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use futures::StreamExt as _;
 use http::{Method, StatusCode};
 
-use crate::support::{example, misbehaving, resident, serve, serve_patiently, server};
+use crate::support::{example, misbehaving, patiently, resident, serve, serve_patiently, server};
 
 #[tokio::test]
 async fn requests_over_the_bound_are_answered_503() -> Result<()> {
@@ -58,6 +58,33 @@ async fn a_batch_ends_though_its_client_has_gone() -> Result<()> {
         .await?;
     let stream = nats.jetstream().await?.get_stream("KV_orders").await?;
     assert_eq!(stream.cached_info().state.messages, KEYS);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_of_a_client_that_has_gone_keeps_its_slot() -> Result<()> {
+    let (nats, _) = server().await?;
+    let served = patiently(&misbehaving()?, &nats, &["--max-requests", "1"])?
+        .env("RUST_LOG", "debug")
+        .start()
+        .await?;
+    let mut client = served.connect().await?;
+    let mut writes = nats.client().await?.subscribe("$KV.>").await?;
+    tokio::select! {
+        biased;
+        first = writes.next() => assert!(first.is_some(), "the subscription has ended"),
+        answer = client.request(Method::GET, "/set-many/30000", "") => panic!("too early: {answer:?}"),
+    }
+    nats.pause().await?;
+    drop((client, writes));
+    served.logged("the client has gone away").await?;
+    let (status, text) = served.get("/ok").await?;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{text}");
+    nats.resume()?;
+    served
+        .logged("a write ended after its store was dropped")
+        .await?;
+    assert_eq!(served.ok("/ok").await?, "well-behaved");
     Ok(())
 }
 

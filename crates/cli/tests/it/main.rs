@@ -7,6 +7,7 @@ mod example;
 mod limits;
 mod links;
 mod misbehaving;
+mod open_files;
 mod outage;
 mod start;
 mod stop;

@@ -4,6 +4,8 @@ use anyhow::Result;
 use futures::StreamExt as _;
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::{LONG, is_closed, misbehaving, serve, server};
@@ -59,6 +61,12 @@ async fn what_takes_without_end_gets_an_error_or_a_trap() -> Result<()> {
             "The component failed",
             "more than 64 outgoing requests",
         ),
+        (
+            "/bodies",
+            500,
+            "The component failed",
+            "more than 64 bodies of answers",
+        ),
         ("/headers", 200, "after 20", ""),
         ("/send", 200, "HttpRequestDenied", ""),
         ("/panic", 500, "The component failed", "as asked"),
@@ -100,8 +108,10 @@ async fn the_memory_of_requests_is_given_back() -> Result<()> {
 async fn half_an_answer_does_not_look_whole() -> Result<()> {
     let (nats, _) = server().await?;
     let served = serve(&misbehaving()?, &nats, &[]).await?;
-    let error = served.get("/half").await.unwrap_err();
-    assert!(is_closed(&error), "{error:?}");
+    for path in ["/half", "/half-of-two"] {
+        let error = served.get(path).await.unwrap_err();
+        assert!(is_closed(&error), "{path}: {error:?}");
+    }
     for _ in 0..20 {
         assert_eq!(served.ok("/late").await?, "all of it");
     }
@@ -116,6 +126,40 @@ async fn a_component_may_go_on_after_its_answer() -> Result<()> {
     assert_eq!(served.ok("/after").await?, "first");
     let change = timeout(LONG, changes.next()).await?;
     assert_eq!(change.unwrap()?.value, "stored");
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_goes_on_though_the_connection_breaks_after_its_answer() -> Result<()> {
+    let (nats, orders) = server().await?;
+    let args = ["--request-timeout", "10m"];
+    let served = serve(&misbehaving()?, &nats, &args).await?;
+    let mut changes = orders.watch("after").await?;
+    let mut stream = TcpStream::connect(&served.address).await?;
+    let request = format!("GET /after-go HTTP/1.1\r\nhost: {}\r\n\r\n", served.address);
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n0\r\n\r\n") {
+        let read = timeout(LONG, stream.read_buf(&mut answer)).await??;
+        assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+    // The server ends a connection on which this comes with an error.
+    stream.write_all(b"this is no request\r\n\r\n").await?;
+    let _ = timeout(LONG, stream.read_to_end(&mut answer)).await?;
+    orders.put("go", "now".into()).await?;
+    let change = timeout(LONG, changes.next()).await?;
+    assert_eq!(change.unwrap()?.value, "stored");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_it_says_in_an_error_is_not_in_the_log() -> Result<()> {
+    let (nats, _) = server().await?;
+    let served = serve(&misbehaving()?, &nats, &[]).await?;
+    let (status, text) = served.get("/error").await?;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{text}");
+    served.logged("InternalError").await?;
+    assert!(!served.log().contains("of its own"));
     Ok(())
 }
 

@@ -83,6 +83,14 @@ pub(crate) async fn serve_patiently(
     nats: &NatsServer,
     args: &[&str],
 ) -> Result<ServeProcess> {
+    patiently(component, nats, args)?.start().await
+}
+
+pub(crate) fn patiently(
+    component: &Path,
+    nats: &NatsServer,
+    args: &[&str],
+) -> Result<ServeBuilder> {
     let links = format!(
         "[links.default]\nbucket = \"orders\"\ncluster_uri = \"{}\"\ntimeout = \"2m\"",
         nats.url()
@@ -90,9 +98,7 @@ pub(crate) async fn serve_patiently(
     ServeBuilder::new(component)?
         .args(&["--request-timeout", "4m"])
         .args(args)
-        .links(&links)?
-        .start()
-        .await
+        .links(&links)
 }
 
 impl ServeBuilder {
@@ -108,6 +114,20 @@ impl ServeBuilder {
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
         self.command.args(args);
+        self
+    }
+
+    /// With a limit of open files, as the arguments of `ulimit` say it. To be called before `env`.
+    pub(crate) fn ulimit(mut self, limit: &str) -> Self {
+        let inner = self.command.as_std();
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("ulimit {limit} && exec \"$@\""))
+            .arg("sh")
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        self.command = command;
         self
     }
 

@@ -4,7 +4,8 @@ use wasi::clocks::monotonic_clock;
 use wasi::exports::http::incoming_handler::Guest;
 use wasi::http::outgoing_handler;
 use wasi::http::types::{
-    Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam,
+    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse,
+    ResponseOutparam,
 };
 use wasi::io::streams::{OutputStream, StreamError};
 
@@ -56,6 +57,20 @@ impl Answer {
         crate::endless_loop();
     }
 
+    /// Half of an answer, after all of another one that nobody gets.
+    pub fn half_of_two(self) {
+        let (_body, stream) = self.begin();
+        stream.blocking_write_and_flush(b"half of an ").unwrap();
+        let other = OutgoingResponse::new(Fields::new());
+        OutgoingBody::finish(other.body().unwrap(), None).unwrap();
+        panic!("in the middle of an answer");
+    }
+
+    pub fn error(self, text: &str) {
+        let error = ErrorCode::InternalError(Some(text.to_owned()));
+        ResponseOutparam::set(self.0, Err(error));
+    }
+
     /// Until the client has gone away.
     pub fn endless(self) {
         let (_body, stream) = self.begin();
@@ -73,6 +88,18 @@ pub fn wait() -> String {
     eprintln!("begun");
     monotonic_clock::subscribe_duration(u64::MAX / 4).block();
     "waited".to_owned()
+}
+
+pub fn pause() {
+    monotonic_clock::subscribe_duration(20_000_000).block();
+}
+
+/// Bodies of answers, each without its answer.
+pub fn bodies() -> String {
+    let mut bodies = Vec::new();
+    loop {
+        bodies.push(OutgoingResponse::new(Fields::new()).body().unwrap());
+    }
 }
 
 pub fn outgoing_requests() -> String {

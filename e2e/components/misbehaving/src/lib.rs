@@ -6,14 +6,17 @@
 //! | `/loop`, `/wait` | computes, or waits, for ever |
 //! | `/memory` | takes memory without end |
 //! | `/values`, `/bytes` | makes empty values without end, or values of 1 MiB |
-//! | `/requests`, `/headers` | makes outgoing requests without end, or headers |
+//! | `/requests`, `/headers`, `/bodies` | makes outgoing requests without end, or headers, or bodies |
 //! | `/send` | sends a request to another server |
 //! | `/panic`, `/silent` | panics, or returns without an answer |
 //! | `/half`, `/late` | panics after half of an answer, or after all of it |
+//! | `/half-of-two` | panics after half of an answer, when it has finished another one |
+//! | `/error` | answers with an error, and a long text in it |
 //! | `/half-loop` | computes for ever after half of an answer |
 //! | `/endless` | answers without end |
 //! | `/print` | writes to its standard output and error |
 //! | `/after` | stores `after` when its answer is finished |
+//! | `/after-go` | the same, when `go` has a value |
 //! | `/set-many/N` | stores N values in one batch |
 //! | `/get-many/N` | reads them in one batch, and holds them all |
 
@@ -39,10 +42,13 @@ fn handle(request: Request, answer: Answer) {
         "/bytes" => store::bytes(),
         "/requests" => http::outgoing_requests(),
         "/headers" => http::headers(),
+        "/bodies" => http::bodies(),
         "/send" => http::send(),
         "/panic" => panic!("as asked"),
         "/silent" => return std::mem::forget(answer),
         "/half" => return answer.half(),
+        "/half-of-two" => return answer.half_of_two(),
+        "/error" => return answer.error(&"of its own ".repeat(100_000)),
         "/half-loop" => return answer.half_and_loop(),
         "/endless" => return answer.endless(),
         "/print" => print(),
@@ -52,6 +58,13 @@ fn handle(request: Request, answer: Answer) {
         }
         "/after" => {
             answer.send("first");
+            return store::after();
+        }
+        "/after-go" => {
+            answer.send("first");
+            while !store::has("go") {
+                http::pause();
+            }
             return store::after();
         }
         _ => match (number("/set-many/"), number("/get-many/")) {

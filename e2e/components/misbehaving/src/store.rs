@@ -39,6 +39,12 @@ pub fn set_and_get() -> String {
     }))
 }
 
+pub fn has(key: &str) -> bool {
+    let bucket = Bucket::open_bucket("default").unwrap();
+    let values = eventual_batch::get_many(&bucket, &[key.to_owned()]).unwrap();
+    values.into_iter().any(|value| value.is_some())
+}
+
 pub fn after() {
     set("after", "stored").unwrap();
 }
