@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use eventual_batch_engine::{Bucket, Deadline, Error, Page, ResponseBudget, SingleReads};
+use eventual_batch_engine::{Bucket, Deadline, Error, Page, ReadNode, ResponseBudget};
 use eventual_batch_links::{CallError, ShedReason};
 
 use crate::call::over_limit;
@@ -71,7 +71,7 @@ impl ReadCharge {
     pub(crate) async fn get(
         &self,
         bucket: &Bucket,
-        node: SingleReads,
+        node: ReadNode,
         key: &str,
         deadline: Deadline,
     ) -> Result<Option<Bytes>, CallError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use eventual_batch_engine::{Bucket, CallerText, Kind, SingleReads};
+use eventual_batch_engine::{Bucket, CallerText, Kind, ReadNode};
 use eventual_batch_links::{CallError, error_message};
 use wasmtime::Result;
 use wasmtime::component::Resource;
@@ -251,7 +251,7 @@ impl eventual::Host for KeyValueCtxView<'_> {
         let found = self
             .ctx
             .read("get", &name, Some(1), |bucket, deadline| async move {
-                let node = SingleReads::Leader;
+                let node = ReadNode::Leader;
                 charge.get(&bucket, node, &key, deadline).await
             })
             .await;
