@@ -156,7 +156,7 @@ impl Provider for EventualBatchProvider {
         };
         let put = match values(link.config, link.secrets) {
             Ok(values) => {
-                let handler = ComponentWatcher::new(self.serving.clients(), &identity);
+                let handler = ComponentWatcher::new(self.serving.outgoing(), &identity);
                 let (timeout, handler) = (self.call_timeout, Arc::new(handler));
                 self.links
                     .put_watch(identity, values, timeout, handler)

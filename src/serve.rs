@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 
 use crate::lattice::{self, LatticeLogin};
-use crate::wrpc::{Endpoint, EndpointContext, LoadLimits};
+use crate::wrpc::{Endpoint, EndpointContext, LoadLimits, OutgoingCalls};
 use crate::{atomic, atomics, batch, eventual_batch, store};
 use eventual_batch_links::Links;
 
@@ -39,22 +39,25 @@ pub(crate) struct Serving {
     limits: LoadLimits,
     /// The client over which calls come now.
     client: Arc<watch::Sender<Option<Client>>>,
+    outgoing: OutgoingCalls,
 }
 
 impl Serving {
     /// A `Serving` that serves nothing yet. All answers together take at most this many bytes of memory.
     pub(crate) fn new(max_response_bytes: usize) -> Self {
+        let client = Arc::<watch::Sender<Option<Client>>>::default();
         Self {
             stop: CancellationToken::new(),
             calls: TaskTracker::new(),
             limits: LoadLimits::new(max_response_bytes),
-            client: Arc::default(),
+            outgoing: OutgoingCalls::new(client.subscribe()),
+            client,
         }
     }
 
-    /// The current client of the lattice. The value changes when the client is replaced.
-    pub(crate) fn clients(&self) -> watch::Receiver<Option<Client>> {
-        self.client.subscribe()
+    /// The calls of the provider itself.
+    pub(crate) fn outgoing(&self) -> OutgoingCalls {
+        self.outgoing.clone()
     }
 
     /// Subscribes to the invocations of all interfaces, and serves them in the background, over

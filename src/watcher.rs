@@ -1,7 +1,15 @@
 //! `wrpc:keyvalue/watcher@0.2.0-draft`: tells a component of changes.
 //!
 //! A host answers it for a component that exports `wasi:keyvalue/watcher@0.2.0-draft`. The functions
-//! have no result: a component that traps looks to the caller like one that returns.
+//! have no result. Of the wasmCloud 1.9 host, the caller sees this:
+//!
+//! | the component | what comes back |
+//! | --- | --- |
+//! | returns, traps, cannot be instantiated, or runs longer than its host allows | the same end |
+//! | has no free instance | one more call is accepted, and waits; others are not accepted |
+//! | runs nowhere | the server says that nobody listens |
+//!
+//! So a call that nobody accepts has not begun, and is no try.
 
 use std::io;
 use std::sync::Arc;
@@ -10,13 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use lattice_nats::connection::State;
-use lattice_nats::{Client, HeaderMap};
-use tokio::sync::watch;
+use lattice_nats::HeaderMap;
 use tracing::{Instrument as _, debug, info, info_span, warn};
 use wasmcloud_provider_sdk::wasmcloud_tracing::context::TraceContextInjector;
 
-use crate::wrpc::{EncodeItem as _, Function, OutgoingError, invoke};
+use crate::wrpc::{EncodeItem as _, Function, OutgoingCalls, OutgoingError};
 use eventual_batch_engine::{ChangeHandler, ChangeKind, DeliveryOutcome, KeyChange};
 use eventual_batch_links::WatchIdentity;
 
@@ -26,20 +32,22 @@ const INSTANCE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
 /// number, which stands for nothing.
 const BUCKET: &str = "0";
 
+/// How much of its time a call may take until a host has accepted it.
+const ACCEPT_WITHIN: f64 = 0.9;
+
 /// Calls one component over one link.
 #[derive(Clone, Debug)]
 pub(crate) struct ComponentWatcher {
-    /// The client of the lattice now, if there is one.
-    client: watch::Receiver<Option<Client>>,
+    calls: OutgoingCalls,
     identity: Arc<WatchIdentity>,
     /// Whether the last call did not come back.
     failing: Arc<AtomicBool>,
 }
 
 impl ComponentWatcher {
-    pub(crate) fn new(client: watch::Receiver<Option<Client>>, identity: &WatchIdentity) -> Self {
+    pub(crate) fn new(calls: OutgoingCalls, identity: &WatchIdentity) -> Self {
         Self {
-            client,
+            calls,
             identity: Arc::new(identity.clone()),
             failing: Arc::default(),
         }
@@ -56,24 +64,27 @@ impl ComponentWatcher {
         match outcome {
             Ok(()) => DeliveryOutcome::Delivered,
             Err(OutgoingError::Refused) => DeliveryOutcome::Failed,
-            Err(OutgoingError::Unreachable | OutgoingError::NotConnected) => {
-                DeliveryOutcome::Unreachable
-            }
+            Err(
+                OutgoingError::Unreachable
+                | OutgoingError::NotAccepted
+                | OutgoingError::NotConnected,
+            ) => DeliveryOutcome::Unreachable,
         }
     }
 
     async fn call_component(&self, change: KeyChange) -> Result<(), OutgoingError> {
-        let client = self.client.borrow().clone();
-        let is_up = |client: &Client| client.connection_state() == State::Connected;
-        let client = client.filter(is_up).ok_or(OutgoingError::NotConnected)?;
         let WatchIdentity { scope, target, .. } = &*self.identity;
+        // The rest is for the function. One that began any later would have no time.
+        let accept_within = change.call_timeout.mul_f64(ACCEPT_WITHIN);
         let (name, params) = encode(change).map_err(|_| OutgoingError::Refused)?;
         let function = Function {
             prefix: &format!("{scope}.{target}"),
             instance: INSTANCE,
             name,
         };
-        invoke(&client, function, self.headers(), params).await
+        self.calls
+            .call(function, self.headers(), params, accept_within)
+            .await
     }
 
     /// What a host wants to know of a call, and the trace that the call belongs to.
@@ -153,6 +164,7 @@ mod tests {
             stored: std::time::SystemTime::UNIX_EPOCH,
             is_initial: false,
             attempt: 1,
+            call_timeout: std::time::Duration::from_secs(1),
         };
         let set = encode(change(ChangeKind::Set(Bytes::from_static(b"\0xyz")))).unwrap();
         assert_eq!(

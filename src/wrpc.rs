@@ -23,7 +23,7 @@ mod size;
 pub use bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
 pub(crate) use endpoint::{Endpoint, EndpointContext, endpoint};
 pub(crate) use load_limits::{DEFAULT_MAX_RESPONSE_BYTES, LoadLimits};
-pub(crate) use outgoing::{Function, OutgoingError, invoke};
+pub(crate) use outgoing::{Function, OutgoingCalls, OutgoingError};
 pub use parameters::{BatchDecoder, NameDecoder, ParameterError, Parameters};
 pub(crate) use request::Request;
 pub(crate) use results::EncodeItem;

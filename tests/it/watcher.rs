@@ -1,5 +1,6 @@
 //! Components that are told of changes: the provider as the source of a link.
 
+mod busy;
 mod changed_links;
 mod delivery;
 mod instances;

@@ -114,6 +114,8 @@ pub struct KeyChange {
     pub is_initial: bool,
     /// The number of this attempt to deliver the change, from 1.
     pub attempt: u32,
+    /// How long the attempt may take: [`WatchSettings::call_timeout`].
+    pub call_timeout: Duration,
 }
 
 /// Shows no key.

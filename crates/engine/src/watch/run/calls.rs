@@ -27,6 +27,7 @@ impl WatchTask {
             stored: held.stored,
             is_initial: id.sequence <= self.initial_until,
             attempt,
+            call_timeout: settings.call_timeout,
         };
         let delivery = self.handler.deliver(change);
         let limit = settings.call_timeout;
