@@ -1,34 +1,28 @@
-//! A lattice with one host.
+//! A lattice with one host, or with more.
+
+mod watching;
 
 use std::collections::HashMap;
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use component_tests::Service;
-use nkeys::KeyPair;
 use testkit::async_nats::jetstream::kv;
-use testkit::{Level, NEWEST, NatsServer, free_port};
+use testkit::{NEWEST, NatsServer, free_port};
 use tokio::time::{Instant, sleep};
 use wasmcloud_control_interface::{Client, ClientBuilder};
-use wasmcloud_host::wasmbus::{Features, Host, HostConfig};
 use wasmcloud_test_util::lattice::config::assert_config_put;
 use wasmcloud_test_util::lattice::link::{assert_advertise_link, assert_remove_link};
 use wasmcloud_test_util::provider::{StartProviderArgs, assert_start_provider};
 
 use crate::artifacts::{self, provider_archive};
+use crate::host::{LATTICE, RunningHost};
 
 /// The provider's id on every [`TestLattice`].
 pub const PROVIDER_ID: &str = "eventual-batch-nats";
 
 const HTTP_SERVER_ID: &str = "http-server";
-
-/// The lattice's name.
-pub const LATTICE: &str = "e2e";
 
 /// How long a link or a component may take to show. A component in Python has 19 MB to compile.
 const WAIT_LIMIT: Duration = Duration::from_secs(120);
@@ -36,13 +30,10 @@ const WAIT_LIMIT: Duration = Duration::from_secs(120);
 /// Components run at a time: more than any test calls.
 const MAX_INSTANCES: u32 = 100;
 
-type Shutdown = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
-
 /// A nats-server, and a host in this process with the provider and an HTTP server on it.
 pub struct TestLattice {
-    host_key: Arc<KeyPair>,
     control: Client,
-    shutdown: Option<Shutdown>,
+    host: RunningHost,
     provider: PathBuf,
     nats: NatsServer,
 }
@@ -118,28 +109,14 @@ impl TestLattice {
     pub async fn start() -> Result<Self> {
         let nats = NatsServer::run(NEWEST).await?;
         let provider = provider_archive()?;
-        let host_key = Arc::new(KeyPair::new_server());
-        let url: url::Url = nats.url().parse()?;
-        let config = HostConfig {
-            ctl_nats_url: url.clone(),
-            rpc_nats_url: url,
-            lattice: LATTICE.into(),
-            host_key: Some(Arc::clone(&host_key)),
-            allow_file_load: true,
-            // The provider's; at `info` it says each link.
-            log_level: Level::Warn,
-            experimental_features: Features::new().enable_builtin_http_server(),
-            ..HostConfig::default()
-        };
-        let (_host, shutdown) = Host::new(config).await.context("the host does not start")?;
+        let host = RunningHost::start(&nats.url()).await?;
         let control = ClientBuilder::new(lattice_nats::connect(nats.url()).await?)
             .lattice(LATTICE)
             .timeout(WAIT_LIMIT)
             .build();
         let lattice = Self {
-            host_key,
             control,
-            shutdown: Some(Box::pin(shutdown)),
+            host,
             provider,
             nats,
         };
@@ -185,9 +162,13 @@ impl TestLattice {
     ///
     /// If it does not become so.
     pub async fn start_provider(&self) -> Result<()> {
+        self.start_provider_on(&self.host_id()).await
+    }
+
+    async fn start_provider_on(&self, host_id: &str) -> Result<()> {
         assert_start_provider(StartProviderArgs {
             client: &self.control,
-            host_id: &self.host_id(),
+            host_id,
             provider_id: PROVIDER_ID,
             provider_ref: &file_url(&self.provider),
             config: Vec::new(),
@@ -202,9 +183,13 @@ impl TestLattice {
     ///
     /// If the host does not know it.
     pub async fn stop_provider(&self) -> Result<()> {
+        self.stop_provider_on(&self.host_id()).await
+    }
+
+    async fn stop_provider_on(&self, host_id: &str) -> Result<()> {
         let answer = self
             .control
-            .stop_provider(&self.host_id(), PROVIDER_ID)
+            .stop_provider(host_id, PROVIDER_ID)
             .await
             .map_err(|error| anyhow!("the provider cannot be stopped: {error}"))?;
         ensure!(answer.succeeded(), "the provider: {}", answer.message());
@@ -318,24 +303,23 @@ impl TestLattice {
     /// # Errors
     ///
     /// If the host does not end in order.
-    pub async fn stop(mut self) -> Result<()> {
+    pub async fn stop(self) -> Result<()> {
         self.stop_provider().await?;
-        match self.shutdown.take() {
-            Some(shutdown) => shutdown.await,
-            None => Ok(()),
-        }
+        self.host.stop().await
+    }
+
+    /// Stops another host, and the provider on it.
+    ///
+    /// # Errors
+    ///
+    /// If the host does not end in order.
+    pub async fn stop_host(&self, host: RunningHost) -> Result<()> {
+        self.stop_provider_on(&host.id()).await?;
+        host.stop().await
     }
 
     fn host_id(&self) -> String {
-        self.host_key.public_key()
-    }
-}
-
-impl Drop for TestLattice {
-    fn drop(&mut self) {
-        // The host unpacks each provider there, and leaves it.
-        let cache = env::temp_dir().join("wasmcloudcache");
-        let _ = fs::remove_dir_all(cache.join(self.host_id()));
+        self.host.id()
     }
 }
 

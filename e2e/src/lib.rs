@@ -5,9 +5,11 @@
 //! control interface, as `wash` and wadm do it.
 
 mod artifacts;
+mod host;
 mod lattice;
 mod wasmcloud;
 
 pub use artifacts::{component, eventual_batch, pack, plain_python_batch, provider_archive};
-pub use lattice::{HostLink, LATTICE, PROVIDER_ID, TestLattice, eventually};
+pub use host::{LATTICE, RunningHost};
+pub use lattice::{HostLink, PROVIDER_ID, TestLattice, eventually};
 pub use wasmcloud::WasmCloud;

@@ -127,6 +127,7 @@ impl Components {
         copy(&built.wasm("counter")?, &self.path("counter"))?;
         copy(&built.wasm("draft_all")?, &self.path("draft-all"))?;
         copy(&built.wasm("draft_batch")?, &self.path("draft-batch"))?;
+        copy(&built.wasm("told")?, &self.path("told"))?;
         self.compose(&built.wasm("bench")?, "bench")?;
         self.compose(&built.wasm("edges")?, "edges")?;
         self.compose(&built.wasm("single_keys")?, "single-keys")?;

@@ -35,6 +35,7 @@ pub(crate) fn test(args: &[String], summary: &mut Summary) -> Result<()> {
     let components = Components::begin(&programs)?;
     components.http_batch()?;
     components.python_batch()?;
+    components.watcher_index()?;
     components.of_tests()?;
     let archive = pack(&programs, &components)?;
     println!("built in {:.0} s", begun.elapsed().as_secs_f64());

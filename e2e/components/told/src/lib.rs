@@ -39,12 +39,21 @@ struct Told;
 impl Guest for Told {
     fn on_set(bucket: Bucket, key: String, value: Vec<u8>) {
         told(&bucket, &key, &value).unwrap();
+        if value != b"copy" {
+            leave_alone(bucket);
+        }
     }
 
-    fn on_delete(_: Bucket, key: String) {
+    fn on_delete(bucket: Bucket, key: String) {
         let own = store::open("default").unwrap();
         own.set(&format!("deleted.{key}"), b"").unwrap();
+        leave_alone(bucket);
     }
+}
+
+/// On a wasmCloud 1.x host the bucket stands for nothing, and a drop traps.
+fn leave_alone(bucket: Bucket) {
+    std::mem::forget(bucket);
 }
 
 fn told(bucket: &Bucket, key: &str, value: &[u8]) -> Result<(), Error> {
