@@ -12,7 +12,7 @@ use crate::limits::OverLimit;
 /// `wasi:keyvalue@0.1.0`.
 pub(crate) mod released {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "wit",
         world: "host",
         imports: {
             "wasi:keyvalue/types.[static]bucket.open-bucket": async | trappable,
@@ -34,7 +34,7 @@ pub(crate) mod released {
 /// `wasi:keyvalue@0.2.0-draft`.
 pub(crate) mod draft {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "wit",
         world: "host-draft",
         imports: { default: async | trappable },
         with: {
@@ -49,7 +49,7 @@ pub(crate) mod draft {
 /// What a component exports to be told of changes.
 pub(crate) mod told {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "wit",
         world: "watcher",
         exports: { default: async },
         with: {
