@@ -91,7 +91,10 @@ fn the_documentation_lists_every_metric() -> Result<()> {
             );
         }
     }
-    assert_eq!(named(&text).len(), METRICS.len());
+    // The adapters are files of a release, and have such names too.
+    let mut metrics = named(&text);
+    metrics.retain(|name| !name.starts_with("eventual_batch_adapter"));
+    assert_eq!(metrics.len(), METRICS.len());
     Ok(())
 }
 

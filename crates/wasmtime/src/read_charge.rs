@@ -13,10 +13,10 @@ use crate::limits::{Charge, OverLimit};
 /// What the answer of one read takes of its store's share. A read that would take more than is left
 /// stops, and is an error that names the limit.
 #[derive(Debug)]
-pub(crate) struct ReadCharge(Mutex<Answer>);
+pub(crate) struct ReadCharge(Mutex<ChargedAnswer>);
 
 #[derive(Debug)]
-struct Answer {
+struct ChargedAnswer {
     charge: Charge,
     /// Why the answer could not grow.
     over: Option<OverLimit>,
@@ -24,7 +24,7 @@ struct Answer {
 
 impl ReadCharge {
     pub(crate) fn new(context: &KeyValueCtx) -> Self {
-        Self(Mutex::new(Answer {
+        Self(Mutex::new(ChargedAnswer {
             charge: context.usage.charge_nothing(),
             over: None,
         }))
@@ -93,7 +93,7 @@ impl ReadCharge {
         })
     }
 
-    fn locked(&self) -> MutexGuard<'_, Answer> {
+    fn locked(&self) -> MutexGuard<'_, ChargedAnswer> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
