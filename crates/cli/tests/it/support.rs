@@ -350,8 +350,12 @@ pub(crate) fn is_closed(error: &anyhow::Error) -> bool {
                 || error.is_canceled()
                 || error.is_body_write_aborted()
                 || error.is_closed()
-        }) || cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
+        }) || cause.downcast_ref::<io::Error>().is_some_and(|error| {
+            // A body of which the end is missing.
+            matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
+            )
+        })
     })
 }
