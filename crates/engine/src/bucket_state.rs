@@ -133,12 +133,12 @@ impl BucketState {
         }
         let count = 1 + further.len();
         let turn = self.reads_started.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..count).map(|n| {
+        let mut in_turn = (0..count).map(|n| {
             let index = turn.wrapping_add(n) % count;
             further.get(index).unwrap_or(&self.connection)
         });
         let is_up = |connection: &&Arc<Connection>| connection.is_up();
-        in_turn.into_iter().find(is_up).unwrap_or(&self.connection)
+        in_turn.find(is_up).unwrap_or(&self.connection)
     }
 
     /// A permit for each atomic batch under way.

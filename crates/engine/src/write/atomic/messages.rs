@@ -104,7 +104,7 @@ impl AtomicMessages {
         bucket: &BucketState,
         message: &Message,
         commits: bool,
-    ) -> Result<AtomicAnswer<Error>, Stale> {
+    ) -> Result<AtomicAnswer<Error>, DoubtfulAnswer> {
         if is_no_responders(message) {
             return Ok(AtomicAnswer::NoResponders);
         }
@@ -123,7 +123,7 @@ impl AtomicMessages {
             });
         }
         match answer.error {
-            Some(error) => self.refusal(bucket, &error),
+            Some(error) => self.refusal(bucket, &error, commits),
             None => Ok(bad_answer(LogText::fixed("it is of another stream"))),
         }
     }
@@ -132,32 +132,37 @@ impl AtomicMessages {
         &self,
         bucket: &BucketState,
         error: &jetstream::Error,
-    ) -> Result<AtomicAnswer<Error>, Stale> {
+        commits: bool,
+    ) -> Result<AtomicAnswer<Error>, DoubtfulAnswer> {
         let refused = || Error::Refused {
             what: "an atomic batch",
             reason: LogText::of_jetstream(error),
         };
+        let may_be_cut = !self.info.is_replicated;
         match error.error_code() {
             // The server knows an id of this batch, so an earlier attempt is stored.
+            ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE if may_be_cut => {
+                Err(DoubtfulAnswer::PartKnown)
+            }
             ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE => Ok(AtomicAnswer::Stored(None)),
             // A server before 2.14 says "incomplete" also if it has too many batches in flight.
             ErrorCode::ATOMIC_PUBLISH_INCOMPLETE_BATCH
             | ErrorCode::ATOMIC_PUBLISH_TOO_MANY_INFLIGHT => Ok(self.try_again(error)),
             _ if is_transient(error) => Ok(self.try_again(error)),
-            ErrorCode::ATOMIC_PUBLISH_DISABLED => Err(Stale(
+            ErrorCode::ATOMIC_PUBLISH_DISABLED => Err(DoubtfulAnswer::Stale(
                 bucket.unsupported(BucketFeature::AtomicBatches, FeatureProblem::NotAllowed),
             )),
-            ErrorCode::MESSAGE_TTL_DISABLED => Err(Stale(
+            ErrorCode::MESSAGE_TTL_DISABLED => Err(DoubtfulAnswer::Stale(
                 bucket.unsupported(BucketFeature::ValueTtl, FeatureProblem::NotAllowed),
             )),
-            ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Err(Stale(refused())),
+            ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => Err(DoubtfulAnswer::Stale(refused())),
             ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
             | ErrorCode::INSUFFICIENT_RESOURCES
             | ErrorCode::MEMORY_RESOURCES_EXCEEDED
             | ErrorCode::STORAGE_RESOURCES_EXCEEDED
-                if !self.info.is_replicated =>
+                if may_be_cut && commits =>
             {
-                Ok(AtomicAnswer::Cut(Some(refused())))
+                Err(DoubtfulAnswer::LimitReached(refused()))
             }
             _ => Ok(AtomicAnswer::Refused(refused())),
         }
@@ -184,8 +189,15 @@ impl AtomicMessages {
     }
 }
 
-/// A refusal that may come from a stale stream info.
-pub(super) struct Stale(pub(super) Error);
+/// An answer that does not say by itself what has become of the batch.
+pub(super) enum DoubtfulAnswer {
+    /// A refusal that may come from a stale stream info.
+    Stale(Error),
+    /// The commit met a storage limit on a stream with one replica. Some messages may be stored.
+    LimitReached(Error),
+    /// A stream with one replica knows the id of a message. The others may not be stored.
+    PartKnown,
+}
 
 /// An answer that nobody can read says nothing of the batch. Anybody may have sent it.
 fn bad_answer(reason: LogText) -> AtomicAnswer<Error> {

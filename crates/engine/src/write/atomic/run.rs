@@ -1,5 +1,7 @@
 //! The loop of one atomic batch. It does for the machine what needs a connection or a clock.
 
+mod doubtful;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +16,12 @@ use super::machine::{
     AtomicAction, AtomicAnswer, AtomicConfig, AtomicEvent, AtomicMachine, BatchOutcome, FoundBatch,
     SendProblem,
 };
-use super::messages::{AtomicMessages, Stale};
+use super::messages::AtomicMessages;
 use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::{BucketFeature, Error, Kind};
 use crate::inbox::Inbox;
 use crate::pipeline::RequestMessage;
-use crate::read;
 use crate::text::LogText;
 use crate::tuning;
 use crate::write::dedupe::Write;
@@ -272,16 +273,8 @@ impl AtomicRun<'_> {
         };
         self.answered += 1;
         let answer = match self.messages.answer(self.bucket, message, commits) {
-            Ok(AtomicAnswer::Cut(error)) => self.judge_cut(error, commits).await,
-            // The server knows an id of this batch.
-            Ok(AtomicAnswer::Stored(None)) if !self.messages.info.is_replicated => {
-                match self.find_stored().await {
-                    Ok(FoundBatch::Whole) => AtomicAnswer::Stored(None),
-                    _ => AtomicAnswer::Cut(None),
-                }
-            }
             Ok(answer) => answer,
-            Err(Stale(error)) => self.judge_stale(error).await,
+            Err(doubtful) => self.resolve(doubtful).await,
         };
         match answer {
             AtomicAnswer::Staged if !commits => self.staged = Some(attempt),
@@ -299,31 +292,6 @@ impl AtomicRun<'_> {
             .filter_map(|back| last.checked_sub(back))
             .find(|attempt| attempt % ATTEMPTS == slot)?;
         Some((attempt, token % 2 == 1))
-    }
-
-    /// Whether a refusal stands. The bucket may have been changed since its stream info was fetched.
-    async fn judge_stale(&self, error: Error) -> AtomicAnswer<Error> {
-        let before = &self.messages.info;
-        let refreshed = self
-            .bucket
-            .refresh_stream_info(Some(before), self.deadline)
-            .await;
-        match refreshed {
-            Ok(info) if info.write_rules_differ_from(before) => AtomicAnswer::TryAgain(error),
-            _ => AtomicAnswer::Refused(error),
-        }
-    }
-
-    /// What it means that a storage limit was reached.
-    async fn judge_cut(&self, error: Option<Error>, commits: bool) -> AtomicAnswer<Error> {
-        match error {
-            Some(error) if !commits => AtomicAnswer::Refused(error),
-            Some(error) => match self.find_stored().await {
-                Ok(FoundBatch::Nothing) => AtomicAnswer::Refused(error),
-                _ => AtomicAnswer::Cut(Some(error)),
-            },
-            None => AtomicAnswer::Cut(None),
-        }
     }
 
     /// The server sends a permission error to the connection, and never answers the message.
@@ -362,26 +330,6 @@ impl AtomicRun<'_> {
             Ok(Err(error)) if error.kind() != Kind::Unavailable => Some(error),
             _ => None,
         }
-    }
-
-    /// What the leader has of the batch. On a stream with several replicas one message proves the
-    /// batch, so only a few keys are read.
-    async fn find_stored(&self) -> Result<FoundBatch, Error> {
-        let is_whole = self.messages.info.is_replicated;
-        let looks = if is_whole {
-            tuning::ATOMIC_LOOKS
-        } else {
-            self.messages.writes.len()
-        };
-        let keys = self.messages.smallest(looks);
-        let ids = read::last_write_ids(self.bucket, &keys, self.deadline).await?;
-        let is_mine = |id: &Option<String>| id.as_ref().is_some_and(|id| self.messages.is_mine(id));
-        let mine = ids.iter().filter(|id| is_mine(id)).count();
-        Ok(match mine {
-            0 => FoundBatch::Nothing,
-            some if some < ids.len() && !is_whole => FoundBatch::Part,
-            _ => FoundBatch::Whole,
-        })
     }
 
     /// Tells the server to drop the attempt that it has staged, if it was not sent as a whole.
