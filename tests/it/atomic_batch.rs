@@ -11,9 +11,9 @@ use crate::support::waiting::eventually;
 use anyhow::{Context as _, Result, ensure};
 use futures::StreamExt as _;
 use futures::future::try_join_all;
-use testkit::async_nats::HeaderMap;
 use testkit::async_nats::jetstream::consumer::pull::OrderedConfig;
-use testkit::async_nats::jetstream::stream::{Config, Source};
+use testkit::async_nats::jetstream::stream::{Config, Source, Stream};
+use testkit::async_nats::{ConnectOptions, HeaderMap, jetstream};
 use testkit::{LatticeCaller, LinkDefinition, NatsServer, Stack};
 
 on_all_versions!(a_server_or_a_bucket_that_cannot_says_so_until_it_can,);
@@ -71,6 +71,27 @@ async fn with_orders(version: &str, config: Config) -> Result<(Stack, LatticeCal
     stack.nats.jetstream().await?.create_stream(config).await?;
     let caller = linked(&stack, &link(&stack, "default", "orders")).await?;
     Ok((stack, caller))
+}
+
+/// The bucket `orders`, on a server where the user `some` may write all keys but this one. The user
+/// `all` may do everything. The password of both is `p`.
+async fn with_restricted_login(version: &str, denied_key: usize) -> Result<(Stack, Stream)> {
+    let logins = format!(
+        r#"authorization {{ users: [
+        {{ user: some, password: "p", permissions: {{
+            publish: {{ deny: [ "$KV.orders.key.{denied_key}" ] }} }} }}
+        {{ user: all, password: "p" }}
+    ] }}"#
+    );
+    let stack = crate::support::stack(version)
+        .nats(|nats| nats.config(logins))
+        .separate_lattice()
+        .start()
+        .await?;
+    let all = ConnectOptions::with_user_and_password("all".into(), "p".into());
+    let jetstream = jetstream::new(stack.nats.client_with(all).await?);
+    let stream = jetstream.create_stream(atomic("orders")).await?;
+    Ok((stack, stream))
 }
 
 async fn messages(nats: &NatsServer, bucket: &str) -> Result<u64> {
@@ -256,21 +277,7 @@ async fn what_is_refused_stores_nothing(version: &str) -> Result<()> {
     assert!(values.iter().flatten().all(|value| *value == *b"before"));
     assert_eq!(messages(&stack.nats, "orders").await?, 3);
 
-    let login = r#"authorization { users: [
-        { user: some, password: "p", permissions: {
-            publish: { deny: [ "$KV.orders.key.5" ] } } }
-        { user: all, password: "p" }
-    ] }"#;
-    let separate = crate::support::stack(version)
-        .nats(|nats| nats.config(login))
-        .separate_lattice()
-        .start()
-        .await?;
-    let options =
-        testkit::async_nats::ConnectOptions::with_user_and_password("all".into(), "p".into());
-    let client = separate.nats.client_with(options).await?;
-    let jetstream = testkit::async_nats::jetstream::new(client);
-    let mut stream = jetstream.create_stream(atomic("orders")).await?;
+    let (separate, mut stream) = with_restricted_login(version, 5).await?;
     let link = link(&separate, "default", "orders").config("username", "some");
     let caller = linked(&separate, &link.config("password", "p")).await?;
     let error = refused(caller.set_many("default", &pairs(10, "1")).await?)?;
@@ -348,21 +355,7 @@ async fn readers_see_whole_batches(version: &str, batch: usize, padding: usize) 
 /// A server takes 50 batches of a stream at once, and waits ten seconds for the rest of each.
 async fn batches_that_are_given_up_hold_up_no_others(version: &str) -> Result<()> {
     const GIVEN_UP: usize = 60;
-    let login = r#"authorization { users: [
-        { user: some, password: "p", permissions: {
-            publish: { deny: [ "$KV.orders.key.1" ] } } }
-        { user: all, password: "p" }
-    ] }"#;
-    let stack = crate::support::stack(version)
-        .nats(|nats| nats.config(login))
-        .separate_lattice()
-        .start()
-        .await?;
-    let options =
-        testkit::async_nats::ConnectOptions::with_user_and_password("all".into(), "p".into());
-    let client = stack.nats.client_with(options).await?;
-    let jetstream = testkit::async_nats::jetstream::new(client);
-    jetstream.create_stream(atomic("orders")).await?;
+    let (stack, _) = with_restricted_login(version, 1).await?;
     let of = |name: &str, user: &str| {
         let link = link(&stack, name, "orders").config("username", user);
         link.config("password", "p").config("timeout", "2s")
