@@ -6,6 +6,8 @@
 mod batches;
 mod callers;
 mod calls;
+mod components;
+mod engine;
 mod floor;
 mod keys;
 mod measure;
@@ -25,6 +27,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use testkit::NEWEST;
 
+use components::Beside;
 use setup::BenchSetup;
 
 /// Over so many calls it is watched whether the memory grows.
@@ -77,6 +80,22 @@ enum BenchCommand {
     },
     /// Only the parts that talk to nobody.
     Pure,
+    /// Only batches inside a component, on `eventual-batch serve` and beside it on other hosts.
+    Components {
+        /// The program `eventual-batch`.
+        #[arg(long, value_name = "BINARY")]
+        program: PathBuf,
+        /// The component `bench`, as it comes out of its build.
+        #[arg(long, value_name = "FILE")]
+        component: PathBuf,
+        /// Another host that serves this component: NAME=HOST:PORT/adapter, or …/draft for one that
+        /// answers only `wasi:keyvalue/batch@0.2.0-draft`.
+        #[arg(long, value_name = "HOST")]
+        beside: Vec<Beside>,
+        /// The nats-server that those hosts use, as `nats://…`. If absent, one is started.
+        #[arg(long, value_name = "URL")]
+        server: Option<String>,
+    },
     #[command(hide = true)]
     Floor { id: String, nats: String },
     #[command(hide = true)]
@@ -105,6 +124,16 @@ async fn main() -> Result<()> {
         Some(BenchCommand::Pure) => {
             pure::print(Duration::try_from_secs_f64(args.seconds)?);
             return Ok(());
+        }
+        Some(BenchCommand::Components {
+            program,
+            component,
+            beside,
+            server,
+        }) => {
+            let time = Duration::try_from_secs_f64(args.seconds)?;
+            let programs = (program.as_path(), component.as_path());
+            return components::print(&args.nats, server.as_deref(), programs, beside, time).await;
         }
         _ => {}
     }

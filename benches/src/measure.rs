@@ -58,7 +58,7 @@ pub(crate) async fn take_turns(sides: &mut [Side<'_>], time: Duration) -> Result
 /// In which order so many sides take their turns of a round. Within the rounds of a cycle each comes
 /// equally often after each of the others, and so finds the same behind it: a side that always came
 /// after a short or an idle one would be a twentieth slower than one that came after itself.
-fn order(round: usize, sides: usize) -> impl Iterator<Item = usize> {
+pub(crate) fn order(round: usize, sides: usize) -> impl Iterator<Item = usize> {
     // To and fro between the ends, in both directions if the number is odd (a Williams design).
     let backwards = sides % 2 == 1 && round % 2 == 1;
     (0..sides).map(move |place| {

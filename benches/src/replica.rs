@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use eventual_batch_engine::{
-    Auth, Bucket, BucketSpec, ConcurrencyLimit, Connection, ConnectionSettings, Connections,
-    Deadline, KeyEncoding, Limits, ReplicaMode, ReplicaSettings, Replicas, Tls,
+    Bucket, Connection, ConnectionSettings, Connections, Deadline, ReplicaMode, ReplicaSettings,
+    Replicas,
 };
 use testkit::async_nats::jetstream::kv;
 use tokio::time::{Instant, sleep};
 
+use crate::engine;
 use crate::measure::{Side, take_turns};
 use crate::raw::{Ids, Raw};
 use crate::setup::{BenchSetup, TIMEOUT, caller};
@@ -25,11 +26,7 @@ const BATCHES: [usize; 3] = [1, 100, 1000];
 /// Prints all tables.
 pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
     let connections = Connections::new("bench");
-    let settings = ConnectionSettings {
-        servers: vec![setup.nats.url()],
-        auth: Auth::None,
-        tls: Tls::default(),
-    };
+    let settings = engine::settings(setup.nats.url());
     println!(
         "\n| in process | off | bounded | off / bounded | fresh | question | fresh / question |"
     );
@@ -59,9 +56,19 @@ async fn in_process(
 ) -> Result<()> {
     let replicas = Replicas::new(1 << 30);
     let before = rss_kib()?;
-    let off = bucket(connection, name);
-    let bounded = copied(bucket(connection, name), &replicas, ReplicaMode::Bounded).await?;
-    let fresh = copied(bucket(connection, name), &replicas, ReplicaMode::Fresh).await?;
+    let off = engine::bucket(connection, name);
+    let bounded = copied(
+        engine::bucket(connection, name),
+        &replicas,
+        ReplicaMode::Bounded,
+    )
+    .await?;
+    let fresh = copied(
+        engine::bucket(connection, name),
+        &replicas,
+        ReplicaMode::Fresh,
+    )
+    .await?;
     let grown = rss_kib()?.saturating_sub(before);
     let js = setup.nats.jetstream().await?;
     let stream = js.get_stream_no_info(format!("KV_{name}")).await?;
@@ -178,9 +185,9 @@ async fn writers(
         };
         js.create_key_value(bucket).await?;
     }
-    let alone = bucket(&connection, "written-alone");
+    let alone = engine::bucket(&connection, "written-alone");
     let copied = copied(
-        bucket(&connection, "written-copied"),
+        engine::bucket(&connection, "written-copied"),
         &replicas,
         ReplicaMode::Bounded,
     );
@@ -221,27 +228,6 @@ async fn copied(bucket: Bucket, replicas: &Replicas, mode: ReplicaMode) -> Resul
         ensure!(begun.elapsed() < TIMEOUT, "{:?}", bucket.replica_stats());
         sleep(Duration::from_millis(20)).await;
     }
-}
-
-fn bucket(connection: &Arc<Connection>, name: &str) -> Bucket {
-    let limits = Limits {
-        max_concurrency: 256,
-        max_batch_keys: 1_000_000,
-        max_batch_bytes: 1 << 30,
-    };
-    let spec = BucketSpec {
-        name: name.to_owned(),
-        domain: None,
-        create: None,
-    };
-    let concurrency = Arc::new(ConcurrencyLimit::new(limits.max_concurrency));
-    Bucket::new(
-        Arc::clone(connection),
-        spec,
-        KeyEncoding::None,
-        limits,
-        concurrency,
-    )
 }
 
 /// The resident memory of this process.

@@ -55,6 +55,12 @@ pub(crate) fn plain_http_batch() -> Result<PathBuf> {
     build_in("examples/http-batch")?.wasm("http_batch")
 }
 
+/// Builds the component of the benches, not composed with anything.
+pub(crate) fn bench_component() -> Result<PathBuf> {
+    add_target(TARGET)?;
+    build_in("e2e/components")?.wasm("bench")
+}
+
 /// Builds the components of this workspace.
 fn build_in(workspace: &str) -> Result<Built> {
     let mut command = cargo_in(workspace, &directory()?.join("build"));

@@ -1,6 +1,9 @@
 //! `cargo xtask test`: all tests, and one closing line that sums them up.
 
+use std::env;
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::Result;
 
@@ -11,6 +14,9 @@ use crate::components::adapters;
 use crate::doc_test_server::DocTestServer;
 use crate::summary::Summary;
 use crate::{host, setup};
+
+/// How many tests of a binary run at once.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
 /// Sets up, runs the tests and prints `N passed, N failed` as the last line.
 ///
@@ -23,6 +29,11 @@ pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
     let mut command = cargo();
     command.env(ADAPTERS_VARIABLE, adapters);
     command.args(arguments(args));
+    if env::var_os(TEST_THREADS).is_none() {
+        // Half of their time, tests wait for servers.
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(TEST_THREADS, (2 * cores).to_string());
+    }
     let doc_test_server = DocTestServer::start()?;
     doc_test_server.announce_to(&mut command);
     cargo_test(command, &mut summary)?;
