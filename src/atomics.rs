@@ -6,11 +6,11 @@ use crate::store::Error;
 use crate::wrpc::Request;
 use crate::wrpc::{Endpoint, EndpointContext, endpoint};
 
-const INSTANCE: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
+const INTERFACE: &str = "wrpc:keyvalue/atomics@0.2.0-draft";
 
 pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(context, INSTANCE, "increment", increment::<Error>).await?,
+        endpoint(context, INTERFACE, "increment", increment::<Error>).await?,
     ])
 }
 
@@ -19,7 +19,7 @@ pub(crate) async fn increment<E: From<CallError>>(
     request: Request<(String, String, u64)>,
 ) -> (Result<u64, E>,) {
     request
-        .answer(|call, (name, key, delta)| async move {
+        .respond(|call, (name, key, delta)| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
                 Ok(bucket.increment(&key, delta, deadline).await?)
             })

@@ -3,23 +3,25 @@
 use bytes::Bytes;
 
 use crate::delete_many::delete_many;
-use crate::store::{Answer, Error};
+use crate::store::{CallResult, Error};
 use crate::wrpc::Request;
 use crate::wrpc::{Endpoint, EndpointContext, endpoint};
 
-const INSTANCE: &str = "wrpc:keyvalue/batch@0.2.0-draft";
+const INTERFACE: &str = "wrpc:keyvalue/batch@0.2.0-draft";
 
 pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(context, INSTANCE, "get-many", get_many).await?,
-        endpoint(context, INSTANCE, "set-many", set_many).await?,
-        endpoint(context, INSTANCE, "delete-many", delete_many::<Error>).await?,
+        endpoint(context, INTERFACE, "get-many", get_many).await?,
+        endpoint(context, INTERFACE, "set-many", set_many).await?,
+        endpoint(context, INTERFACE, "delete-many", delete_many::<Error>).await?,
     ])
 }
 
-async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<(String, Bytes)>>> {
+async fn get_many(
+    request: Request<(String, Vec<String>)>,
+) -> CallResult<Vec<Option<(String, Bytes)>>> {
     request
-        .answer_budgeted(|call, (name, keys), reads| async move {
+        .respond_budgeted(|call, (name, keys), reads| async move {
             call.run(&name, Some(keys.len()), |bucket, deadline| async move {
                 let values = reads.get_many(&bucket, &keys, deadline).await?;
                 let beside_its_key = |(key, value): (String, Option<Bytes>)| Some((key, value?));
@@ -30,9 +32,9 @@ async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<
         .await
 }
 
-async fn set_many(request: Request<(String, Vec<(String, Bytes)>)>) -> Answer<()> {
+async fn set_many(request: Request<(String, Vec<(String, Bytes)>)>) -> CallResult<()> {
     request
-        .answer(|call, (name, entries)| async move {
+        .respond(|call, (name, entries)| async move {
             call.run(&name, Some(entries.len()), |bucket, deadline| async move {
                 Ok(bucket.set_many(entries, deadline).await?)
             })

@@ -9,7 +9,7 @@ pub(crate) async fn delete_many<E: From<CallError>>(
     request: Request<(String, Vec<String>)>,
 ) -> (Result<(), E>,) {
     request
-        .answer(|call, (name, keys)| async move {
+        .respond(|call, (name, keys)| async move {
             call.run(&name, Some(keys.len()), |bucket, deadline| async move {
                 Ok(bucket.delete_many(keys, deadline).await?)
             })

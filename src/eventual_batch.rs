@@ -2,32 +2,32 @@
 
 use crate::delete_many::delete_many;
 use crate::hints::lattice_error_message;
-use crate::translate;
+use crate::wire_values;
 use crate::wrpc::Request;
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::{Error, Value};
 use crate::wrpc::{Endpoint, EndpointContext, endpoint};
 use eventual_batch_engine::{Kind, ReadNode};
 use eventual_batch_links::CallError;
 
-const INSTANCE: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
+const INTERFACE: &str = "wrpc:keyvalue/eventual-batch@0.1.0";
 
-pub(crate) type Answer<T> = (Result<T, Error>,);
+pub(crate) type CallResult<T> = (Result<T, Error>,);
 
 pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(context, INSTANCE, "open-bucket", open_bucket).await?,
-        endpoint(context, INSTANCE, "get-many", get_many).await?,
-        endpoint(context, INSTANCE, "keys", keys).await?,
-        endpoint(context, INSTANCE, "set-many", set_many).await?,
-        endpoint(context, INSTANCE, "delete-many", delete_many::<Error>).await?,
-        endpoint(context, INSTANCE, "get", get).await?,
-        endpoint(context, INSTANCE, "exists", exists).await?,
+        endpoint(context, INTERFACE, "open-bucket", open_bucket).await?,
+        endpoint(context, INTERFACE, "get-many", get_many).await?,
+        endpoint(context, INTERFACE, "keys", keys).await?,
+        endpoint(context, INTERFACE, "set-many", set_many).await?,
+        endpoint(context, INTERFACE, "delete-many", delete_many::<Error>).await?,
+        endpoint(context, INTERFACE, "get", get).await?,
+        endpoint(context, INTERFACE, "exists", exists).await?,
     ])
 }
 
-async fn open_bucket(request: Request<(String,)>) -> Answer<()> {
+async fn open_bucket(request: Request<(String,)>) -> CallResult<()> {
     request
-        .answer(|call, (name,)| async move {
+        .respond(|call, (name,)| async move {
             call.run(&name, None, |bucket, deadline| async move {
                 Ok(bucket.open(deadline).await?)
             })
@@ -36,21 +36,21 @@ async fn open_bucket(request: Request<(String,)>) -> Answer<()> {
         .await
 }
 
-async fn get_many(request: Request<(String, Vec<String>)>) -> Answer<Vec<Option<Value>>> {
+async fn get_many(request: Request<(String, Vec<String>)>) -> CallResult<Vec<Option<Value>>> {
     request
-        .answer_budgeted(|call, (name, keys), reads| async move {
+        .respond_budgeted(|call, (name, keys), reads| async move {
             call.run(&name, Some(keys.len()), |bucket, deadline| async move {
                 let values = reads.get_many(&bucket, &keys, deadline).await?;
-                Ok(translate::encode(values).await)
+                Ok(wire_values::encode(values).await)
             })
             .await
         })
         .await
 }
 
-async fn keys(request: Request<(String,)>) -> Answer<Vec<String>> {
+async fn keys(request: Request<(String,)>) -> CallResult<Vec<String>> {
     request
-        .answer_budgeted(|call, (name,), reads| async move {
+        .respond_budgeted(|call, (name,), reads| async move {
             call.run_listing(&name, Vec::len, |bucket, deadline| async move {
                 reads.keys(&bucket, deadline).await
             })
@@ -59,11 +59,11 @@ async fn keys(request: Request<(String,)>) -> Answer<Vec<String>> {
         .await
 }
 
-async fn set_many(request: Request<(String, Vec<(String, Value)>)>) -> Answer<()> {
+async fn set_many(request: Request<(String, Vec<(String, Value)>)>) -> CallResult<()> {
     request
-        .answer(|call, (name, entries)| async move {
+        .respond(|call, (name, entries)| async move {
             call.run(&name, Some(entries.len()), |bucket, deadline| async move {
-                let entries = translate::decode(entries, bucket.limits()).await?;
+                let entries = wire_values::decode(entries, bucket.limits()).await?;
                 Ok(bucket.set_many(entries, deadline).await?)
             })
             .await
@@ -71,21 +71,21 @@ async fn set_many(request: Request<(String, Vec<(String, Value)>)>) -> Answer<()
         .await
 }
 
-async fn get(request: Request<(String, String)>) -> Answer<Option<Value>> {
+async fn get(request: Request<(String, String)>) -> CallResult<Option<Value>> {
     request
-        .answer_budgeted(|call, (name, key), reads| async move {
+        .respond_budgeted(|call, (name, key), reads| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
                 let value = reads.get(&bucket, ReadNode::Leader, &key, deadline).await?;
-                Ok(value.map(translate::encode_one))
+                Ok(value.map(wire_values::encode_one))
             })
             .await
         })
         .await
 }
 
-async fn exists(request: Request<(String, String)>) -> Answer<bool> {
+async fn exists(request: Request<(String, String)>) -> CallResult<bool> {
     request
-        .answer(|call, (name, key)| async move {
+        .respond(|call, (name, key)| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
                 Ok(bucket.exists(&key, deadline).await?)
             })

@@ -16,6 +16,6 @@ pub mod provider;
 mod serve;
 mod store;
 mod telemetry;
-mod translate;
 mod watcher;
+mod wire_values;
 pub mod wrpc;

@@ -216,7 +216,7 @@ impl<'a> Intake<'a> {
         while let Some(permit) = self.permit().await
             && let Some(message) = self.endpoint.invocations.next().await
         {
-            self.answer(message, permit);
+            self.spawn_call(message, permit);
         }
     }
 
@@ -227,7 +227,7 @@ impl<'a> Intake<'a> {
             && let Some(Some(message)) =
                 unconstrained(self.endpoint.invocations.next()).now_or_never()
         {
-            self.answer(message, permit);
+            self.spawn_call(message, permit);
         }
     }
 
@@ -242,9 +242,9 @@ impl<'a> Intake<'a> {
         Arc::clone(invocations).acquire_owned().await.ok()
     }
 
-    fn answer(&mut self, message: Message, permit: OwnedSemaphorePermit) {
+    fn spawn_call(&mut self, message: Message, permit: OwnedSemaphorePermit) {
         self.count += 1;
-        let answer = (self.endpoint.answer)(message);
+        let answer = (self.endpoint.handle)(message);
         self.serving.calls.spawn(async move {
             if let Err(error) = answer.await {
                 debug!(%error, "an invocation was not answered");

@@ -10,23 +10,23 @@ use crate::wrpc::{Endpoint, EndpointContext, endpoint};
 use eventual_batch_engine::Kind;
 use eventual_batch_links::CallError;
 
-const INSTANCE: &str = "wrpc:keyvalue/store@0.2.0-draft";
+const INTERFACE: &str = "wrpc:keyvalue/store@0.2.0-draft";
 
-pub(crate) type Answer<T> = (Result<T, Error>,);
+pub(crate) type CallResult<T> = (Result<T, Error>,);
 
 pub(crate) async fn endpoints(context: &EndpointContext) -> anyhow::Result<Vec<Endpoint>> {
     Ok(vec![
-        endpoint(context, INSTANCE, "get", get).await?,
-        endpoint(context, INSTANCE, "set", set).await?,
-        endpoint(context, INSTANCE, "delete", delete).await?,
-        endpoint(context, INSTANCE, "exists", exists).await?,
-        endpoint(context, INSTANCE, "list-keys", list_keys).await?,
+        endpoint(context, INTERFACE, "get", get).await?,
+        endpoint(context, INTERFACE, "set", set).await?,
+        endpoint(context, INTERFACE, "delete", delete).await?,
+        endpoint(context, INTERFACE, "exists", exists).await?,
+        endpoint(context, INTERFACE, "list-keys", list_keys).await?,
     ])
 }
 
-async fn get(request: Request<(String, String)>) -> Answer<Option<Bytes>> {
+async fn get(request: Request<(String, String)>) -> CallResult<Option<Bytes>> {
     request
-        .answer_budgeted(|call, (name, key), reads| async move {
+        .respond_budgeted(|call, (name, key), reads| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
                 reads
                     .get(&bucket, bucket.single_reads(), &key, deadline)
@@ -37,9 +37,9 @@ async fn get(request: Request<(String, String)>) -> Answer<Option<Bytes>> {
         .await
 }
 
-async fn set(request: Request<(String, String, Bytes)>) -> Answer<()> {
+async fn set(request: Request<(String, String, Bytes)>) -> CallResult<()> {
     request
-        .answer(|call, (name, key, value)| async move {
+        .respond(|call, (name, key, value)| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
                 Ok(bucket.set(key, value, deadline).await?)
             })
@@ -48,9 +48,9 @@ async fn set(request: Request<(String, String, Bytes)>) -> Answer<()> {
         .await
 }
 
-async fn delete(request: Request<(String, String)>) -> Answer<()> {
+async fn delete(request: Request<(String, String)>) -> CallResult<()> {
     request
-        .answer(|call, (name, key)| async move {
+        .respond(|call, (name, key)| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
                 Ok(bucket.delete(key, deadline).await?)
             })
@@ -59,9 +59,9 @@ async fn delete(request: Request<(String, String)>) -> Answer<()> {
         .await
 }
 
-async fn exists(request: Request<(String, String)>) -> Answer<bool> {
+async fn exists(request: Request<(String, String)>) -> CallResult<bool> {
     request
-        .answer(|call, (name, key)| async move {
+        .respond(|call, (name, key)| async move {
             call.run(&name, Some(1), |bucket, deadline| async move {
                 let node = bucket.single_reads();
                 Ok(bucket.exists_from(node, &key, deadline).await?)
@@ -71,9 +71,9 @@ async fn exists(request: Request<(String, String)>) -> Answer<bool> {
         .await
 }
 
-async fn list_keys(request: Request<(String, Option<u64>)>) -> Answer<KeyResponse> {
+async fn list_keys(request: Request<(String, Option<u64>)>) -> CallResult<KeyResponse> {
     request
-        .answer_budgeted(|call, (name, cursor), reads| async move {
+        .respond_budgeted(|call, (name, cursor), reads| async move {
             let listed = |page: &KeyResponse| page.keys.len();
             call.run_listing(&name, listed, |bucket, deadline| async move {
                 let after = cursor.unwrap_or(0);

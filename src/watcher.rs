@@ -26,7 +26,7 @@ use crate::wrpc::{EncodeItem as _, Function, OutgoingCalls, OutgoingError};
 use eventual_batch_engine::{ChangeHandler, ChangeKind, DeliveryOutcome, KeyChange};
 use eventual_batch_links::WatchIdentity;
 
-const INSTANCE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
+const INTERFACE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
 
 /// The host takes the bucket for the number of a resource, and hands the component a resource of that
 /// number, which stands for nothing.
@@ -79,7 +79,7 @@ impl ComponentWatcher {
         let (name, params) = encode(change).map_err(|_| OutgoingError::Refused)?;
         let function = Function {
             prefix: &format!("{scope}.{target}"),
-            instance: INSTANCE,
+            interface: INTERFACE,
             name,
         };
         self.calls

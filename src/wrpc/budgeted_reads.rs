@@ -17,19 +17,23 @@ use super::memory_budget::Reservation;
 /// Reads of one call, within the memory that its answer may take. Clones are handles of the same
 /// memory, which is free again when the last one is dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct BudgetedReads(Arc<Reservation>);
+pub(crate) struct BudgetedReads {
+    reservation: Arc<Reservation>,
+}
 
 impl BudgetedReads {
     pub(super) fn new(reservation: Reservation) -> Self {
-        Self(Arc::new(reservation))
+        Self {
+            reservation: Arc::new(reservation),
+        }
     }
 
-    /// Sets what the answer takes to its size, which is known now. The answer exists, so it stays
-    /// even if there is no room for what its encoding has added.
-    pub(super) fn set_size(&self, bytes: usize) {
-        let Self(reservation) = self;
+    /// Charges the encoded size of the results in place of what was charged while they were read. The
+    /// results exist, so they stay even if there is no room for what their encoding has added.
+    pub(super) fn charge_encoded_size(&self, bytes: usize) {
+        let Self { reservation } = self;
         reservation.shrink_to(bytes);
-        let _ = reservation.grow_to(bytes);
+        let _ = reservation.try_grow_to(bytes);
     }
 
     /// [`Bucket::get_many`] when there is room for the values.
@@ -75,7 +79,8 @@ impl BudgetedReads {
         loop {
             let page = bucket.list_keys(after, deadline).await?;
             let bytes = page.keys.iter().map(String::len).sum();
-            if self.0.grow_to(bytes) {
+            // It is read already, so it needs no headroom.
+            if self.reservation.try_grow_to(bytes) {
                 return Ok(page);
             }
             drop(page);
@@ -94,7 +99,8 @@ impl BudgetedReads {
         loop {
             let value = bucket.get_from(node, key, deadline).await?;
             let bytes = value.as_ref().map_or(0, Bytes::len);
-            if self.0.grow_to(bytes) {
+            // It is read already, so it needs no headroom.
+            if self.reservation.try_grow_to(bytes) {
                 return Ok(value);
             }
             drop(value);
@@ -104,7 +110,7 @@ impl BudgetedReads {
 
     /// Gives back what the call holds, and waits until there is room for this many bytes.
     async fn wait_for(&self, bytes: usize, deadline: Deadline) -> Result<(), CallError> {
-        let Self(reservation) = self;
+        let Self { reservation } = self;
         reservation.release();
         let room = timeout_at(
             deadline.send_deadline(),
@@ -124,7 +130,7 @@ impl BudgetedReads {
 
 impl ResponseBudget for BudgetedReads {
     fn grow_to(&self, bytes: usize) -> bool {
-        self.0.grow_to(with_headroom(bytes))
+        self.reservation.try_grow_to(with_headroom(bytes))
     }
 }
 

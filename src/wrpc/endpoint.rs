@@ -1,4 +1,4 @@
-//! An endpoint: one function of an interface, its subscription, and the future that answers an
+//! An endpoint: one function of an interface, its subscription, and the future that handles an
 //! invocation.
 //!
 //! Each invocation is a future of its own from its first message on. The caller may take only so
@@ -22,7 +22,7 @@ use super::error::InvocationError;
 use super::handshake::UnresponsiveClients;
 use super::invocation::{AcceptedInvocation, Invocation};
 use super::load_limits::LoadLimits;
-use super::parameter_buffer::Received;
+use super::parameter_buffer::ParameterOutcome;
 use super::parameter_limits;
 use super::parameters::{ParameterError, Parameters};
 use super::request::Request;
@@ -51,15 +51,15 @@ pub(crate) struct EndpointContext {
 /// One function with its subscription.
 pub(crate) struct Endpoint {
     pub(crate) invocations: Subscriber,
-    /// Makes the future that answers an invocation.
-    pub(crate) answer:
+    /// Makes the future that handles an invocation.
+    pub(crate) handle:
         Box<dyn Fn(Message) -> BoxFuture<'static, Result<(), InvocationError>> + Send + Sync>,
 }
 
 /// Subscribes to a function's invocations, which `handler` answers.
 pub(crate) async fn endpoint<P, R, F>(
     context: &EndpointContext,
-    instance: &'static str,
+    interface: &'static str,
     name: &'static str,
     handler: fn(Request<P>) -> F,
 ) -> anyhow::Result<Endpoint>
@@ -69,53 +69,70 @@ where
     R::Item: Send,
     F: Future<Output = R> + Send + 'static,
 {
-    let subject = invocation_subject(&context.prefix, instance, name);
+    let subject = invocation_subject(&context.prefix, interface, name);
     let invocations = context
         .nats
         .queue_subscribe(subject, context.prefix.to_string())
         .await
-        .with_context(|| format!("failed to serve `{instance}.{name}`"))?;
+        .with_context(|| format!("failed to serve `{interface}.{name}`"))?;
     let context = context.clone();
     let unresponsive = Arc::<UnresponsiveClients>::default();
-    let answer = move |message| {
-        let limits = context.limits.clone();
-        let reads = BudgetedReads::new(limits.responses.reservation());
-        let invocation = Invocation::new(context.nats.clone(), message, limits);
+    let handle = move |message| {
+        // At once, before the future is polled: the message's memory and the call's start count
+        // from its arrival.
+        let invocation = Invocation::new(context.nats.clone(), message, context.limits.clone());
         let call = incoming_call(&context.links, name, invocation.headers());
-        let unresponsive = Arc::clone(&unresponsive);
         let limits = context.limits.clone();
-        async move {
-            let received = receive(&call, invocation, &limits).await;
-            let (accepted, params) = match received {
-                Ok(received) => received,
-                Err(error) => {
-                    if matches!(error, InvocationError::TooManyIncomplete) {
-                        call.abandon(ShedReason::UnfinishedCalls);
-                    }
-                    return Err(error);
-                }
-            };
-            let request = Request {
-                call,
-                params,
-                reads: reads.clone(),
-            };
-            let results = handler(request).await;
-            let size = results.encoded_size();
-            reads.set_size(size);
-            let mebibytes = u32::try_from(size >> 20).unwrap_or(u32::MAX);
-            let time = SEND_TIMEOUT + SEND_TIMEOUT_PER_MIB.saturating_mul(mebibytes);
-            let sent = accepted.send(results, size, &unresponsive);
-            timeout(time, sent)
-                .await
-                .map_err(|_| InvocationError::ResultsTimeout)?
-        }
-        .boxed()
+        let unresponsive = Arc::clone(&unresponsive);
+        handle_invocation(invocation, call, limits, unresponsive, handler).boxed()
     };
     Ok(Endpoint {
         invocations,
-        answer: Box::new(answer),
+        handle: Box::new(handle),
     })
+}
+
+/// The life of one call: receives its parameters, runs the handler, and sends the results.
+async fn handle_invocation<P, R, F>(
+    invocation: Invocation,
+    call: Call,
+    limits: LoadLimits,
+    unresponsive: Arc<UnresponsiveClients>,
+    handler: fn(Request<P>) -> F,
+) -> Result<(), InvocationError>
+where
+    P: Parameters,
+    R: Results,
+    F: Future<Output = R>,
+{
+    let (accepted, params) = match receive(&call, invocation, &limits).await {
+        Ok(received) => received,
+        Err(error) => {
+            if matches!(error, InvocationError::TooManyIncomplete) {
+                call.abandon(ShedReason::UnfinishedCalls);
+            }
+            return Err(error);
+        }
+    };
+    let reads = BudgetedReads::new(limits.responses.reservation());
+    let request = Request {
+        call,
+        params,
+        reads: reads.clone(),
+    };
+    let results = handler(request).await;
+    let size = results.encoded_size();
+    reads.charge_encoded_size(size);
+    let sent = accepted.send(results, size, &unresponsive);
+    timeout(send_timeout(size), sent)
+        .await
+        .map_err(|_| InvocationError::ResultsTimeout)?
+}
+
+/// How long the lattice may take to accept results of this encoded size.
+fn send_timeout(size: usize) -> Duration {
+    let mebibytes = u32::try_from(size >> 20).unwrap_or(u32::MAX);
+    SEND_TIMEOUT + SEND_TIMEOUT_PER_MIB.saturating_mul(mebibytes)
 }
 
 /// Receives the parameters of an invocation. If they are over a limit, the call is answered with
@@ -125,22 +142,20 @@ async fn receive<P: Parameters>(
     invocation: Invocation,
     limits: &LoadLimits,
 ) -> Result<(AcceptedInvocation, Result<P, CallError>), InvocationError> {
-    let received = invocation.receive(
+    let receiving = invocation.receive(
         parameter_limits::max_keys(call),
         parameter_limits::max_parameter_bytes(call),
     );
-    let received = timeout(RECEIVE_TIMEOUT, received)
-        .await
-        .map_err(|_| InvocationError::ParametersTimeout)?;
-    let (accepted, received) = received?;
-    let params = match received {
-        Received::Params(params) => Ok(params),
-        Received::TooLarge => Err(parameter_limits::too_many_bytes(call)),
-        Received::NoMemory => Err(parameter_limits::no_memory(&limits.parameters)),
-        Received::Undecodable(ParameterError::TooMany(keys)) => {
+    let received = timeout(RECEIVE_TIMEOUT, receiving).await;
+    let (accepted, outcome) = received.map_err(|_| InvocationError::ParametersTimeout)??;
+    let params = match outcome {
+        ParameterOutcome::Params(params) => Ok(params),
+        ParameterOutcome::TooLarge => Err(parameter_limits::too_many_bytes(call)),
+        ParameterOutcome::NoMemory => Err(parameter_limits::no_memory(&limits.parameters)),
+        ParameterOutcome::Undecodable(ParameterError::TooMany(keys)) => {
             Err(parameter_limits::too_many_keys(call, keys))
         }
-        Received::Undecodable(ParameterError::Malformed) => {
+        ParameterOutcome::Undecodable(ParameterError::Malformed) => {
             return Err(InvocationError::MalformedParameters);
         }
     };

@@ -2,9 +2,9 @@
 //!
 //! A host calls with the client of the transport crate. That client reads incoming messages from
 //! one channel, and registrations of its own new calls from another, in random order. Under load it
-//! can read a message before the registration of its call, and then it drops the message. A call whose
-//! acceptance is lost hangs. A call whose results are lost ends with "unexpected end of file". This
-//! happens to about one call in a few hundred where many calls are under way.
+//! can read a message before the registration of its call, and then it drops the message. A call
+//! whose acceptance is lost hangs. A call whose results are lost ends with "unexpected end of file".
+//! This happens to about one call in a few hundred where many calls are under way.
 //!
 //! Once the client has seen the acceptance it knows of the call, and loses nothing more. It shows
 //! that: it ends its parameters, at the address that the acceptance gave. So the acceptance is
@@ -26,7 +26,7 @@ use wrpc_transport_nats::param_subject;
 
 use super::error::InvocationError;
 
-/// After how long the acceptance is repeated for the first time; then after twice as long, and so on.
+/// The pause before the acceptance is first repeated. It doubles each time.
 const REPEAT: Duration = Duration::from_millis(5);
 
 /// How long to wait for the caller's confirmation. A host that is busy may take long.
@@ -41,15 +41,18 @@ const MAX_UNRESPONSIVE: usize = 1024;
 /// An invocation that has been accepted.
 pub(super) struct Handshake {
     pub(super) nats: Client,
-    /// The caller's inbox. The acceptance goes to it, the results to its result subject.
-    pub(super) caller: Subject,
-    /// What the addresses of the parameters have in common.
-    inbox: String,
-    /// What comes at the address of the first acceptance, and at that of all others. When the caller
-    /// has used one address, the subscription to the other is dropped, with all that it holds.
+    /// The inbox of the call. The acceptance goes to it, the results to its result subject.
+    pub(super) caller_inbox: Subject,
+    /// The prefix of both parameter addresses.
+    param_prefix: String,
+    /// The subscriptions to the address of the first acceptance, and to the one of the repeated ones.
+    /// When the caller has used one address, the subscription to the other is dropped, with all that
+    /// it holds.
     param_subscriptions: [Option<Subscriber>; 2],
-    /// Bounds the acceptances of calls whose parameters are not all there; `None` if they are.
-    accepting: Option<Arc<Semaphore>>,
+    /// Whether parameters are still to come.
+    awaits_params: bool,
+    /// Bounds the acceptances that are sent at the same time by calls that await parameters.
+    acceptance_permits: Arc<Semaphore>,
     confirmation: Option<Confirmation>,
 }
 
@@ -72,23 +75,26 @@ pub(super) enum Confirmation {
 }
 
 impl Handshake {
-    /// Accepts the invocation of this caller. `accepting` is `None` if its parameters are all there.
+    /// Accepts the invocation whose caller listens at `caller_inbox`. If the call awaits parameters,
+    /// the acceptance needs one of `acceptance_permits`.
     ///
     /// # Errors
     ///
     /// The lattice is not there.
     pub(super) async fn begin(
         nats: Client,
-        caller: Subject,
-        accepting: Option<Arc<Semaphore>>,
+        caller_inbox: Subject,
+        awaits_params: bool,
+        acceptance_permits: Arc<Semaphore>,
     ) -> Result<Self, InvocationError> {
-        let inbox = nats.new_inbox();
+        let param_prefix = nats.new_inbox();
         let mut handshake = Self {
             nats,
-            caller,
-            inbox,
+            caller_inbox,
+            param_prefix,
             param_subscriptions: [None, None],
-            accepting,
+            awaits_params,
+            acceptance_permits,
             confirmation: None,
         };
         handshake.accept(Acceptance::First).await?;
@@ -96,15 +102,14 @@ impl Handshake {
     }
 
     async fn accept(&mut self, which: Acceptance) -> Result<(), InvocationError> {
-        let _permit = match &self.accepting {
-            Some(accepting) => {
-                let permit = accepting.acquire().await;
-                Some(permit.map_err(|_| InvocationError::Closed)?)
-            }
-            None => None,
+        let _permit = if self.awaits_params {
+            let permit = self.acceptance_permits.acquire().await;
+            Some(permit.map_err(|_| InvocationError::Closed)?)
+        } else {
+            None
         };
         let index = which as usize;
-        let address = format!("{}.{index}", self.inbox);
+        let address = format!("{}.{index}", self.param_prefix);
         if self.param_subscriptions[index].is_none() {
             // Before the caller knows of the address, so that nothing is missed. Each address has a
             // subscription of its own, because a wildcard would make the server go through all the
@@ -113,8 +118,8 @@ impl Handshake {
             let params = params.map_err(InvocationError::lattice("subscribe to the parameters"))?;
             self.param_subscriptions[index] = Some(params);
         }
-        let caller = self.caller.clone();
-        let accepted = self.nats.publish_with_reply(caller, address, Bytes::new());
+        let inbox = self.caller_inbox.clone();
+        let accepted = self.nats.publish_with_reply(inbox, address, Bytes::new());
         let accepted = accepted.await;
         accepted.map_err(InvocationError::lattice("accept the invocation"))
     }
@@ -152,15 +157,11 @@ impl Handshake {
     /// at the other address is then an empty message that does not end the parameters.
     fn drop_unused_address(&mut self, index: usize) -> bool {
         let has_other = self.param_subscriptions[1 - index].is_some();
-        let drops = self.awaits_params() && has_other;
+        let drops = self.awaits_params && has_other;
         if drops {
             self.param_subscriptions[index] = None;
         }
         drops
-    }
-
-    fn awaits_params(&self) -> bool {
-        self.accepting.is_some()
     }
 
     fn use_address(&mut self, index: usize) {
@@ -202,7 +203,7 @@ impl Handshake {
     ///
     /// The lattice is not there.
     pub(super) async fn unsubscribe_params(&mut self) -> Result<(), InvocationError> {
-        self.accepting = None;
+        self.awaits_params = false;
         if self.confirmation.is_some() {
             self.param_subscriptions = [None, None];
         }
@@ -228,7 +229,7 @@ impl Handshake {
         unresponsive: &UnresponsiveClients,
     ) -> Result<Confirmation, InvocationError> {
         if self.confirmation.is_none() {
-            let was_unresponsive = unresponsive.contains(&self.caller);
+            let was_unresponsive = unresponsive.contains(&self.caller_inbox);
             let limit = if was_unresponsive {
                 SHORT_CONFIRMATION_TIMEOUT
             } else {
@@ -236,12 +237,12 @@ impl Handshake {
             };
             match timeout(limit, self.next_part()).await {
                 Ok(part) => drop(part?),
-                Err(_) => unresponsive.add(&self.caller),
+                Err(_) => unresponsive.add(&self.caller_inbox),
             }
             // Whatever else the caller sends is of no use.
             self.param_subscriptions = [None, None];
             if was_unresponsive && self.confirmation.is_some() {
-                unresponsive.remove(&self.caller);
+                unresponsive.remove(&self.caller_inbox);
             }
         }
         Ok(self.confirmation.unwrap_or(Confirmation::Unresponsive))
@@ -250,26 +251,27 @@ impl Handshake {
 
 /// Clients that did not end the parameters of a call.
 ///
-/// Clients other than the transport crate's may never end parameters. Each such client gets one full
-/// wait, and then short ones. A client that gave up one call confirms the next one in time.
+/// Other clients than the transport crate's may never send the end of the parameters. After one full
+/// wait for such a client, later waits are short. A client that confirms within a short wait gets
+/// full waits again.
 #[derive(Debug, Default)]
 pub(super) struct UnresponsiveClients(Mutex<HashSet<Box<str>>>);
 
 impl UnresponsiveClients {
-    fn contains(&self, caller: &Subject) -> bool {
-        self.lock().contains(client(caller))
+    fn contains(&self, inbox: &Subject) -> bool {
+        self.lock().contains(client_prefix(inbox))
     }
 
-    fn add(&self, caller: &Subject) {
+    fn add(&self, inbox: &Subject) {
         let mut clients = self.lock();
         if clients.len() >= MAX_UNRESPONSIVE {
             clients.clear();
         }
-        clients.insert(client(caller).into());
+        clients.insert(client_prefix(inbox).into());
     }
 
-    fn remove(&self, caller: &Subject) {
-        self.lock().remove(client(caller));
+    fn remove(&self, inbox: &Subject) {
+        self.lock().remove(client_prefix(inbox));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
@@ -278,8 +280,8 @@ impl UnresponsiveClients {
     }
 }
 
-/// What the inboxes of one client's calls have in common.
-fn client(caller: &Subject) -> &str {
-    let caller = caller.as_str();
-    caller.rsplit_once('.').map_or(caller, |(client, _)| client)
+/// The prefix of the inboxes of one client's calls.
+fn client_prefix(inbox: &Subject) -> &str {
+    let inbox = inbox.as_str();
+    inbox.rsplit_once('.').map_or(inbox, |(prefix, _)| prefix)
 }

@@ -1,10 +1,11 @@
 //! The server side of wRPC's NATS transport, for functions without streams.
 //!
-//! An invocation is a message. What of the parameters does not fit into it follows, once the caller
-//! knows where to send it. The results go back on a subject of the caller's. The transport crate's
-//! own server does not fit here: it keeps its subscriptions to itself, so that they cannot be
-//! drained; one task of it hands out the messages of all calls, and may look at a message before it
-//! knows whose it is; and it copies every buffer. It serves streams, which these interfaces lack.
+//! The first message of an invocation has as many of the parameters as fit. The caller sends the rest
+//! to the address that our acceptance gives. The results go to a subject of the caller's.
+//!
+//! The transport crate's own server does not fit here. It keeps its subscriptions to itself, so they
+//! cannot be drained. Its one dispatch task may see a message before the call is registered, and drops
+//! it. It copies every buffer. It serves streams, which these interfaces lack.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::error::InvocationError;
 use super::handshake::{Confirmation, Handshake, UnresponsiveClients};
 use super::load_limits::LoadLimits;
 use super::memory_budget::Reservation;
-use super::parameter_buffer::{ParameterBuffer, Received};
+use super::parameter_buffer::{ParameterBuffer, ParameterOutcome};
 use super::parameters::Parameters;
 use super::results::{Parts, Results};
 
@@ -51,7 +52,7 @@ impl Invocation {
     /// Reserves room for the message, and drops its payload if there is none.
     pub(super) fn new(nats: Client, mut message: Message, limits: LoadLimits) -> Self {
         let memory = limits.parameters.reservation();
-        let shed = !memory.grow_to(message.payload.len());
+        let shed = !memory.try_grow_to(message.payload.len());
         if shed {
             message.payload = Bytes::new();
         }
@@ -79,7 +80,7 @@ impl Invocation {
         self,
         max_keys: usize,
         max_bytes: u64,
-    ) -> Result<(AcceptedInvocation, Received<P>), InvocationError> {
+    ) -> Result<(AcceptedInvocation, ParameterOutcome<P>), InvocationError> {
         let Self {
             nats,
             message,
@@ -87,38 +88,50 @@ impl Invocation {
             memory,
             shed,
         } = self;
-        let caller = message.reply.ok_or(InvocationError::NoReplySubject)?;
+        let caller_inbox = message.reply.ok_or(InvocationError::NoReplySubject)?;
         let mut buffer = ParameterBuffer::<P>::new(message.payload, max_keys, max_bytes);
-        let mut received = if shed {
-            Some(Received::NoMemory)
+        let decoded = if shed {
+            Some(ParameterOutcome::NoMemory)
         } else {
             buffer.decode(&memory)
         };
-        let permit = match received {
+        let _permit = match decoded {
             None => Some(permit_to_await_params(&limits)?),
             Some(_) => None,
         };
-        let accepting = permit.is_some().then(|| Arc::clone(&limits.accepting));
-        let mut handshake = Handshake::begin(nats, caller, accepting).await?;
-        let received = loop {
-            if let Some(received) = received {
-                break received;
-            }
-            let part = handshake.next_part().await?;
-            if part.is_empty() {
-                return Err(InvocationError::ParametersEndEarly);
-            }
-            received = buffer.extend(&part, &memory);
+        let permits = Arc::clone(&limits.accepting);
+        let mut handshake =
+            Handshake::begin(nats, caller_inbox, decoded.is_none(), permits).await?;
+        let outcome = match decoded {
+            Some(outcome) => outcome,
+            None => receive_rest(&mut handshake, &mut buffer, &memory).await?,
         };
         handshake.unsubscribe_params().await?;
-        if !matches!(received, Received::Params(_)) {
+        if !matches!(outcome, ParameterOutcome::Params(_)) {
             memory.release();
         }
         let accepted = AcceptedInvocation {
             handshake,
             _memory: memory,
         };
-        Ok((accepted, received))
+        Ok((accepted, outcome))
+    }
+}
+
+/// Receives the parameters that did not fit into the first message.
+async fn receive_rest<P: Parameters>(
+    handshake: &mut Handshake,
+    buffer: &mut ParameterBuffer<P>,
+    memory: &Reservation,
+) -> Result<ParameterOutcome<P>, InvocationError> {
+    loop {
+        let part = handshake.next_part().await?;
+        if part.is_empty() {
+            return Err(InvocationError::ParametersEndEarly);
+        }
+        if let Some(outcome) = buffer.extend(&part, memory) {
+            return Ok(outcome);
+        }
     }
 }
 
@@ -182,7 +195,7 @@ async fn flush(to: &Handshake) -> Result<(), InvocationError> {
 
 /// Publishes a part of the results. An empty one is the end.
 async fn publish(to: &Handshake, part: Bytes) -> Result<(), InvocationError> {
-    let subject = Subject::from(result_subject(&to.caller));
+    let subject = Subject::from(result_subject(&to.caller_inbox));
     let published = to.nats.publish(subject, part).await;
     published.map_err(InvocationError::lattice(SEND))
 }

@@ -72,7 +72,7 @@ pub(super) struct Reservation {
 impl Reservation {
     /// Grows to this many bytes, if there is room now.
     #[must_use]
-    pub(super) fn grow_to(&self, bytes: usize) -> bool {
+    pub(super) fn try_grow_to(&self, bytes: usize) -> bool {
         let mut held = self.lock();
         let missing = self.missing(held.as_ref(), bytes);
         if missing == 0 {
@@ -148,44 +148,44 @@ mod tests {
     fn calls_share_the_budget_and_give_it_back() {
         let budget = MemoryBudget::new(4 * MIB);
         let (one, two) = (budget.reservation(), budget.reservation());
-        assert!(one.grow_to(MIB));
-        assert!(one.grow_to(3 * MIB));
-        assert!(!two.grow_to(2 * MIB));
-        assert!(two.grow_to(MIB));
-        assert!(one.grow_to(MIB), "it holds more already");
+        assert!(one.try_grow_to(MIB));
+        assert!(one.try_grow_to(3 * MIB));
+        assert!(!two.try_grow_to(2 * MIB));
+        assert!(two.try_grow_to(MIB));
+        assert!(one.try_grow_to(MIB), "it holds more already");
         drop(one);
-        assert!(two.grow_to(4 * MIB));
+        assert!(two.try_grow_to(4 * MIB));
     }
 
     #[test]
     fn a_call_that_is_alone_always_finds_room() {
         let budget = MemoryBudget::new(4 * MIB);
         let (large, other) = (budget.reservation(), budget.reservation());
-        assert!(large.grow_to(3 * MIB));
-        assert!(large.grow_to(400 * MIB));
-        assert!(!other.grow_to(MIB));
+        assert!(large.try_grow_to(3 * MIB));
+        assert!(large.try_grow_to(400 * MIB));
+        assert!(!other.try_grow_to(MIB));
     }
 
     #[test]
     fn what_a_call_does_not_need_is_given_back() {
         let budget = MemoryBudget::new(4 * MIB);
         let (one, two) = (budget.reservation(), budget.reservation());
-        assert!(one.grow_to(4 * MIB));
+        assert!(one.try_grow_to(4 * MIB));
         one.shrink_to(MIB);
-        assert!(two.grow_to(3 * MIB));
+        assert!(two.try_grow_to(3 * MIB));
         one.shrink_to(2 * MIB);
-        assert!(!two.grow_to(4 * MIB));
+        assert!(!two.try_grow_to(4 * MIB));
         one.shrink_to(0);
-        assert!(two.grow_to(4 * MIB));
+        assert!(two.try_grow_to(4 * MIB));
     }
 
     #[test]
     fn a_small_call_needs_no_room() {
         let budget = MemoryBudget::new(MIB);
         let large = budget.reservation();
-        assert!(large.grow_to(10 * MIB));
-        assert!(budget.reservation().grow_to(SMALL_CALL));
-        assert!(!budget.reservation().grow_to(SMALL_CALL + 1));
+        assert!(large.try_grow_to(10 * MIB));
+        assert!(budget.reservation().try_grow_to(SMALL_CALL));
+        assert!(!budget.reservation().try_grow_to(SMALL_CALL + 1));
     }
 
     #[test]
@@ -196,13 +196,13 @@ mod tests {
             budget.reservation(),
             budget.reservation(),
         );
-        assert!(first.grow_to(3 * MIB));
+        assert!(first.try_grow_to(3 * MIB));
         let mut waiting = Box::pin(waits.wait_for(2 * MIB));
         assert!(waiting.as_mut().now_or_never().is_none());
-        assert!(!later.grow_to(MIB));
+        assert!(!later.try_grow_to(MIB));
         drop(first);
         assert!(waiting.as_mut().now_or_never().is_some());
-        assert!(later.grow_to(2 * MIB));
-        assert!(!later.grow_to(3 * MIB));
+        assert!(later.try_grow_to(2 * MIB));
+        assert!(!later.try_grow_to(3 * MIB));
     }
 }

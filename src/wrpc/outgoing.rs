@@ -64,7 +64,7 @@ impl OutgoingError {
 pub(crate) struct Function<'a> {
     /// The prefix of the subjects of the component's invocations.
     pub(crate) prefix: &'a str,
-    pub(crate) instance: &'a str,
+    pub(crate) interface: &'a str,
     pub(crate) name: &'a str,
 }
 
@@ -103,10 +103,10 @@ impl OutgoingCalls {
         let first = params.split_to(first_part(max, &headers, &call.reply).min(params.len()));
         let Function {
             prefix,
-            instance,
+            interface,
             name,
         } = function;
-        let subject = Subject::from(invocation_subject(prefix, instance, name));
+        let subject = Subject::from(invocation_subject(prefix, interface, name));
         nats.publish_with_reply_and_headers(subject, call.reply.clone(), headers, first)
             .await
             .map_err(|_| OutgoingError::NotConnected)?;

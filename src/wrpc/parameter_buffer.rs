@@ -7,7 +7,7 @@ use super::memory_budget::Reservation;
 use super::parameters::{ParameterError, Parameters};
 
 /// What became of an invocation's parameters.
-pub(super) enum Received<P> {
+pub(super) enum ParameterOutcome<P> {
     /// They are all there.
     Params(P),
     /// The decoder refused them.
@@ -38,41 +38,45 @@ impl<P: Parameters> ParameterBuffer<P> {
     }
 
     /// Takes one more part; see [`decode`](Self::decode).
-    pub(super) fn extend(&mut self, part: &[u8], memory: &Reservation) -> Option<Received<P>> {
+    pub(super) fn extend(
+        &mut self,
+        part: &[u8],
+        memory: &Reservation,
+    ) -> Option<ParameterOutcome<P>> {
         self.bytes += part.len();
-        if !memory.grow_to(self.bytes + P::overhead(&self.decoder)) {
-            return Some(Received::NoMemory);
+        if !memory.try_grow_to(self.bytes + P::decoder_overhead(&self.decoder)) {
+            return Some(ParameterOutcome::NoMemory);
         }
         self.undecoded.extend_from_slice(part);
         self.decode(memory)
     }
 
     /// Decodes what has come, and returns what became of the parameters if that is known now.
-    pub(super) fn decode(&mut self, memory: &Reservation) -> Option<Received<P>> {
+    pub(super) fn decode(&mut self, memory: &Reservation) -> Option<ParameterOutcome<P>> {
         let before = self.undecoded.len();
         match self.decoder.decode(&mut self.undecoded) {
-            Err(error) => return Some(Received::Undecodable(error)),
+            Err(error) => return Some(ParameterOutcome::Undecodable(error)),
             Ok(Some(params)) => {
                 self.undecoded = BytesMut::new();
                 let bytes = self.bytes + params.decoded_overhead();
-                return Some(if memory.grow_to(bytes) {
-                    Received::Params(params)
+                return Some(if memory.try_grow_to(bytes) {
+                    ParameterOutcome::Params(params)
                 } else {
-                    Received::NoMemory
+                    ParameterOutcome::NoMemory
                 });
             }
             Ok(None) => {}
         }
         if u64::try_from(self.bytes).is_ok_and(|bytes| bytes > self.max_bytes) {
-            return Some(Received::TooLarge);
+            return Some(ParameterOutcome::TooLarge);
         }
         let left = self.undecoded.len();
         if left < before / 2 {
             // The rest would keep all of the buffer alive, beside what was decoded of it.
             self.undecoded = BytesMut::from(&self.undecoded[..]);
         }
-        let bytes = self.bytes + P::overhead(&self.decoder);
-        (!memory.grow_to(bytes)).then_some(Received::NoMemory)
+        let bytes = self.bytes + P::decoder_overhead(&self.decoder);
+        (!memory.try_grow_to(bytes)).then_some(ParameterOutcome::NoMemory)
     }
 }
 
@@ -104,9 +108,9 @@ mod tests {
             (buffer.decode(&memory), memory)
         });
         assert!(first.0.is_none());
-        assert!(matches!(second.0, Some(Received::NoMemory)));
+        assert!(matches!(second.0, Some(ParameterOutcome::NoMemory)));
         drop(first);
-        assert!(second.1.grow_to(4 * MIB));
+        assert!(second.1.try_grow_to(4 * MIB));
     }
 
     #[test]

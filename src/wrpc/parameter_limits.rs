@@ -8,10 +8,10 @@ use super::memory_budget::MemoryBudget;
 /// The maximum number of bytes read of the parameters. It is far above what the link allows in a
 /// batch. So a batch a little too large is still read, and answered with what is wrong with it.
 pub(super) fn max_parameter_bytes(call: &Call) -> u64 {
-    const ROOM: u64 = 64 * 1024;
+    const OVERHEAD: u64 = 64 * 1024;
     let max = call.limits().map_or(0, |limits| limits.max_batch_bytes);
     let max = u64::try_from(max).unwrap_or(u64::MAX);
-    max.saturating_mul(2).saturating_add(ROOM)
+    max.saturating_mul(2).saturating_add(OVERHEAD)
 }
 
 /// The error for parameters of more than [`max_parameter_bytes`].
@@ -28,9 +28,9 @@ pub(super) fn too_many_bytes(call: &Call) -> CallError {
 pub(super) fn max_keys(call: &Call) -> usize {
     // Small parameters of a caller without a link are read, so that it gets the error that it has
     // no link.
-    const NOT_LINKED: usize = 1024;
+    const MAX_KEYS_WITHOUT_LINK: usize = 1024;
     call.limits()
-        .map_or(NOT_LINKED, |limits| limits.max_batch_keys)
+        .map_or(MAX_KEYS_WITHOUT_LINK, |limits| limits.max_batch_keys)
 }
 
 /// The error for a batch of more than [`max_keys`].

@@ -22,7 +22,7 @@ pub trait Parameters: Sized {
 
     /// How many bytes the decoder takes for what it has decoded, beside the bytes that have come.
     #[must_use]
-    fn overhead(_: &Self::Decoder) -> usize {
+    fn decoder_overhead(_: &Self::Decoder) -> usize {
         0
     }
 
@@ -81,20 +81,20 @@ impl<T: Decode<Reader> + Send> Parameters for (String, Vec<T>) {
         }
     }
 
-    fn overhead(decoder: &BatchDecoder<T>) -> usize {
+    fn decoder_overhead(decoder: &BatchDecoder<T>) -> usize {
         decoder
             .list
             .as_ref()
-            .map_or(0, |list| overhead(&list.elements))
+            .map_or(0, |list| list_overhead(&list.elements))
     }
 
     fn decoded_overhead(&self) -> usize {
-        overhead(&self.1)
+        list_overhead(&self.1)
     }
 }
 
 /// What a list takes beside the bytes of its keys and values.
-fn overhead<T>(elements: &[T]) -> usize {
+fn list_overhead<T>(elements: &[T]) -> usize {
     /// What the allocator adds to an element's key and its value.
     const ALLOCATIONS: usize = 2 * 16;
     elements.len() * (size_of::<T>() + ALLOCATIONS)

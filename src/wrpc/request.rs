@@ -15,17 +15,17 @@ pub(crate) struct Request<P> {
 
 impl<P> Request<P> {
     /// Runs `work` if the parameters could be read. Converts the error to the interface's error type.
-    pub(crate) async fn answer<T, E, F>(self, work: impl FnOnce(Call, P) -> F) -> (Result<T, E>,)
+    pub(crate) async fn respond<T, E, F>(self, work: impl FnOnce(Call, P) -> F) -> (Result<T, E>,)
     where
         E: From<CallError>,
         F: Future<Output = Result<T, CallError>>,
     {
-        self.answer_budgeted(|call, params, _| work(call, params))
+        self.respond_budgeted(|call, params, _| work(call, params))
             .await
     }
 
     /// The same for an answer that may be large: `work` reads it within a budget of memory.
-    pub(crate) async fn answer_budgeted<T, E, F>(
+    pub(crate) async fn respond_budgeted<T, E, F>(
         self,
         work: impl FnOnce(Call, P, BudgetedReads) -> F,
     ) -> (Result<T, E>,)

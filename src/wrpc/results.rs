@@ -91,7 +91,7 @@ impl<T: EncodeItem> OkResults for Vec<T> {
     }
 }
 
-macro_rules! whole {
+macro_rules! in_one_piece {
     ($($type:ty),+) => {
         $(impl OkResults for $type {
             type Item = ();
@@ -105,7 +105,7 @@ macro_rules! whole {
     };
 }
 
-whole!((), bool, u64, Option<Bytes>, Option<Value>, KeyResponse);
+in_one_piece!((), bool, u64, Option<Bytes>, Option<Value>, KeyResponse);
 
 /// Encoded results, in parts of at most `max` bytes.
 pub(super) struct Parts<I> {

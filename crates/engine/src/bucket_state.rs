@@ -159,8 +159,10 @@ impl BucketState {
     }
 
     /// Waits until there is a connection to the server.
-    pub(crate) async fn ready(&self, deadline: &Deadline) -> Result<(), Error> {
-        self.connection.ready(&self.spec.name, deadline).await
+    pub(crate) async fn wait_connected(&self, deadline: &Deadline) -> Result<(), Error> {
+        self.connection
+            .wait_connected(&self.spec.name, deadline)
+            .await
     }
 
     /// The error of a call whose time is over: the best reason that is known.

@@ -169,7 +169,11 @@ impl Connection {
     ///
     /// [`Error::LoginRefused`] at once if the server refuses the login. [`Error::NoAnswer`] if
     /// there is no connection at the send deadline.
-    pub(super) async fn ready(&self, bucket: &str, deadline: &Deadline) -> Result<(), Error> {
+    pub(super) async fn wait_connected(
+        &self,
+        bucket: &str,
+        deadline: &Deadline,
+    ) -> Result<(), Error> {
         let mut status = self.status.clone();
         let decided = timeout_at(
             deadline.send_deadline(),

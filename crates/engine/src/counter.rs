@@ -65,7 +65,7 @@ pub(super) async fn increment(
                 // The acknowledgement may still come in time.
                 Withdrawal::TooLate => may_withdraw = false,
             },
-            () = sleep_until(deadline.answer_deadline()) => return Err(unclear(key)),
+            () = sleep_until(deadline.call_deadline()) => return Err(unclear(key)),
             () = counter.drive_round(new_round) => {}
         }
     }

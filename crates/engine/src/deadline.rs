@@ -11,7 +11,7 @@ pub(super) use time_limits::TimeLimits;
 /// The times of one call: when it began, until when it sends requests, and when it must have
 /// answered.
 ///
-/// Between its send deadline and its answer deadline a call sends nothing. It only waits for the
+/// Between its send deadline and its call deadline a call sends nothing. It only waits for the
 /// answers to what it has sent, so that few writes are left with an unknown outcome. This last part
 /// is a fifth of the timeout, and at most a second.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +50,8 @@ impl Deadline {
     }
 
     /// At this time the call has to answer, whether the server has or not.
-    pub(super) fn answer_deadline(&self) -> Instant {
-        self.start + self.limits.answer_within
+    pub(super) fn call_deadline(&self) -> Instant {
+        self.start + self.limits.finish_within
     }
 
     /// Whether a batch that has sent `sent` of its `total` items is late.

@@ -149,14 +149,14 @@ pub enum Error {
          written, and no other one: a server of the cluster knows no atomic batches, and needs \
          nats-server 2.12 or newer"
     )]
-    TornBatch,
+    FirstKeyStoredAlone,
     /// The server may have stored a part of an atomic batch. It looks at the storage limits of the
     /// account and the server again for each message of a batch, if the bucket has one replica.
     #[error(
         "only some keys of an atomic batch may be {verb}: a bucket with one replica has no promise \
          of all or nothing when a storage limit is reached in mid-batch, so read the keys: {cause}"
     )]
-    CutBatch {
+    PartlyStoredBatch {
         /// `set` or `deleted`.
         verb: &'static str,
         /// Why.
@@ -287,7 +287,7 @@ impl Error {
             | Self::Contended { .. }
             | Self::PageLost { .. } => Kind::Unavailable,
             Self::ReadOnly { .. }
-            | Self::TornBatch
+            | Self::FirstKeyStoredAlone
             | Self::Unsupported { .. }
             | Self::Refused { .. }
             | Self::BadAnswer { .. }
@@ -298,7 +298,7 @@ impl Error {
             Self::UnclearWrite(cause)
             | Self::AtomicBatchFailed { cause, .. }
             | Self::UnclearBatch { cause, .. }
-            | Self::CutBatch { cause, .. }
+            | Self::PartlyStoredBatch { cause, .. }
             | Self::Partial { cause, .. } => cause.kind(),
         }
     }
@@ -316,8 +316,8 @@ impl Error {
             Self::UnclearBatch { cause, .. } => cause
                 .log_text()?
                 .prefixed("an atomic batch was not acknowledged: "),
-            Self::TornBatch => LogText::fixed("the server knows no atomic batches"),
-            Self::CutBatch { cause, .. } => cause
+            Self::FirstKeyStoredAlone => LogText::fixed("the server knows no atomic batches"),
+            Self::PartlyStoredBatch { cause, .. } => cause
                 .log_text()?
                 .prefixed("an atomic batch may be stored in part: "),
             Self::UnclearNumber { .. } => LogText::fixed(
@@ -346,7 +346,7 @@ impl Error {
             Self::UnclearWrite(cause)
             | Self::AtomicBatchFailed { cause, .. }
             | Self::UnclearBatch { cause, .. }
-            | Self::CutBatch { cause, .. }
+            | Self::PartlyStoredBatch { cause, .. }
             | Self::Partial { cause, .. } => cause.root(),
             error => error,
         }

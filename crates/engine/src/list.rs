@@ -116,7 +116,7 @@ where
     let mut attempts = ListAttempts::default();
     let mut last_epoch = None;
     loop {
-        bucket.ready(deadline).await?;
+        bucket.wait_connected(deadline).await?;
         attempts.quarantined = info.quarantine.is_active();
         let epoch = bucket.connection().epoch();
         if last_epoch.replace(epoch).is_some_and(|last| last < epoch) {
@@ -124,10 +124,7 @@ where
         }
         let started = Instant::now();
         let is_mine = |subject: &str| consumer::is_request(&info, subject);
-        let listing = timeout_at(
-            deadline.answer_deadline(),
-            list(Arc::clone(&info), attempts),
-        );
+        let listing = timeout_at(deadline.call_deadline(), list(Arc::clone(&info), attempts));
         let listed = tokio::select! {
             listed = listing => listed,
             () = bucket.connection().until_reconnected(epoch), if !attempts.needs_quarantine() => {

@@ -42,7 +42,7 @@ pub(super) async fn get_many(
         read(bucket, &info, &mut batch, path, deadline).await?;
     }
     batch.report_to_replica(observer);
-    batch.into_answer().await
+    batch.into_values().await
 }
 
 /// The keys out of `encoded` that have a value. They are encoded as in the bucket. `path`
@@ -117,7 +117,7 @@ struct ReadBatch<'a> {
     order: Vec<usize>,
     /// Whether to keep the values, or only to note which keys have one.
     keep_values: bool,
-    answer_bytes: usize,
+    result_bytes: usize,
     limits: Limits,
     budget: &'a dyn ResponseBudget,
     /// The connections that the call has lost so far.
@@ -157,7 +157,7 @@ impl<'a> ReadBatch<'a> {
             keys,
             order,
             keep_values: true,
-            answer_bytes: 0,
+            result_bytes: 0,
             limits: *bucket.limits(),
             budget,
             lost: LostConnections::default(),
@@ -178,7 +178,7 @@ impl<'a> ReadBatch<'a> {
             total_items: keys.len().max(tuning::LARGE_BATCH),
             order: Vec::new(),
             keep_values: false,
-            answer_bytes: 0,
+            result_bytes: 0,
             limits: Limits::NONE,
             budget: &Unbounded,
             lost: LostConnections::default(),
@@ -194,7 +194,7 @@ impl<'a> ReadBatch<'a> {
     fn found(&mut self, index: usize, value: Bytes, sequence: u64) -> Result<(), Error> {
         let key = &mut self.keys[index];
         if matches!(key.state, KeyState::Unknown) {
-            self.answer_bytes += key.occurrences * (key.key.len() + value.len());
+            self.result_bytes += key.occurrences * (key.key.len() + value.len());
             let kept = if self.keep_values {
                 value
             } else {
@@ -202,8 +202,8 @@ impl<'a> ReadBatch<'a> {
             };
             key.state = KeyState::Value(kept, sequence);
         }
-        self.limits.check_bytes(self.answer_bytes)?;
-        response_budget::check(self.budget, self.answer_bytes)
+        self.limits.check_bytes(self.result_bytes)?;
+        response_budget::check(self.budget, self.result_bytes)
     }
 
     /// Notes that a key has no value. `sequence` is that of its marker; 0: there is none.
@@ -237,7 +237,7 @@ impl<'a> ReadBatch<'a> {
         (0..self.keys.len()).filter(is_unknown).collect()
     }
 
-    async fn into_answer(self) -> Result<Vec<Option<Bytes>>, Error> {
+    async fn into_values(self) -> Result<Vec<Option<Bytes>>, Error> {
         let mut answer = Vec::with_capacity(self.order.len());
         for (position, index) in self.order.into_iter().enumerate() {
             yield_periodically(position).await;

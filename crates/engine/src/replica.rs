@@ -1,12 +1,14 @@
 //! A copy of a bucket in memory that is never wrong for long.
 //!
-//! Reads are answered from the copy only while it is not older than allowed. Its age is the time since
-//! a question to the stream's leader was sent whose answer said that the copy was complete. [`machine`]
-//! decides what is asked, taken and dropped; [`run`] does it, in one task for each bucket and login.
+//! The copy answers reads only while it is not older than allowed. Its age counts from a question to
+//! the stream's leader whose answer said that the copy was complete: from when the question was sent.
+//! [`machine`] decides what is asked, taken and dropped; [`run`] does it, in one task for each bucket
+//! and login.
 //!
-//! A read that the copy cannot answer goes to the server. Whatever the server has answered, and whatever
-//! this process has written, is a floor: the copy is not answered from until it has that, too.
+//! A read that the copy cannot answer goes to the server. What this process has written, and what the
+//! server has answered, set a floor: the copy answers nothing until it has caught up with them.
 
+mod atomic_time;
 mod clock;
 mod copy;
 mod delivery;

@@ -1,7 +1,7 @@
 //! Reads that are answered from a copy of the bucket in memory, or else by the server.
 //!
 //! The server's answer must be no older than what the copy, or the server, has answered before. So the
-//! stream's leader answers in place of the copy. A direct get may be answered by a replica that lags.
+//! stream's leader answers in place of the copy. A follower that lags may answer a direct get.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ use super::{list, read};
 /// The value of each key, as [`read::get_many`] answers.
 pub(super) async fn get_many(
     bucket: &BucketState,
-    user: &ReplicaHandle,
+    replica: &ReplicaHandle,
     keys: &[String],
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
@@ -30,13 +30,13 @@ pub(super) async fn get_many(
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    if let Some(reader) = reader(bucket, user, deadline).await {
+    if let Some(reader) = reader(bucket, replica, deadline).await {
         let answer = values(bucket, &reader, keys, budget).await?;
-        if reader.is_of_late() {
+        if reader.is_recent() {
             bucket.mark_existing();
         }
         match answer {
-            Some(answer) if reader.finish() => return Ok(answer),
+            Some(answer) if reader.accept_if_young() => return Ok(answer),
             Some(_) => {}
             None => reader.give_up(),
         }
@@ -49,54 +49,54 @@ pub(super) async fn get_many(
 /// Every key that has a value, as [`list::keys`] answers.
 pub(super) async fn keys(
     bucket: &BucketState,
-    user: &ReplicaHandle,
+    replica: &ReplicaHandle,
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<String>, Error> {
-    if let Some(reader) = reader(bucket, user, deadline).await {
+    if let Some(reader) = reader(bucket, replica, deadline).await {
         let answer = names(bucket, &reader, budget).await?;
-        if reader.is_of_late() {
+        if reader.is_recent() {
             bucket.mark_existing();
         }
-        if reader.finish() {
+        if reader.accept_if_young() {
             return Ok(answer);
         }
     }
-    let answer = if user.is_fresh() || user.has_answered_lately() {
+    let answer = if replica.is_fresh() || replica.has_answered_lately() {
         list::keys_at_leader(bucket, budget, deadline).await
     } else {
         list::keys(bucket, budget, deadline).await
     };
-    user.raise_replica_floor();
+    replica.raise_replica_floor();
     let answer = answer?;
     bucket.mark_existing();
     Ok(answer)
 }
 
-/// A copy that may be answered from. `None`: the server is to answer.
+/// A copy that may answer. `None`: the server is to answer.
 async fn reader<'a>(
     bucket: &BucketState,
-    user: &'a ReplicaHandle,
+    replica: &'a ReplicaHandle,
     deadline: &Deadline,
 ) -> Option<CopyReader<'a>> {
     if bucket.is_under_quarantine() {
-        user.quarantine();
+        replica.quarantine();
         return None;
     }
     // Most of the call's time is left for the server.
     let now = Instant::now();
-    let latest = now + deadline.answer_deadline().saturating_duration_since(now) / 4;
-    user.reader(latest).await
+    let latest = now + deadline.call_deadline().saturating_duration_since(now) / 4;
+    replica.reader(latest).await
 }
 
 /// The size of an answer, which is checked while the answer grows.
-struct AnswerSize<'a> {
+struct ResultSize<'a> {
     limits: &'a Limits,
     budget: &'a dyn ResponseBudget,
     bytes: usize,
 }
 
-impl<'a> AnswerSize<'a> {
+impl<'a> ResultSize<'a> {
     fn new(bucket: &'a BucketState, budget: &'a dyn ResponseBudget) -> Self {
         Self {
             limits: bucket.limits(),
@@ -119,7 +119,7 @@ async fn values(
     keys: &[String],
     budget: &dyn ResponseBudget,
 ) -> Result<Option<Vec<Option<Bytes>>>, Error> {
-    let mut size = AnswerSize::new(bucket, budget);
+    let mut size = ResultSize::new(bucket, budget);
     let mut answer: Vec<Option<Bytes>> = Vec::with_capacity(keys.len());
     let mut places = HashMap::with_capacity(keys.len());
     for (place, key) in keys.iter().enumerate() {
@@ -148,7 +148,7 @@ async fn names(
     budget: &dyn ResponseBudget,
 ) -> Result<Vec<String>, Error> {
     let limits = bucket.limits();
-    let mut size = AnswerSize::new(bucket, budget);
+    let mut size = ResultSize::new(bucket, budget);
     let mut names = Vec::with_capacity(reader.len().min(limits.max_batch_keys));
     for shard in CopyReader::shards() {
         reader.for_each_key(shard, |key| {

@@ -123,11 +123,11 @@ pub(super) async fn fetch_or_create(
     let is_mine = |subject: &str| requests.iter().any(|request| request == subject);
     let mut backoff = tuning::BACKOFF.first;
     loop {
-        connection.ready(&spec.name, deadline).await?;
+        connection.wait_connected(&spec.name, deadline).await?;
         let (context, client) = (context(connection, spec), connection.client());
         let started = Instant::now();
         // The servers of a stream without a leader may not answer at all.
-        let wait_until = (started + deadline.answer_timeout()).min(deadline.answer_deadline());
+        let wait_until = (started + deadline.answer_timeout()).min(deadline.call_deadline());
         let found = tokio::select! {
             found = timeout_at(wait_until, find_or_create(&context, &client, spec)) => found,
             // The server never answers a request that it denies.

@@ -146,7 +146,7 @@ pub trait ChangeHandler: Send + Sync + 'static {
     /// delivery has failed then. No other change of the same key is delivered meanwhile.
     fn deliver(&self, change: KeyChange) -> BoxFuture<'static, DeliveryOutcome>;
 
-    /// Takes note that a change was given up.
+    /// Records that a change was given up.
     fn given_up(&self) {}
 }
 

@@ -86,9 +86,9 @@ pub struct Call {
     started: Instant,
     span: Span,
     /// The bucket that the call has reached, as metrics have it.
-    bucket: Option<KeyValue>,
+    bucket_attribute: Option<KeyValue>,
     /// Whether the outcome is counted.
-    is_over: bool,
+    is_counted: bool,
     /// `None` if the links have no metrics.
     _in_flight: Option<InFlightCall>,
 }
@@ -121,8 +121,8 @@ impl Call {
             origin,
             started: Instant::now(),
             span,
-            bucket: None,
-            is_over: false,
+            bucket_attribute: None,
+            is_counted: false,
         }
     }
 
@@ -140,7 +140,7 @@ impl Call {
         self.links.resolve(caller, &self.origin.link, name)
     }
 
-    /// Runs the call: finds the bucket that the name `bucket` means, does `work` on it, and logs
+    /// Runs the call: finds the bucket that the `name` means, does `work` on it, and logs
     /// the outcome. `work` gets the bucket and the call's deadline, which follows from the link's
     /// timeout. `keys` is the number of keys that the call names, for the span and the metrics;
     /// `None` if it names none.
@@ -150,14 +150,14 @@ impl Call {
     /// Why the link does not grant the bucket, or the error of `work`.
     pub async fn run<T, F>(
         self,
-        bucket: &str,
+        name: &str,
         keys: Option<usize>,
         work: impl FnOnce(Arc<Bucket>, Deadline) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        self.run_counted(bucket, keys, |_| None, work).await
+        self.run_counted(name, keys, |_| None, work).await
     }
 
     /// The same for a call that lists keys: `listed` tells from the result how many, for the metrics.
@@ -167,7 +167,7 @@ impl Call {
     /// As [`run`](Self::run).
     pub async fn run_listing<T, F>(
         self,
-        bucket: &str,
+        name: &str,
         listed: impl FnOnce(&T) -> usize,
         work: impl FnOnce(Arc<Bucket>, Deadline) -> F,
     ) -> Result<T, CallError>
@@ -175,12 +175,12 @@ impl Call {
         F: Future<Output = Result<T, CallError>>,
     {
         let listed = |result: &T| Some(listed(result));
-        self.run_counted(bucket, None, listed, work).await
+        self.run_counted(name, None, listed, work).await
     }
 
     async fn run_counted<T, F>(
         mut self,
-        bucket: &str,
+        name: &str,
         named: Option<usize>,
         listed: impl FnOnce(&T) -> Option<usize>,
         work: impl FnOnce(Arc<Bucket>, Deadline) -> F,
@@ -189,8 +189,8 @@ impl Call {
         F: Future<Output = Result<T, CallError>>,
     {
         let span = self.span.clone();
-        let grant = self.resolve(bucket);
-        self.bucket = grant.as_ref().ok().map(|grant| grant.attribute.clone());
+        let grant = self.resolve(name);
+        self.bucket_attribute = grant.as_ref().ok().map(|grant| grant.attribute.clone());
         self.name_span();
         // By the conventions, a batch has two keys or more.
         let batch = named.filter(|keys| *keys > 1);
@@ -222,7 +222,7 @@ impl Call {
         if self.span.is_disabled() {
             return;
         }
-        let Some(KeyValue { value, .. }) = &self.bucket else {
+        let Some(KeyValue { value, .. }) = &self.bucket_attribute else {
             self.span.record("otel.name", self.operation);
             return;
         };
@@ -234,7 +234,9 @@ impl Call {
 
     /// Counts the keys that the call has named or listed.
     fn note_keys(&self, keys: Option<usize>) {
-        if let (Some(metrics), Some(bucket), Some(keys)) = (self.metrics(), &self.bucket, keys) {
+        if let (Some(metrics), Some(bucket), Some(keys)) =
+            (self.metrics(), &self.bucket_attribute, keys)
+        {
             metrics.keys(self.operation, bucket, keys);
         }
     }
@@ -248,7 +250,7 @@ impl Call {
 
     /// Ends a call that is refused under load, and gets no answer.
     pub fn abandon(mut self, reason: ShedReason) {
-        self.is_over = true;
+        self.is_counted = true;
         self.name_span();
         self.links.note_shed(reason);
     }
@@ -268,10 +270,10 @@ impl Call {
 
     /// Counts the call by its outcome: `None`, or the name of an error.
     fn count(&mut self, error: Option<&'static str>) {
-        self.is_over = true;
+        self.is_counted = true;
         if let Some(metrics) = self.metrics() {
             let took = self.started.elapsed();
-            metrics.ended(self.operation, self.bucket.as_ref(), error, took);
+            metrics.ended(self.operation, self.bucket_attribute.as_ref(), error, took);
         }
     }
 
@@ -301,11 +303,11 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if self.is_over {
+        if self.is_counted {
             return;
         }
         self.count(Some(CANCELLED));
-        if self.bucket.is_none() {
+        if self.bucket_attribute.is_none() {
             self.name_span();
         }
         self.show_failure(CANCELLED);

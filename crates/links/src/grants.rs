@@ -210,7 +210,7 @@ impl Links {
         settings.warn_of_unknown_keys(&whose);
         settings.warn_of_useless_keys(&whose, LinkKind::Calls);
         let defaults = self.defaults.lock().await;
-        let made = self.make(caller, name, &settings, &defaults).await;
+        let made = self.build_link(caller, name, &settings, &defaults).await;
         let (state, outcome) = match made {
             Ok(link) => (LinkState::Ready(Arc::new(link)), Ok(())),
             Err(error) => (LinkState::Refused(error.clone()), Err(error)),
@@ -226,7 +226,7 @@ impl Links {
     /// Keeps a link as refused whose settings cannot be read at all. It stays refused until it is
     /// put again.
     pub async fn refuse(&self, caller: &str, name: &str, error: ConfigError) {
-        let _one_by_one = self.defaults.lock().await;
+        let _serialized = self.defaults.lock().await;
         let entry = Entry {
             settings: None,
             state: LinkState::Refused(error),
@@ -243,7 +243,7 @@ impl Links {
 
     /// Removes one link. Its running calls go on.
     pub async fn remove(&self, caller: &str, name: &str) {
-        let _one_by_one = self.defaults.lock().await;
+        let _serialized = self.defaults.lock().await;
         let mut by_caller = self.write();
         if let Some(links) = by_caller.get_mut(caller) {
             links.remove(name);
@@ -269,7 +269,7 @@ impl Links {
             })
             .collect();
         for (caller, name, settings) in links {
-            match self.make(&caller, &name, &settings, &updated).await {
+            match self.build_link(&caller, &name, &settings, &updated).await {
                 Ok(link) => {
                     if let Some(entry) = self
                         .write()
@@ -305,12 +305,12 @@ impl Links {
             caller: shorten(caller, SHOWN_NAME_CHARS),
             link: shorten(link, SHOWN_NAME_CHARS),
         })?;
-        let own = ready(caller, link, own)?;
+        let own = usable_link(caller, link, own)?;
         if own.is_own_name(name) {
             return Ok(Grant::new(Arc::clone(&own), own.bucket()));
         }
         if let Some(other) = entry(name) {
-            let other = ready(caller, name, other)?;
+            let other = usable_link(caller, name, other)?;
             return Ok(Grant::new(Arc::clone(&other), other.bucket()));
         }
         match own.additional_bucket(name) {
@@ -349,7 +349,7 @@ impl Links {
         outages
     }
 
-    async fn make(
+    async fn build_link(
         &self,
         caller: &str,
         name: &str,
@@ -392,7 +392,7 @@ impl Links {
     }
 }
 
-fn ready(caller: &str, name: &str, entry: &Entry) -> Result<Arc<Link>, LinkError> {
+fn usable_link(caller: &str, name: &str, entry: &Entry) -> Result<Arc<Link>, LinkError> {
     match &entry.state {
         LinkState::Ready(link) => Ok(Arc::clone(link)),
         LinkState::Refused(error) => Err(LinkError::Refused {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use wrpc_transport::ServeExt as _;
 use wrpc_transport_nats::Client;
 
-const INSTANCE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
+const INTERFACE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
 
 /// How long a wait for calls may take.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -99,12 +99,12 @@ impl ToldComponent {
         let (sender, calls) = watch::channel(Vec::new());
         let sender = Arc::new(sender);
         let paths = || Arc::<[Box<[Option<usize>]>]>::from([]);
-        let on_set = wrpc.serve_values::<(String, String, Bytes), ()>(INSTANCE, "on-set", paths());
+        let on_set = wrpc.serve_values::<(String, String, Bytes), ()>(INTERFACE, "on-set", paths());
         let on_set = on_set.await?.map(|call| {
             let (headers, (bucket, key, value), _, respond) = call?;
             anyhow::Ok((told(headers.as_ref(), bucket, key, Some(value)), respond))
         });
-        let on_delete = wrpc.serve_values::<(String, String), ()>(INSTANCE, "on-delete", paths());
+        let on_delete = wrpc.serve_values::<(String, String), ()>(INTERFACE, "on-delete", paths());
         let on_delete = on_delete.await?.map(|call| {
             let (headers, (bucket, key), _, respond) = call?;
             anyhow::Ok((told(headers.as_ref(), bucket, key, None), respond))

@@ -87,7 +87,7 @@ impl Queue {
         increments.is_sent = false;
         increments.has_conflicts = false;
         let deadlines = increments.round.iter().map(|increment| increment.deadline);
-        deadlines.max_by_key(Deadline::answer_deadline)
+        deadlines.max_by_key(Deadline::call_deadline)
     }
 
     /// Whether no increment is in the round.

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub(crate) struct TimeLimits {
     /// The time from the call's start to its send deadline.
     pub(crate) send_within: Duration,
-    /// The time from the call's start to its answer deadline.
-    pub(crate) answer_within: Duration,
+    /// The time from the call's start to its call deadline.
+    pub(crate) finish_within: Duration,
 }
 
 impl TimeLimits {
@@ -16,7 +16,7 @@ impl TimeLimits {
         let reserve = (timeout / 5).min(Duration::from_secs(1));
         Self {
             send_within: timeout.saturating_sub(reserve),
-            answer_within: timeout,
+            finish_within: timeout,
         }
     }
 
@@ -35,7 +35,7 @@ impl TimeLimits {
     pub(crate) fn answer_timeout(&self, bytes: usize) -> Duration {
         let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
         let longest = Duration::from_secs(2) + Duration::from_secs(1).saturating_mul(mebibytes);
-        (self.answer_within / 3).clamp(Duration::from_millis(100), longest)
+        (self.finish_within / 3).clamp(Duration::from_millis(100), longest)
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) async fn delete(
         client.new_inbox(),
         Bytes::new(),
     );
-    let _ = timeout_at(deadline.answer_deadline(), request).await;
+    let _ = timeout_at(deadline.call_deadline(), request).await;
 }
 
 pub(super) async fn create(
@@ -139,7 +139,7 @@ async fn read_list(
                 } else {
                     deadline.answer_timeout()
                 };
-                (Instant::now() + timeout).min(deadline.answer_deadline())
+                (Instant::now() + timeout).min(deadline.call_deadline())
             };
             match answer.next(wait_until).await? {
                 NextMessage::Message(message) => {

@@ -24,7 +24,7 @@
 //!          │ stream not found,      │ info not changed                              │
 //!          │ denied                 ▼                                               │
 //!          │                   ┌──────────────────┐   refused, denied,              │
-//!          └──────────────────▶│      failed      │◀─ answer deadline over ─────────┤
+//!          └──────────────────▶│      failed      │◀─ call deadline over ─────────┤
 //!                              └──────────────────┘                                 │
 //!                              ┌──────────────────┐   done by itself,               │
 //!                              │       done       │◀─ or with all of its group ─────┘
@@ -86,7 +86,7 @@ pub(crate) struct Machine<I, E> {
     /// From then on the machine sends nothing, and only waits for answers.
     send_deadline: Time,
     /// From then on it waits for no answer.
-    answer_deadline: Time,
+    call_deadline: Time,
     /// How much of the call's time was over when the driver started.
     elapsed_before: Duration,
     now: Time,
@@ -164,7 +164,7 @@ impl<I, E: Clone> Machine<I, E> {
         let since_call_start = |time: Duration| Time::from_start(time.saturating_sub(elapsed));
         Self {
             send_deadline: since_call_start(time_limits.send_within),
-            answer_deadline: since_call_start(time_limits.answer_within),
+            call_deadline: since_call_start(time_limits.finish_within),
             elapsed_before: elapsed,
             time_limits,
             now: Time::START,

@@ -90,7 +90,7 @@ async fn open_inbox(
             return Ok(inbox);
         }
         sleep(tuning::BACKOFF.first).await;
-        connection.ready(bucket.name(), deadline).await?;
+        connection.wait_connected(bucket.name(), deadline).await?;
     }
     Err(bucket.no_answer_error(deadline))
 }

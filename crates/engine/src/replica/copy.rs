@@ -48,7 +48,7 @@ impl ReplicaCopy {
         self.position.store(position, Ordering::Release);
     }
 
-    /// Takes note that the consumer has skipped the sequences up to this one.
+    /// Records that the consumer has skipped the sequences up to this one.
     pub(super) fn skip_to(&self, position: u64) {
         // Whoever sees the position sees this, too.
         self.skipped.store(position, Ordering::Release);
@@ -66,14 +66,14 @@ impl ReplicaCopy {
         stored.checked_sub(1).map(Duration::from_nanos)
     }
 
-    /// Takes note that the copy has all that the leader had at this time, unless that is known of a later
+    /// Records that the copy has all that the leader had at this time, unless that is known of a later
     /// time.
     pub(super) fn complete(&self, as_of: Duration) {
         let stored = nanos(as_of).saturating_add(1);
         self.complete_as_of.fetch_max(stored, Ordering::AcqRel);
     }
 
-    /// Takes note that the server's clock showed `server` nanoseconds since 1970 at `now` or before.
+    /// Records that the server's clock showed `server` nanoseconds since 1970 at `now` or before.
     pub(super) fn set_clock(&self, server: u64, now: Duration) {
         let server = i64::try_from(server).unwrap_or(0);
         let now = i64::try_from(nanos(now)).unwrap_or(i64::MAX);

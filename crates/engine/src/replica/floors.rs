@@ -18,9 +18,9 @@ pub(super) struct Floors {
     /// the copy. 0: there is none.
     lowest: u64,
     highest: u64,
-    /// When the last of these sequences was known.
+    /// When the last of these sequences became known.
     sequence_at: Duration,
-    /// When something was read of which no sequence tells.
+    /// When the server last gave an answer without a sequence.
     time: Option<Duration>,
 }
 
@@ -42,7 +42,7 @@ impl ReplicaFloors {
         copy.map_or(0, |copy| copy.position())
     }
 
-    /// Takes note that a write has been acknowledged with this sequence.
+    /// Records that a write has been acknowledged with this sequence.
     pub(super) fn wrote(
         &self,
         sequence: u64,
@@ -59,7 +59,7 @@ impl ReplicaFloors {
         }
     }
 
-    /// Takes note that the server has answered with this message of a key.
+    /// Records that the server has answered with this message of a key.
     pub(super) fn read(
         &self,
         message: AnsweredMessage<'_>,
@@ -93,7 +93,7 @@ impl ReplicaFloors {
         floors.sequence_at = floors.sequence_at.max(now);
     }
 
-    /// Takes note that the server answered at `now` or before.
+    /// Records that the server answered at `now` or before.
     pub(super) fn raise_time(&self, now: Duration) {
         let mut floors = self.lock();
         floors.time = floors.time.max(Some(now));

@@ -159,7 +159,7 @@ impl ReplicaMachine {
         self.actions.pop_front()
     }
 
-    /// Takes note of what has happened.
+    /// Records what has happened.
     pub(super) fn handle(&mut self, event: ReplicaEvent<'_>, now: Duration) {
         match event {
             ReplicaEvent::Wanted { question } => self.is_wanted(question, now),

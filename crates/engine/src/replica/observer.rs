@@ -19,7 +19,7 @@ pub(crate) struct ReplicaObserver<'a> {
 impl ReplicaHandle {
     /// Begins to observe a call that the server answers.
     pub(crate) fn observe(&self) -> ReplicaObserver<'_> {
-        let copy = self.shared_state().copy();
+        let copy = self.state().copy();
         ReplicaObserver {
             replica: self,
             position: ReplicaFloors::position(copy.as_ref()),
@@ -38,7 +38,7 @@ impl ReplicaObserver<'_> {
         let Some(shown) = self.same_copy() else {
             return self.replica.raise_replica_floor();
         };
-        let state = self.replica.shared_state();
+        let state = self.replica.state();
         let (floors, now) = (&state.floors, state.now());
         let mut without_sequence = false;
         for message in answer {
@@ -61,7 +61,7 @@ impl ReplicaObserver<'_> {
         let Some(shown) = self.same_copy() else {
             return self.replica.raise_replica_floor();
         };
-        let state = self.replica.shared_state();
+        let state = self.replica.state();
         let now = state.now();
         for sequence in [lowest, highest] {
             state
@@ -78,7 +78,7 @@ impl ReplicaObserver<'_> {
     /// The copy, if it is the one of the call's beginning. Another one may be of another stream, whose
     /// sequences say nothing.
     fn same_copy(&self) -> Option<Arc<ReplicaCopy>> {
-        let shown = self.replica.shared_state().copy()?;
+        let shown = self.replica.state().copy()?;
         let is_same = std::ptr::eq(self.copy.as_ptr(), Arc::as_ptr(&shown));
         is_same.then_some(shown)
     }

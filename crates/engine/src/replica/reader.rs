@@ -12,11 +12,12 @@ use super::map::SHARDS;
 use super::shared::{ReplicaHandle, ReplicaMode};
 use super::stats::FallbackReason;
 
-/// How long after the last answer from a copy the server's answers must not be older.
-const MEMORY_OF_ANSWERS: Duration = Duration::from_secs(60);
+/// For this long after the copy has answered, a listing asks the leader: another node could answer
+/// with less.
+const LEADER_ONLY_AFTER_ANSWER: Duration = Duration::from_secs(60);
 
-/// A copy that is younger shows that the bucket exists.
-const OF_LATE: Duration = Duration::from_secs(5);
+/// A copy that was complete so recently shows that the bucket exists.
+const RECENT: Duration = Duration::from_secs(5);
 
 /// What a copy knows of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,24 +28,24 @@ pub(crate) enum CopiedValue {
     Doubtful,
 }
 
-/// A copy that a call may be answered from.
+/// A copy that may answer a call.
 #[derive(Debug)]
 pub(crate) struct CopyReader<'a> {
-    user: &'a ReplicaHandle,
+    replica: &'a ReplicaHandle,
     copy: Arc<ReplicaCopy>,
     /// The server's clock, by which values expire.
     time: u64,
 }
 
 impl ReplicaHandle {
-    /// A copy that a call may be answered from that begins now. Waits for it shortly, and not longer than
-    /// `latest`. `None`: the server is to answer.
+    /// A copy that may answer a call that begins now. Waits for it shortly, and not longer than `latest`.
+    /// `None`: the server is to answer.
     pub(crate) async fn reader(&self, latest: Instant) -> Option<CopyReader<'_>> {
-        let state = self.state();
-        let (since, floors) = (self.since(state.now()), state.floors.now());
-        match state.usable(since, &floors, latest).await {
+        let state = self.start_task();
+        let (required_as_of, floors) = (self.required_as_of(state.now()), state.floors.now());
+        match state.usable(required_as_of, &floors, latest).await {
             Ok(copy) => Some(CopyReader {
-                user: self,
+                replica: self,
                 time: copy.server_time(state.now()),
                 copy,
             }),
@@ -55,10 +56,10 @@ impl ReplicaHandle {
         }
     }
 
-    /// Takes note that the bucket has a message that breaks the client's parser. A consumer would deliver
+    /// Records that the bucket has a message that breaks the client's parser. A consumer would deliver
     /// it, and the connection would be lost.
     pub(crate) fn quarantine(&self) {
-        let state = self.state();
+        let state = self.start_task();
         state.counts.fall_back(FallbackReason::Off);
         if !matches!(state.phase(), Phase::Off(_)) {
             state.quarantine();
@@ -72,11 +73,11 @@ impl ReplicaHandle {
 
     /// Whether a server that lags could answer with less than the copy has answered with.
     pub(crate) fn has_answered_lately(&self) -> bool {
-        self.state().has_answered_within(MEMORY_OF_ANSWERS)
+        self.state().has_answered_within(LEADER_ONLY_AFTER_ANSWER)
     }
 
-    /// As of when the copy has to be complete for a call that begins now.
-    fn since(&self, now: Duration) -> Duration {
+    /// The copy must be complete as of this time or later, to answer a call that begins at `now`.
+    fn required_as_of(&self, now: Duration) -> Duration {
         match self.settings().mode {
             ReplicaMode::Fresh | ReplicaMode::Off => now,
             ReplicaMode::Bounded => now.saturating_sub(self.settings().staleness),
@@ -123,31 +124,32 @@ impl CopyReader<'_> {
     }
 
     /// Whether the leader has answered for the bucket a moment ago.
-    pub(crate) fn is_of_late(&self) -> bool {
+    pub(crate) fn is_recent(&self) -> bool {
         let as_of = self.copy.complete_as_of();
-        let now = self.user.state().now();
-        as_of.is_some_and(|as_of| now.saturating_sub(as_of) < OF_LATE)
+        let now = self.replica.state().now();
+        as_of.is_some_and(|as_of| now.saturating_sub(as_of) < RECENT)
     }
 
-    /// Takes note that the leader is to answer for the sake of a doubtful value, and has the leader asked
-    /// what the copy has to drop.
+    /// Counts that the leader answers instead, because a value may have expired. Has the task ask the
+    /// leader which values are gone.
     pub(crate) fn give_up(&self) {
-        let state = self.user.state();
+        let state = self.replica.start_task();
         state.counts.fall_back(FallbackReason::Expired);
         if state.is_retry_due() {
             state.want_question();
         }
     }
 
-    /// Whether the call may be answered with what was read: the copy is still not too old. A call that
-    /// wants to be fresh is answered as of when it began.
-    pub(crate) fn finish(&self) -> bool {
-        let (user, state) = (self.user, self.user.state());
+    /// Whether the copy is still young enough to answer the call with what was read. Counts an answer
+    /// of the copy if so, and one of the server otherwise. A call that wants to be fresh is answered as
+    /// of when it began.
+    pub(crate) fn accept_if_young(&self) -> bool {
+        let (replica, state) = (self.replica, self.replica.state());
         let is_young = || {
             let as_of = self.copy.complete_as_of();
-            as_of.is_some_and(|as_of| as_of >= user.since(state.now()))
+            as_of.is_some_and(|as_of| as_of >= replica.required_as_of(state.now()))
         };
-        let is_in_time = user.settings().mode != ReplicaMode::Bounded || is_young();
+        let is_in_time = replica.settings().mode != ReplicaMode::Bounded || is_young();
         if is_in_time {
             state.hit();
         } else {

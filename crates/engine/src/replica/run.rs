@@ -88,7 +88,7 @@ impl ReplicaTask {
             let wake = wake.map(|wake| self.state.instant(wake));
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = self.state.wanted.notified() => {
+                () = self.state.wake_task.notified() => {
                     if self.state.take_quarantine() {
                         self.tell(ReplicaEvent::Quarantined);
                     }

@@ -231,13 +231,13 @@ impl ReplicaHandle {
         &self.settings
     }
 
-    /// What the replica's task and its readers share. The task is running.
-    pub(super) fn state(&self) -> &Arc<ReplicaState> {
+    /// Starts the replica's task if it does not run. Returns what the task and its readers share.
+    pub(super) fn start_task(&self) -> &Arc<ReplicaState> {
         self.replica.start();
         &self.replica.state
     }
 
-    /// Takes note that the server has answered a read, or may have carried out a write whose outcome
+    /// Records that the server has answered a read, or may have carried out a write whose outcome
     /// is unknown.
     pub(crate) fn raise_replica_floor(&self) {
         // A copy that is begun later is complete as of a later question.
@@ -248,7 +248,7 @@ impl ReplicaHandle {
     }
 
     /// What the replica's task and its readers share. The task need not run.
-    pub(super) fn shared_state(&self) -> &ReplicaState {
+    pub(super) fn state(&self) -> &ReplicaState {
         &self.replica.state
     }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::atomic_time::AtomicTime;
 use super::clock::ReplicaClock;
-use super::copy::{ReplicaCopy, nanos};
+use super::copy::ReplicaCopy;
 use super::floors::ReplicaFloors;
 use super::machine::{OffReason, Phase, ReplicaDemand};
 use super::memory::ReplicaMemory;
@@ -30,7 +31,7 @@ pub(super) struct ReplicaState {
     clock: ReplicaClock,
     copy: RwLock<Option<Arc<ReplicaCopy>>>,
     phase: Mutex<Phase>,
-    /// Why there was no copy, as the log has it.
+    /// The last reason in the log why there was no copy.
     logged: Mutex<Option<OffReason>>,
     pub(super) floors: ReplicaFloors,
     pub(super) counts: ReplicaCounts,
@@ -38,23 +39,23 @@ pub(super) struct ReplicaState {
     /// What each user asks for.
     users: Mutex<HashMap<u64, ReplicaDemand>>,
     next_user: AtomicU64,
-    /// When the task was last told that somebody reads, in nanoseconds.
-    told: AtomicU64,
-    /// When the copy last answered, in nanoseconds and one more. 0: it has not.
-    answered: AtomicU64,
+    /// When the task was last told that somebody reads.
+    reader_reported_at: AtomicTime,
+    /// When the copy last answered.
+    answered_at: AtomicTime,
     /// Whether a question to the leader is wanted.
-    pub(super) question: AtomicBool,
+    pub(super) question_wanted: AtomicBool,
     /// Whether a reader has found that the bucket cannot be read by a consumer.
     quarantined: AtomicBool,
-    /// Since when a question is without an answer, in nanoseconds and one more. 0: there is none.
-    unanswered_since: AtomicU64,
-    /// When a reader waited in vain for the copy, in nanoseconds and one more. Readers do not wait until
-    /// the copy has been completed in good time again. 0: it has been.
-    failed: AtomicU64,
-    /// When a reader that does not wait last asked for a question, in nanoseconds.
-    retried: AtomicU64,
+    /// When the oldest question without an answer was sent.
+    unanswered_since: AtomicTime,
+    /// When a reader waited in vain for the copy. Readers do not wait again until the copy has been
+    /// completed in good time; that clears this.
+    wait_failed_at: AtomicTime,
+    /// When a reader that does not wait last asked for a question.
+    retry_asked_at: AtomicTime,
     /// Wakes the task.
-    pub(super) wanted: Notify,
+    pub(super) wake_task: Notify,
     /// Wakes readers: the copy has changed.
     pub(super) changed: Notify,
 }
@@ -71,14 +72,14 @@ impl ReplicaState {
             memory,
             users: Mutex::default(),
             next_user: AtomicU64::new(0),
-            told: AtomicU64::new(0),
-            answered: AtomicU64::new(0),
-            question: AtomicBool::new(false),
+            reader_reported_at: AtomicTime::default(),
+            answered_at: AtomicTime::default(),
+            question_wanted: AtomicBool::new(false),
             quarantined: AtomicBool::new(false),
-            unanswered_since: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            retried: AtomicU64::new(0),
-            wanted: Notify::new(),
+            unanswered_since: AtomicTime::default(),
+            wait_failed_at: AtomicTime::default(),
+            retry_asked_at: AtomicTime::default(),
+            wake_task: Notify::new(),
             changed: Notify::new(),
         }
     }
@@ -121,8 +122,7 @@ impl ReplicaState {
             self.floors.forget_met(copy);
             self.recover(copy);
         }
-        let unanswered = unanswered_since.map_or(0, |since| nanos(since).saturating_add(1));
-        self.unanswered_since.store(unanswered, Ordering::Relaxed);
+        self.unanswered_since.set(unanswered_since);
         let before = std::mem::replace(&mut *lock(&self.phase), phase);
         self.changed.notify_waiters();
         before
@@ -133,7 +133,7 @@ impl ReplicaState {
         reason != OffReason::Unused && lock(&self.logged).replace(reason) != Some(reason)
     }
 
-    /// Takes note that there is a copy again.
+    /// Records that there is a copy again.
     pub(super) fn forget_news(&self) {
         *lock(&self.logged) = None;
     }
@@ -142,7 +142,7 @@ impl ReplicaState {
     pub(super) fn join(&self, demand: ReplicaDemand) -> u64 {
         let user = self.next_user.fetch_add(1, Ordering::Relaxed);
         lock(&self.users).insert(user, demand);
-        self.wanted.notify_one();
+        self.wake_task.notify_one();
         user
     }
 
@@ -159,30 +159,27 @@ impl ReplicaState {
         })
     }
 
-    /// Takes note that the copy has answered.
+    /// Records that the copy has answered.
     pub(super) fn hit(&self) {
-        let now = nanos(self.now()).saturating_add(1);
-        self.answered.store(now, Ordering::Relaxed);
+        self.answered_at.set(Some(self.now()));
         self.counts.hit();
     }
 
     /// Whether the copy has answered lately.
     pub(super) fn has_answered_within(&self, time: Duration) -> bool {
-        match self.answered.load(Ordering::Relaxed) {
-            0 => false,
-            at => nanos(self.now()).saturating_sub(at) < nanos(time),
-        }
+        let answered_at = self.answered_at.get();
+        answered_at.is_some_and(|at| self.now().saturating_sub(at) < time)
     }
 
     /// Whether somebody wants a question since this was last asked.
     pub(super) fn take_question(&self) -> bool {
-        self.question.swap(false, Ordering::AcqRel)
+        self.question_wanted.swap(false, Ordering::AcqRel)
     }
 
-    /// Takes note that a message of the bucket breaks the client's parser.
+    /// Records that a message of the bucket breaks the client's parser.
     pub(super) fn quarantine(&self) {
         if !self.quarantined.swap(true, Ordering::AcqRel) {
-            self.wanted.notify_one();
+            self.wake_task.notify_one();
         }
     }
 
@@ -191,58 +188,55 @@ impl ReplicaState {
         self.quarantined.swap(false, Ordering::AcqRel)
     }
 
-    /// Takes note that a reader has waited in vain for the copy.
+    /// Records that a reader has waited in vain for the copy.
     pub(super) fn fail(&self) {
-        let now = nanos(self.now()).saturating_add(1);
-        self.failed.store(now, Ordering::Relaxed);
+        self.wait_failed_at.set(Some(self.now()));
     }
 
     /// Whether to wait for the copy makes no sense.
     pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) > 0
+        self.wait_failed_at.get().is_some()
     }
 
     /// Whether a reader that does not wait is to ask for a question.
     pub(super) fn is_retry_due(&self) -> bool {
-        let now = nanos(self.now());
-        let retried = self.retried.load(Ordering::Relaxed);
-        let is_due = now.saturating_sub(retried) > nanos(RETRY);
+        let now = self.now();
+        let asked_at = self.retry_asked_at.get();
+        let is_due = asked_at.is_none_or(|at| now.saturating_sub(at) > RETRY);
         if is_due {
-            self.retried.store(now, Ordering::Relaxed);
+            self.retry_asked_at.set(Some(now));
         }
         is_due
     }
 
     /// Lets readers wait for the copy again, if it has just been completed in good time.
     fn recover(&self, copy: &ReplicaCopy) {
-        let failed = self.failed.load(Ordering::Relaxed);
-        if failed > 0
+        if let Some(failed_at) = self.wait_failed_at.get()
             && let Some(as_of) = copy.complete_as_of()
-            && nanos(as_of) >= failed
+            && as_of > failed_at
             && self.now().saturating_sub(as_of) < WAIT
         {
-            self.failed.store(0, Ordering::Relaxed);
+            self.wait_failed_at.set(None);
         }
     }
 
-    /// Since when a question to the leader is without an answer.
+    /// When the oldest question to the leader that has no answer was sent.
     pub(super) fn unanswered_since(&self) -> Option<Duration> {
-        let since = self.unanswered_since.load(Ordering::Relaxed);
-        since.checked_sub(1).map(Duration::from_nanos)
+        self.unanswered_since.get()
     }
 
     pub(super) fn tell_of_reader(&self) {
-        let now = nanos(self.now()).max(1);
-        let told = self.told.load(Ordering::Relaxed);
-        if told == 0 || now.saturating_sub(told) > nanos(TELL) {
-            self.told.store(now, Ordering::Relaxed);
-            self.wanted.notify_one();
+        let now = self.now();
+        let reported_at = self.reader_reported_at.get();
+        if reported_at.is_none_or(|at| now.saturating_sub(at) > TELL) {
+            self.reader_reported_at.set(Some(now));
+            self.wake_task.notify_one();
         }
     }
 
     /// Whether anybody has read since the task was told.
     pub(super) fn has_readers(&self) -> bool {
-        self.told.load(Ordering::Relaxed) > 0
+        self.reader_reported_at.get().is_some()
     }
 }
 

@@ -128,7 +128,7 @@ impl ReplicaCounts {
 }
 
 impl BucketCounts {
-    /// Takes note that somebody asks for a copy.
+    /// Records that somebody asks for a copy.
     pub(super) fn note_reader(&self) {
         self.is_read.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Waiting until the copy may be answered from.
+//! Waiting until the copy may answer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +15,7 @@ use super::stats::FallbackReason;
 /// How long a reader waits for a message that was written, before the leader is asked about it.
 const WAIT_FOR_MESSAGE: Duration = Duration::from_millis(3);
 
-/// What keeps a copy from being answered from now.
+/// What keeps a copy from answering now.
 #[derive(Clone, Copy)]
 enum Missing {
     /// Waiting does not help.
@@ -37,7 +37,7 @@ impl Missing {
 }
 
 impl ReplicaState {
-    /// A copy that may be answered from: complete as of `since` or later, and with all that was written
+    /// A copy that may answer: complete as of `required_as_of` or later, and with all that was written
     /// and read when the call began. Waits for it shortly.
     ///
     /// # Errors
@@ -45,12 +45,12 @@ impl ReplicaState {
     /// Why there is none.
     pub(super) async fn usable(
         &self,
-        since: Duration,
+        required_as_of: Duration,
         floors: &Floors,
         latest: Instant,
     ) -> Result<Arc<ReplicaCopy>, FallbackReason> {
         self.tell_of_reader();
-        let missing = match self.usable_now(since, floors) {
+        let missing = match self.usable_now(required_as_of, floors) {
             Ok(copy) => return Ok(copy),
             Err(missing) => missing,
         };
@@ -68,7 +68,7 @@ impl ReplicaState {
             tokio::pin!(changed);
             // From here on, no change is missed.
             changed.as_mut().enable();
-            let missing = match self.usable_now(since, floors) {
+            let missing = match self.usable_now(required_as_of, floors) {
                 Ok(copy) => return Ok(copy),
                 Err(missing) => missing,
             };
@@ -93,11 +93,15 @@ impl ReplicaState {
 
     /// Has the leader asked.
     pub(super) fn want_question(&self) {
-        self.question.store(true, Ordering::Release);
-        self.wanted.notify_one();
+        self.question_wanted.store(true, Ordering::Release);
+        self.wake_task.notify_one();
     }
 
-    fn usable_now(&self, since: Duration, floors: &Floors) -> Result<Arc<ReplicaCopy>, Missing> {
+    fn usable_now(
+        &self,
+        required_as_of: Duration,
+        floors: &Floors,
+    ) -> Result<Arc<ReplicaCopy>, Missing> {
         let Some(copy) = self.copy() else {
             return Err(Missing::Copy(match self.phase() {
                 Phase::Off(OffReason::Unused) | Phase::Syncing => FallbackReason::Syncing,
@@ -108,13 +112,13 @@ impl ReplicaState {
         let Some(as_of) = copy.complete_as_of() else {
             return Err(Missing::Copy(FallbackReason::Syncing));
         };
-        if as_of >= since && floors.are_met(&copy) {
+        if as_of >= required_as_of && floors.are_met(&copy) {
             return Ok(copy);
         }
         if self.phase() == Phase::Behind || self.is_unanswered() {
             return Err(Missing::Copy(FallbackReason::Stale));
         }
-        Err(if as_of >= since && floors.time_is_met(&copy) {
+        Err(if as_of >= required_as_of && floors.time_is_met(&copy) {
             Missing::Message
         } else {
             Missing::Question
@@ -149,8 +153,8 @@ mod tests {
 
     async fn read(state: &ReplicaState) -> (Result<(), FallbackReason>, Duration) {
         let begun = Instant::now();
-        let (since, floors) = (state.now(), state.floors.now());
-        let usable = state.usable(since, &floors, begun + Duration::from_secs(30));
+        let (required_as_of, floors) = (state.now(), state.floors.now());
+        let usable = state.usable(required_as_of, &floors, begun + Duration::from_secs(30));
         (usable.await.map(drop), begun.elapsed())
     }
 

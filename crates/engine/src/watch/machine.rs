@@ -54,7 +54,7 @@ pub(super) struct WatchMachine {
     /// Whether the consumer may wait for something that is not here.
     may_be_elsewhere: bool,
     /// When the consumer was last to deliver again what waits here.
-    recalled: Duration,
+    redelivery_requested_at: Duration,
     /// When it is asked whether it does, if nothing has to settle.
     next_look: Duration,
     /// How long a call may take, at this instance or at another one.
@@ -81,7 +81,7 @@ pub(super) struct WatchMachine {
     highest: ChangeId,
     stopping: bool,
     /// Whether a change was forgotten that the consumer still waits for.
-    has_loose_ends: bool,
+    has_forgotten_unacked: bool,
     counts: MachineCounts,
 }
 
@@ -95,7 +95,7 @@ impl WatchMachine {
             expected: 1,
             settling: None,
             may_be_elsewhere: true,
-            recalled: Duration::ZERO,
+            redelivery_requested_at: Duration::ZERO,
             next_look: Duration::ZERO,
             longest_call: settings.call_timeout,
             questions: 0,
@@ -110,7 +110,7 @@ impl WatchMachine {
             retention: None,
             highest: ChangeId::default(),
             stopping: false,
-            has_loose_ends: false,
+            has_forgotten_unacked: false,
             counts: MachineCounts::default(),
         }
     }
@@ -157,7 +157,7 @@ impl WatchMachine {
     /// The number of the last message up to which all that the consumer delivered is settled, if all
     /// of it is.
     pub(super) fn settled_to(&self) -> Option<u64> {
-        let is_settled = self.settling.is_none() && !self.has_loose_ends;
+        let is_settled = self.settling.is_none() && !self.has_forgotten_unacked;
         is_settled.then_some(self.expected - 1)
     }
 
@@ -198,7 +198,7 @@ impl WatchMachine {
             WatchEvent::Tick => {}
             WatchEvent::Stop => self.stop(),
         }
-        self.look_around(now);
+        self.do_due_work(now);
     }
 
     fn attached(&mut self, attachment: &Attachment, now: Duration) {
@@ -259,7 +259,7 @@ impl WatchMachine {
         self.hear(now);
         let id = change.id;
         if self.stopping {
-            return self.actions.push_back(WatchAction::Return { id });
+            return self.actions.push_back(WatchAction::NakAndDrop { id });
         }
         // Stored later, and not further on.
         let is_of_other_stream =
@@ -280,7 +280,7 @@ impl WatchMachine {
         }
         if change.deliveries > 1 {
             // Others may come again too, in any order.
-            self.gather(now);
+            self.settle_without_calls(now);
         }
         if change.replaces {
             self.supersede(self.items.waiting_before(&change.key, id));
@@ -292,7 +292,7 @@ impl WatchMachine {
         let (key, number) = (Arc::clone(&change.key), change.consumer_sequence);
         self.items.insert(id, key, number, change.replaces, now);
         self.supersede(self.items.outdated(&change.key, None, self.history()));
-        self.keep_bounds(now);
+        self.enforce_max_held(now);
     }
 
     /// Is done with changes that the bucket has no more.
@@ -307,31 +307,32 @@ impl WatchMachine {
     ///
     /// The consumer waits for nothing that has expired, was purged or was discarded, and hands out
     /// others in its place, without a word.
-    fn keep_bounds(&mut self, now: Duration) {
+    fn enforce_max_held(&mut self, now: Duration) {
         let max = self.settings.max_held;
         if self.items.len() > 2 * max {
             self.forget_gone(now);
         }
         if self.items.len() > 4 * max {
             // They come again as new ones if they are there.
-            self.has_loose_ends = true;
+            self.has_forgotten_unacked = true;
             self.forget(self.items.doubtful_since(now));
         }
         let is_much = self.items.len() > 2 * max || self.settling.is_none();
-        let is_time = self.items.len() > 4 * max || now >= self.recalled + timing::RECALLED;
+        let is_time = self.items.len() > 4 * max
+            || now >= self.redelivery_requested_at + timing::REDELIVERY_TIME;
         if self.items.len() > max && is_much && is_time {
-            self.recall(now);
-            self.gather(now);
+            self.request_redelivery(now);
+            self.settle_without_calls(now);
         }
     }
 
     /// Has the consumer deliver again what waits here. What does not come again is not the
     /// consumer's any more. What is in a call is looked at when the call has ended.
-    fn recall(&mut self, now: Duration) {
-        self.recalled = now;
+    fn request_redelivery(&mut self, now: Duration) {
+        self.redelivery_requested_at = now;
         for id in self.items.waiting() {
             if self.is_ours(id, now) {
-                self.actions.push_back(WatchAction::Recall { id });
+                self.actions.push_back(WatchAction::NakAndKeep { id });
             }
         }
         for id in self.items.all() {
@@ -360,9 +361,9 @@ impl WatchMachine {
         self.items.remove(id);
         self.may_be_elsewhere = true;
         self.actions.push_back(if is_ours {
-            WatchAction::Return { id }
+            WatchAction::NakAndDrop { id }
         } else {
-            self.has_loose_ends = true;
+            self.has_forgotten_unacked = true;
             WatchAction::Forget { id }
         });
     }
@@ -401,11 +402,11 @@ impl WatchMachine {
                 if is_over || !self.settings.retries {
                     self.counts.given_up += 1;
                     self.done(id, now);
-                    self.actions.push_back(WatchAction::GiveUp { id, calls });
+                    self.actions.push_back(WatchAction::Terminate { id, calls });
                 } else if !self.items.is_confirmed(id) {
                     self.items.doubt(id, now);
                     if self.is_ours(id, now) {
-                        self.actions.push_back(WatchAction::Recall { id });
+                        self.actions.push_back(WatchAction::NakAndKeep { id });
                     }
                 }
             }
@@ -438,7 +439,7 @@ impl WatchMachine {
     }
 
     /// Does what is due.
-    fn look_around(&mut self, now: Duration) {
+    fn do_due_work(&mut self, now: Duration) {
         if self.stopping {
             if self.items.calling() == 0 {
                 while let Some(id) = self.items.first() {
@@ -453,14 +454,17 @@ impl WatchMachine {
         }
         self.look_after_pull(now);
         if self.is_active(now) {
-            for id in self.items.take_old(now, self.settings.ack_wait / 2) {
-                self.actions.push_back(WatchAction::Extend { id });
+            for id in self
+                .items
+                .due_for_in_progress(now, self.settings.ack_wait / 2)
+            {
+                self.actions.push_back(WatchAction::InProgress { id });
             }
         } else if now >= self.last_heard + 2 * timing::SILENCE {
             // Another instance is active.
             for id in self.items.waiting() {
                 self.give_back(id, now);
-                self.gather(now);
+                self.settle_without_calls(now);
             }
         }
         if self.settling.is_none() {

@@ -261,10 +261,10 @@ impl WatchTask {
                 WatchAction::ClosePull => self.inbox = None,
                 WatchAction::AskPending { question } => self.ask(question),
                 WatchAction::Call { id, attempt } => self.call(id, attempt),
-                WatchAction::Acknowledge { id } => self.settle(id, DONE).await,
-                WatchAction::Return { id } => self.settle(id, "-NAK").await,
-                WatchAction::Recall { id } => self.recall(id).await,
-                WatchAction::GiveUp { id, calls } => self.give_up(id, calls).await,
+                WatchAction::Acknowledge { id } => self.acknowledge_with(id, DONE).await,
+                WatchAction::NakAndDrop { id } => self.acknowledge_with(id, "-NAK").await,
+                WatchAction::NakAndKeep { id } => self.recall(id).await,
+                WatchAction::Terminate { id, calls } => self.give_up(id, calls).await,
                 WatchAction::Forget { id } => {
                     self.held.remove(&id);
                 }
@@ -272,7 +272,7 @@ impl WatchTask {
                     self.calls.clear();
                     self.acknowledged.clear();
                 }
-                WatchAction::Extend { id } => self.answer(id, "+WPI").await,
+                WatchAction::InProgress { id } => self.answer(id, "+WPI").await,
             }
         }
     }

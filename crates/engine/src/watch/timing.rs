@@ -56,7 +56,7 @@ pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(10);
 
 /// For so long a change is waited for that the consumer is to deliver again. What has not come then is
 /// gone from the stream. Later changes of its key wait too.
-pub(super) const RECALLED: Duration = Duration::from_secs(2);
+pub(super) const REDELIVERY_TIME: Duration = Duration::from_secs(2);
 
 /// How long after this instance was given a message another one may still be in a call.
 ///

@@ -26,7 +26,7 @@ use messages::{AtomicMessages, HEADER_ROOM};
 ///
 /// Before anything is written: [`Error::Unsupported`], [`Error::TooLarge`],
 /// [`Error::ValueTooLarge`]. Afterwards [`Error::AtomicBatchFailed`],
-/// [`Error::UnclearBatch`], [`Error::CutBatch`] or [`Error::TornBatch`].
+/// [`Error::UnclearBatch`], [`Error::PartlyStoredBatch`] or [`Error::FirstKeyStoredAlone`].
 pub(super) async fn write(
     bucket: &BucketState,
     verb: &'static str,
@@ -105,10 +105,10 @@ pub(super) async fn write(
             verb,
             cause: cause(error),
         }),
-        BatchOutcome::Cut(error) => Err(Error::CutBatch {
+        BatchOutcome::PartlyStored(error) => Err(Error::PartlyStoredBatch {
             verb,
             cause: cause(error),
         }),
-        BatchOutcome::Torn(error) => Err(error),
+        BatchOutcome::StoredAlone(error) => Err(error),
     }
 }

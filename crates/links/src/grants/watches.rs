@@ -88,7 +88,7 @@ impl Links {
 
     /// Removes a link, with its consumer.
     pub async fn remove_watch(&self, id: &WatchId) {
-        let _one_by_one = self.defaults.lock().await;
+        let _serialized = self.defaults.lock().await;
         let entry = self.watches.lock().remove(id);
         if let Some(last) = entry.and_then(WatchEntry::last) {
             last.delete().await;
@@ -98,7 +98,7 @@ impl Links {
     /// Ends a link whose settings cannot be read at all. Its consumer stays for when the link is put
     /// again.
     pub async fn refuse_watch(&self, id: WatchId, error: ConfigError) {
-        let _one_by_one = self.defaults.lock().await;
+        let _serialized = self.defaults.lock().await;
         let before = self.end_watch(&id).await;
         let state = WatchLinkState::Refused { error, before };
         let entry = WatchEntry { put: None, state };
@@ -116,7 +116,7 @@ impl Links {
     /// Starts no more calls, and waits for those under way. The consumers keep what was not
     /// delivered.
     pub async fn stop_watches(&self) {
-        let _one_by_one = self.defaults.lock().await;
+        let _serialized = self.defaults.lock().await;
         let entries: Vec<_> = self.watches.lock().drain().collect();
         let running = entries.iter().filter_map(|(_, entry)| entry.running());
         join_all(running.map(|running| running.watcher.stop())).await;

@@ -122,7 +122,7 @@ pub(crate) enum Event<I, E> {
 /// Why an item failed.
 #[derive(Clone, Debug)]
 pub(crate) enum FailReason<E> {
-    /// The call's send deadline or answer deadline has passed.
+    /// The call's send deadline or call deadline has passed.
     DeadlinePassed,
     /// There was no answer in time, and a second copy of the item could be stored besides the
     /// first.

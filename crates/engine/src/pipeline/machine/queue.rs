@@ -38,7 +38,7 @@ impl SendQueue {
     }
 
     /// The items that may be sent now, in the order to send them.
-    pub(super) fn ready(&self, now: Time) -> impl Iterator<Item = usize> + '_ {
+    pub(super) fn sendable(&self, now: Time) -> impl Iterator<Item = usize> + '_ {
         let due = self.resends.iter().take_while(move |item| item.due <= now);
         due.map(|resend| resend.item).chain(self.never_sent())
     }
@@ -124,8 +124,8 @@ mod tests {
         queue.push_resend(resend(1, at(5)));
         queue.push_resend(resend(0, at(3)));
         assert_eq!(queue.first_due(), Some(at(3)));
-        assert_eq!(queue.ready(at(4)).collect::<Vec<_>>(), [0, 2, 3]);
-        assert_eq!(queue.ready(at(5)).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(queue.sendable(at(4)).collect::<Vec<_>>(), [0, 2, 3]);
+        assert_eq!(queue.sendable(at(5)).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert!(queue.pop_resend(at(2)).is_none());
         assert_eq!(queue.pop_resend(at(3)).map(|resend| resend.item), Some(0));
         assert!(!queue.is_empty());

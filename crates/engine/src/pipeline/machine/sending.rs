@@ -75,7 +75,7 @@ impl<I, E: Clone> Machine<I, E> {
         let room = window.saturating_sub(self.in_flight.requests());
         let mut bytes = self.in_flight.value_bytes();
         let mut count = 0;
-        for item in self.queue.ready(self.now).take(burst) {
+        for item in self.queue.sendable(self.now).take(burst) {
             bytes += run.value_bytes(item);
             let is_only_value = count == 0 && self.in_flight.is_empty();
             if bytes > self.config.window_bytes && !is_only_value {

@@ -14,7 +14,7 @@ impl<I, E: Clone> Machine<I, E> {
         if self.now >= self.send_deadline {
             self.fail_queued(&FailReason::DeadlinePassed);
         }
-        if self.now >= self.answer_deadline {
+        if self.now >= self.call_deadline {
             for token in self.in_flight.tokens() {
                 self.fail_group(token, &FailReason::DeadlinePassed);
             }
@@ -57,7 +57,7 @@ impl<I, E: Clone> Machine<I, E> {
         let mut wakeup = if now < self.send_deadline {
             self.send_deadline
         } else {
-            self.answer_deadline
+            self.call_deadline
         };
         if !self.is_connected || self.inbox != InboxState::Open {
             wakeup = wakeup.min(now.after(self.config.backoff.first));

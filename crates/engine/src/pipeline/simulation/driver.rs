@@ -113,7 +113,7 @@ impl Driver {
         let turn_started = world.now;
         self.tell(world, Event::Tick);
         self.act(world);
-        if turn_started >= self.time_of(self.items.limits.answer_within) {
+        if turn_started >= self.time_of(self.items.limits.finish_within) {
             world.check(self.finished, "a batch ends by its deadline");
         }
         if !self.finished && !self.told_up {

@@ -39,7 +39,7 @@ impl History {
         });
     }
 
-    /// Takes note that keys were dropped at the present position.
+    /// Records that keys were dropped at the present position.
     pub(super) fn set_keys(&mut self, keys: u64) {
         if let Some(last) = self.0.back_mut() {
             last.keys = keys;

@@ -23,7 +23,7 @@ pub(super) struct Leadership {
 }
 
 impl Leadership {
-    /// Takes note of an answer by this node. `Err`: it is not to be believed before that time.
+    /// Records an answer by this node. `Err`: it is not to be believed before that time.
     pub(super) fn answered(&mut self, leader: Option<&str>, now: Duration) -> Result<(), Duration> {
         // The only node of its stream.
         let Some(leader) = leader else {

@@ -47,7 +47,7 @@ impl Pauses {
         self.off_after_losses > OFF_AFTER_LOSSES.0
     }
 
-    /// Takes note that a copy has been live since then.
+    /// Records that a copy has been live since then.
     pub(super) fn has_been_live(&mut self, since: Duration, now: Duration) {
         if now >= since + SETTLED {
             *self = Self::default();

@@ -46,7 +46,7 @@ impl Questions {
         };
     }
 
-    /// Takes note that a question is to be sent at this time.
+    /// Records that a question is to be sent at this time.
     pub(super) fn ask(&mut self, at: Duration) {
         self.asked = Some(self.asked.map_or(at, |asked| asked.min(at)));
     }

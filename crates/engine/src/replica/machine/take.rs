@@ -74,7 +74,7 @@ impl ReplicaMachine {
         self.advance(position, now);
     }
 
-    /// Takes note that no message is to come up to this position.
+    /// Records that no message is to come up to this position.
     fn advance(&mut self, position: u64, now: Duration) {
         let Some(copy) = &self.copy else {
             return;

@@ -49,7 +49,7 @@ impl SimReader {
         }
     }
 
-    /// Takes note of what a key is now.
+    /// Records what a key is now.
     pub(super) fn record(&mut self, key: usize, value: Option<u64>, now: Duration) {
         let was = &mut self.keys[key].was;
         let last = was[was.len() - 1];

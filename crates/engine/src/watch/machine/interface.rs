@@ -158,16 +158,16 @@ pub(in crate::watch) enum WatchAction {
     /// The change is done.
     Acknowledge { id: ChangeId },
     /// The change is done, without having been delivered.
-    GiveUp { id: ChangeId, calls: u32 },
+    Terminate { id: ChangeId, calls: u32 },
     /// The change is still under way.
-    Extend { id: ChangeId },
+    InProgress { id: ChangeId },
     /// The consumer is to deliver the change again, if it still has it. The change stays here.
-    Recall { id: ChangeId },
+    NakAndKeep { id: ChangeId },
     /// No call is waited for any more, and nothing is acknowledged again: what was called for is of
     /// a stream that is gone.
     DropCalls,
     /// Another instance may have the change.
-    Return { id: ChangeId },
+    NakAndDrop { id: ChangeId },
     /// The change is not here any more.
     Forget { id: ChangeId },
 }

@@ -253,7 +253,7 @@ impl HeldChanges {
 
     /// The changes of which the consumer has heard nothing for `age`. They count as told now. Not
     /// those that it is to deliver again.
-    pub(super) fn take_old(&mut self, now: Duration, age: Duration) -> Vec<ChangeId> {
+    pub(super) fn due_for_in_progress(&mut self, now: Duration, age: Duration) -> Vec<ChangeId> {
         let mut old = Vec::new();
         for (id, item) in &mut self.by_id {
             if now >= item.refreshed + age && (item.calling || item.is_confirmed()) {

@@ -23,12 +23,12 @@ impl WatchMachine {
     /// What is here may be done elsewhere, or may be gone from the stream. So the consumer is to
     /// deliver it again.
     pub(super) fn settle(&mut self, first: u64, now: Duration) {
-        self.recall(now);
+        self.request_redelivery(now);
         self.settle_from(first, now, true);
     }
 
     /// Settles without waiting for calls elsewhere: nobody else has been given anything.
-    pub(super) fn gather(&mut self, now: Duration) {
+    pub(super) fn settle_without_calls(&mut self, now: Duration) {
         if self.settling.is_none() {
             self.settle_from(0, now, false);
         }
@@ -157,7 +157,7 @@ impl WatchMachine {
 
     /// Forgets what the consumer was to deliver again and has not delivered.
     pub(super) fn forget_gone(&mut self, now: Duration) {
-        let then = now.saturating_sub(timing::RECALLED);
+        let then = now.saturating_sub(timing::REDELIVERY_TIME);
         self.forget(self.items.doubtful_since(then));
     }
 

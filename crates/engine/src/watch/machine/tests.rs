@@ -191,15 +191,15 @@ fn what_waits_is_delivered_again_if_there_is_too_much() {
     let first = id(1);
     watch.end_call(first, CallOutcome::Failed);
     watch.take();
-    watch.now += timing::RECALLED;
+    watch.now += timing::REDELIVERY_TIME;
     watch.deliver("last", id(max + 1));
-    assert!(watch.has(WatchAction::Recall { id: first }));
+    assert!(watch.has(WatchAction::NakAndKeep { id: first }));
     // One of those that wait is there, and the others are gone.
     watch.deliver_again("key.1", first, 2);
     for called in 2..=5 {
         watch.end_call(id(called), CallOutcome::Delivered);
     }
-    watch.pass(timing::RECALLED * 2, 1);
+    watch.pass(timing::REDELIVERY_TIME * 2, 1);
     assert!(watch.has(WatchAction::Forget { id: id(max) }));
     assert!(!watch.has(WatchAction::Forget { id: first }));
     let second = WatchAction::Call {
@@ -285,14 +285,14 @@ fn deliveries_are_no_calls() {
             id: id(1),
             attempt: call
         }));
-        assert!(!watch.has(WatchAction::GiveUp {
+        assert!(!watch.has(WatchAction::Terminate {
             id: id(1),
             calls: call - 1
         }));
         watch.end_call(id(1), CallOutcome::Failed);
         watch.pass(Duration::from_secs(2), 1);
     }
-    assert!(watch.has(WatchAction::GiveUp {
+    assert!(watch.has(WatchAction::Terminate {
         id: id(1),
         calls: 3
     }));

@@ -64,11 +64,11 @@ impl WatchTask {
                 "the key of a change that is given up"
             );
         }
-        self.settle(id, GIVEN_UP).await;
+        self.acknowledge_with(id, GIVEN_UP).await;
     }
 
     /// Tells the consumer what has become of a change, which is not here any more.
-    pub(super) async fn settle(&mut self, id: ChangeId, what: &'static str) {
+    pub(super) async fn acknowledge_with(&mut self, id: ChangeId, what: &'static str) {
         self.answer(id, what).await;
         self.held.remove(&id);
     }
@@ -136,7 +136,7 @@ impl WatchTask {
         held.sort_unstable();
         let give_back = async {
             for id in held {
-                self.settle(id, "-NAK").await;
+                self.acknowledge_with(id, "-NAK").await;
             }
             drop(self.connection.client().flush().await);
         };

@@ -27,7 +27,7 @@ enum SimulatedRequest {
     Pending { question: u64 },
     Acknowledge(u64),
     GiveBack(u64),
-    Extend(u64),
+    InProgress(u64),
     Settled(u64),
 }
 
@@ -41,7 +41,7 @@ struct Found {
 
 /// What happens to the bucket and to the consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum BucketFault {
     /// Nothing.
     Stays,
     /// Messages expire, the oldest first.
@@ -54,7 +54,7 @@ enum Fate {
     IsMadeAgain,
 }
 
-impl Fate {
+impl BucketFault {
     fn ends_messages(self) -> bool {
         matches!(self, Self::Ages | Self::Expires)
     }
@@ -106,7 +106,7 @@ pub(super) struct WatchWorld {
     last_called: BTreeMap<usize, u64>,
     delivered: BTreeSet<ChangeId>,
     all: BTreeMap<ChangeId, usize>,
-    fate: Fate,
+    fault: BucketFault,
     /// Whether the component is there only when the trouble is over.
     is_away: bool,
     inboxes: u64,
@@ -121,12 +121,12 @@ impl WatchWorld {
     pub(super) fn new(seed: u64, traced: bool) -> Self {
         let mut chance = Chance::new(seed);
         let history = [1, ENDLESS, 2, 3][chance.place(4)];
-        let fate = match chance.place(8) {
-            0 => Fate::Expires,
-            1 => Fate::Ages,
-            2 => Fate::LosesConsumer,
-            3 => Fate::IsMadeAgain,
-            _ => Fate::Stays,
+        let fault = match chance.place(8) {
+            0 => BucketFault::Expires,
+            1 => BucketFault::Ages,
+            2 => BucketFault::LosesConsumer,
+            3 => BucketFault::IsMadeAgain,
+            _ => BucketFault::Stays,
         };
         let max_in_flight = 1 + chance.place(6);
         let settings = MachineSettings {
@@ -138,7 +138,7 @@ impl WatchWorld {
             ack_wait: timing::ack_wait(CALL_TIMEOUT),
             max_held: max_in_flight * 5,
         };
-        let keys = 1 + chance.place(if fate.ends_messages() { 60 } else { 5 });
+        let keys = 1 + chance.place(if fault.ends_messages() { 60 } else { 5 });
         let instances = 1 + chance.place(3);
         Self {
             server: SimulatedConsumer::new(history, max_in_flight * 4, settings.ack_wait),
@@ -153,7 +153,7 @@ impl WatchWorld {
             inboxes: 0,
             now: Duration::ZERO,
             keys,
-            fate,
+            fault,
             is_away: chance.one_in(6),
             count: 0,
             chance,
@@ -210,7 +210,7 @@ impl WatchWorld {
     }
 
     fn trouble(&mut self) {
-        let expires = self.fate.ends_messages();
+        let expires = self.fault.ends_messages();
         if self.chance.one_in(if expires { 2 } else { 10 }) {
             let key = self.chance.place(self.keys);
             let id = self.server.put(key);
@@ -220,20 +220,20 @@ impl WatchWorld {
         if expires && self.chance.one_in(2) {
             let messages = self.server.messages();
             if !messages.is_empty() {
-                let id = match self.fate {
-                    Fate::Ages => messages[0],
+                let id = match self.fault {
+                    BucketFault::Ages => messages[0],
                     _ => messages[self.chance.place(messages.len())],
                 };
                 self.note(&format!("{id:?} expires"));
                 self.server.remove(id.sequence);
             }
         }
-        if self.fate == Fate::LosesConsumer && self.chance.one_in(500) {
+        if self.fault == BucketFault::LosesConsumer && self.chance.one_in(500) {
             self.note("the consumer is deleted");
             let pull = self.server.delete();
             self.end_pull(pull);
         }
-        if self.fate == Fate::IsMadeAgain && self.chance.one_in(500) {
+        if self.fault == BucketFault::IsMadeAgain && self.chance.one_in(500) {
             self.note("the bucket is made again");
             let pull = self.server.create_stream_again();
             self.end_pull(pull);
@@ -243,17 +243,17 @@ impl WatchWorld {
             self.server.pull = None;
         }
         let place = self.chance.place(self.instances.len());
-        let lets_end = self.fate.lets_instances_end();
+        let lets_end = self.fault.lets_instances_end();
         // An instance that does not notice that the bucket is another one may acknowledge a change of
         // the new one for one of the old one. It has only a sequence to say which it means.
-        let notices = self.fate != Fate::IsMadeAgain || self.instances.len() == 1;
+        let notices = self.fault != BucketFault::IsMadeAgain || self.instances.len() == 1;
         match self.chance.below(700) {
             0 if lets_end => {
                 self.note(&format!("{place} is killed"));
                 // What it has sent is on its way.
                 if let Some(instance) = self.instances[place].take() {
                     for (_, request) in instance.requests {
-                        self.settle(request);
+                        self.deliver_one_way(request);
                     }
                 }
                 self.next_start[place] = self.now + self.chance.micros(8_000_000);
@@ -368,7 +368,7 @@ impl WatchWorld {
                     continue;
                 }
                 request => {
-                    self.settle(request);
+                    self.deliver_one_way(request);
                     continue;
                 }
             };
@@ -411,23 +411,23 @@ impl WatchWorld {
             has_pending: server.pending() > 0,
             ack_wait: server.ack_wait,
             retention: ChangeRetention {
-                history: match self.fate {
-                    Fate::Expires if server.stream.history > 1 => usize::MAX,
+                history: match self.fault {
+                    BucketFault::Expires if server.stream.history > 1 => usize::MAX,
                     _ => server.stream.history,
                 },
                 // Of a history without an end nothing goes.
-                keeps_last_only: !self.fate.ends_messages()
+                keeps_last_only: !self.fault.ends_messages()
                     && [1, ENDLESS].contains(&server.stream.history),
             },
         })
     }
 
     /// Lets the server take what has no answer.
-    fn settle(&mut self, request: SimulatedRequest) {
+    fn deliver_one_way(&mut self, request: SimulatedRequest) {
         match request {
             SimulatedRequest::Acknowledge(sequence) => self.server.acknowledge(sequence),
             SimulatedRequest::GiveBack(sequence) => self.server.give_back(sequence),
-            SimulatedRequest::Extend(sequence) => self.server.extend(sequence, self.now),
+            SimulatedRequest::InProgress(sequence) => self.server.extend(sequence, self.now),
             SimulatedRequest::Settled(number) => self.server.settled_to = number,
             SimulatedRequest::Attach
             | SimulatedRequest::Pull { .. }
@@ -570,10 +570,10 @@ impl WatchWorld {
             WatchAction::Forget { .. } => return,
             WatchAction::AskPending { question } => SimulatedRequest::Pending { question },
             WatchAction::Acknowledge { id } => SimulatedRequest::Acknowledge(id.sequence),
-            WatchAction::Return { id } | WatchAction::Recall { id } => {
+            WatchAction::NakAndDrop { id } | WatchAction::NakAndKeep { id } => {
                 SimulatedRequest::GiveBack(id.sequence)
             }
-            WatchAction::GiveUp { id, .. } => {
+            WatchAction::Terminate { id, .. } => {
                 self.broken = Some(format!("{id:?} was given up"));
                 return;
             }
@@ -584,7 +584,7 @@ impl WatchWorld {
                 let is_call = |event: &WatchEvent| matches!(event, WatchEvent::CallEnded { .. });
                 return instance.answers.retain(|(_, event)| !is_call(event));
             }
-            WatchAction::Extend { id } => SimulatedRequest::Extend(id.sequence),
+            WatchAction::InProgress { id } => SimulatedRequest::InProgress(id.sequence),
             WatchAction::Call { id, .. } => return self.call(place, id),
         };
         let at = self.now + self.chance.micros(30_000);
@@ -601,7 +601,7 @@ impl WatchWorld {
         }
         let last = self.last_called.entry(key).or_default();
         // After a consumer that somebody has deleted, the last changes come again, in order.
-        if id.time < *last && self.fate != Fate::LosesConsumer {
+        if id.time < *last && self.fault != BucketFault::LosesConsumer {
             self.broken = Some(format!("{id:?} of key {key} after the one of {last}"));
         }
         *last = id.time;

@@ -14,7 +14,7 @@
 //!        └──────┘    └─────────┘                             └────────────┘    │
 //!         │    ▲          │ refused, denied                        │ │         │
 //!         │    │          ▼                                        │ │ acknowledged, or known
-//!         │  reading    failed ◀─────── refused, only commit ──────┘ └──────▶ stored
+//!         │ looking up  failed ◀─────── refused, only commit ──────┘ └──────▶ stored
 //!         │    ▲
 //!         └────┴─ not to be sent again: is one of its messages there? ──▶ stored, or unclear
 //! ```
@@ -57,14 +57,14 @@ enum AtomicPhase<E> {
         epoch: u64,
         sent: usize,
         staged: usize,
-        /// When the attempt last came forward.
-        progress: Duration,
+        /// When the attempt last made progress.
+        progress_at: Duration,
     },
     Committing {
         epoch: u64,
         sent_at: Duration,
     },
-    Reading,
+    LookingUp,
     Over(BatchOutcome<E>),
 }
 
@@ -85,12 +85,12 @@ pub(super) struct AtomicMachine<E> {
     commits: u32,
     /// Why the server could not take it when it was last tried.
     last_error: Option<E>,
-    /// Why it must not be sent again, although it may be stored.
-    refused: Option<E>,
-    /// Whether it was looked for after that.
-    was_read: bool,
+    /// Why the batch must not be sent again. An earlier attempt may still be stored.
+    must_not_resend: Option<E>,
+    /// Whether the leader was asked for the batch's messages, and had none.
+    was_looked_up: bool,
     /// What the driver has to do before anything else.
-    chores: VecDeque<AtomicAction<E>>,
+    pending_actions: VecDeque<AtomicAction<E>>,
 }
 
 impl<E: Clone> AtomicMachine<E> {
@@ -109,9 +109,9 @@ impl<E: Clone> AtomicMachine<E> {
             first_commit: None,
             commits: 0,
             last_error: None,
-            refused: None,
-            was_read: false,
-            chores: VecDeque::new(),
+            must_not_resend: None,
+            was_looked_up: false,
+            pending_actions: VecDeque::new(),
         }
     }
 
@@ -130,12 +130,14 @@ impl<E: Clone> AtomicMachine<E> {
             AtomicEvent::Connection { epoch, is_up } => self.connection(epoch, is_up),
             AtomicEvent::Begun(begun) => self.begun(begun),
             AtomicEvent::Sent { count, failure } => self.sent(count, failure),
-            AtomicEvent::AtomicAnswer { attempt, answer } => self.answer(attempt, answer),
+            AtomicEvent::Answer { attempt, answer } => self.answer(attempt, answer),
             AtomicEvent::Denied(error) | AtomicEvent::Refreshed(Some(error)) => self.refuse(error),
-            AtomicEvent::Read(FoundBatch::Whole) => self.over(BatchOutcome::Stored(None)),
-            AtomicEvent::Read(FoundBatch::Part) => self.over(BatchOutcome::Cut(self.why())),
-            AtomicEvent::Read(FoundBatch::Nothing) => {
-                self.was_read = true;
+            AtomicEvent::LookedUp(FoundBatch::Whole) => self.end_with(BatchOutcome::Stored(None)),
+            AtomicEvent::LookedUp(FoundBatch::Part) => {
+                self.end_with(BatchOutcome::PartlyStored(self.last_cause()))
+            }
+            AtomicEvent::LookedUp(FoundBatch::Nothing) => {
+                self.was_looked_up = true;
                 self.pause();
             }
             AtomicEvent::Refreshed(None) | AtomicEvent::Tick => {}
@@ -149,23 +151,23 @@ impl<E: Clone> AtomicMachine<E> {
             return AtomicAction::Finish(outcome.clone());
         }
         self.check_time();
-        if let Some(chore) = self.chores.pop_front() {
-            return chore;
+        if let Some(action) = self.pending_actions.pop_front() {
+            return action;
         }
         match self.phase.clone() {
             AtomicPhase::Idle { not_before } => self.next_of_idle(not_before),
             AtomicPhase::Staging {
                 sent,
                 staged,
-                progress,
+                progress_at,
                 ..
-            } => self.next_of_staging(sent, staged, progress),
+            } => self.next_of_staging(sent, staged, progress_at),
             AtomicPhase::Committing { sent_at, .. } => AtomicAction::Wait {
                 until: self.commit_timeout(sent_at),
             },
             // The driver is doing what these phases wait for.
-            AtomicPhase::Beginning | AtomicPhase::Reading => AtomicAction::Wait {
-                until: self.limits.answer_within,
+            AtomicPhase::Beginning | AtomicPhase::LookingUp => AtomicAction::Wait {
+                until: self.limits.finish_within,
             },
             AtomicPhase::Over(outcome) => AtomicAction::Finish(outcome),
         }
@@ -189,7 +191,7 @@ impl<E: Clone> AtomicMachine<E> {
                     epoch,
                     sent: 0,
                     staged: 0,
-                    progress: self.now,
+                    progress_at: self.now,
                 };
                 self.connection(self.epoch, self.is_up);
             }
@@ -203,7 +205,7 @@ impl<E: Clone> AtomicMachine<E> {
         let AtomicPhase::Staging {
             epoch,
             sent,
-            progress,
+            progress_at,
             ..
         } = &mut self.phase
         else {
@@ -211,7 +213,7 @@ impl<E: Clone> AtomicMachine<E> {
         };
         let commits = *sent == last;
         *sent += count;
-        *progress = self.now;
+        *progress_at = self.now;
         if commits && count > 0 {
             self.phase = AtomicPhase::Committing {
                 epoch: *epoch,
@@ -235,20 +237,20 @@ impl<E: Clone> AtomicMachine<E> {
     fn answer(&mut self, attempt: u32, answer: AtomicAnswer<E>) {
         match answer {
             // Each attempt has the same messages, so it does not matter whose answer it is.
-            AtomicAnswer::Stored(sequence) => self.over(BatchOutcome::Stored(sequence)),
-            AtomicAnswer::Torn(error) => self.over(BatchOutcome::Torn(error)),
-            AtomicAnswer::Cut(error) => self.over(BatchOutcome::Cut(error)),
+            AtomicAnswer::Stored(sequence) => self.end_with(BatchOutcome::Stored(sequence)),
+            AtomicAnswer::StoredAlone(error) => self.end_with(BatchOutcome::StoredAlone(error)),
+            AtomicAnswer::PartlyStored(error) => self.end_with(BatchOutcome::PartlyStored(error)),
             // A late answer to an attempt that was given up.
             _ if attempt != self.attempt => {}
             AtomicAnswer::Staged => {
                 if let AtomicPhase::Staging {
                     sent,
                     staged,
-                    progress,
+                    progress_at,
                     ..
                 } = &mut self.phase
                 {
-                    *progress = self.now;
+                    *progress_at = self.now;
                     // During a change of leader two nodes may answer.
                     *staged = (*staged + 1).min(*sent);
                 }
@@ -260,7 +262,7 @@ impl<E: Clone> AtomicMachine<E> {
             AtomicAnswer::NoResponders => {
                 self.try_again();
                 if !self.is_late() {
-                    self.chores.push_back(AtomicAction::Refresh);
+                    self.pending_actions.push_back(AtomicAction::Refresh);
                 }
             }
             AtomicAnswer::Refused(error) => self.refuse(error),
@@ -286,9 +288,9 @@ impl<E: Clone> AtomicMachine<E> {
             _ => self.commits,
         };
         if commits_before == 0 {
-            self.over(BatchOutcome::Failed(Some(error)));
+            self.end_with(BatchOutcome::Failed(Some(error)));
         } else {
-            self.refused = Some(error);
+            self.must_not_resend = Some(error);
             self.end_attempt(Duration::ZERO);
         }
     }
@@ -296,12 +298,12 @@ impl<E: Clone> AtomicMachine<E> {
     fn check_time(&mut self) {
         match &self.phase {
             AtomicPhase::Staging {
-                progress,
+                progress_at,
                 sent,
                 staged,
                 ..
             } => {
-                let timeout = *progress + self.answer_timeout(*staged..*sent);
+                let timeout = *progress_at + self.answer_timeout(*staged..*sent);
                 if self.is_late() {
                     self.end_attempt(Duration::ZERO);
                 } else if self.now >= timeout {
@@ -322,7 +324,7 @@ impl<E: Clone> AtomicMachine<E> {
         let timeout = sent_at + self.answer_timeout(0..0);
         if timeout >= self.limits.send_within {
             // There is no time for another attempt.
-            self.limits.answer_within
+            self.limits.finish_within
         } else {
             timeout
         }
@@ -338,7 +340,7 @@ impl<E: Clone> AtomicMachine<E> {
         let in_window = self
             .first_commit
             .is_none_or(|first| self.now < first + self.config.resend_window);
-        in_window && self.refused.is_none()
+        in_window && self.must_not_resend.is_none()
     }
 
     /// Whether nothing may be sent any more.
@@ -350,7 +352,7 @@ impl<E: Clone> AtomicMachine<E> {
         self.phase = AtomicPhase::Idle {
             not_before: self.now + pause,
         };
-        self.chores.push_back(AtomicAction::End);
+        self.pending_actions.push_back(AtomicAction::End);
     }
 
     fn pause(&mut self) {
@@ -360,16 +362,18 @@ impl<E: Clone> AtomicMachine<E> {
         self.backoff = self.config.backoff.after(self.backoff);
     }
 
-    fn why(&self) -> Option<E> {
-        self.refused.clone().or_else(|| self.last_error.clone())
+    fn last_cause(&self) -> Option<E> {
+        self.must_not_resend
+            .clone()
+            .or_else(|| self.last_error.clone())
     }
 
-    fn over(&mut self, outcome: BatchOutcome<E>) {
+    fn end_with(&mut self, outcome: BatchOutcome<E>) {
         self.phase = AtomicPhase::Over(outcome);
     }
 
     fn finish(&mut self, outcome: BatchOutcome<E>) -> AtomicAction<E> {
-        self.over(outcome.clone());
+        self.end_with(outcome.clone());
         AtomicAction::Finish(outcome)
     }
 }

@@ -119,7 +119,7 @@ impl AtomicMessages {
             return Ok(if commits {
                 AtomicAnswer::Stored(Some(answer.seq))
             } else {
-                AtomicAnswer::Torn(Error::TornBatch)
+                AtomicAnswer::StoredAlone(Error::FirstKeyStoredAlone)
             });
         }
         match answer.error {

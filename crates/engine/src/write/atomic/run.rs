@@ -132,9 +132,9 @@ impl AtomicRun<'_> {
                     let error = self.refresh().await;
                     self.tell(AtomicEvent::Refreshed(error));
                 }
-                AtomicAction::Read => {
+                AtomicAction::LookUp => {
                     let found = self.find_stored().await;
-                    self.tell(AtomicEvent::Read(found.unwrap_or(FoundBatch::Nothing)));
+                    self.tell(AtomicEvent::LookedUp(found.unwrap_or(FoundBatch::Nothing)));
                 }
                 AtomicAction::Wait { until } => {
                     let until = self.deadline.start() + until;
@@ -182,7 +182,7 @@ impl AtomicRun<'_> {
     async fn begin(&mut self) -> Result<u64, Option<Error>> {
         let connection = self.bucket.connection();
         let prepared = timeout_at(self.deadline.send_deadline(), async {
-            self.bucket.ready(self.deadline).await?;
+            self.bucket.wait_connected(self.deadline).await?;
             let info = self
                 .bucket
                 .require(BucketFeature::AtomicBatches, self.deadline)
@@ -281,7 +281,7 @@ impl AtomicRun<'_> {
             _ if commits => self.staged = None,
             _ => {}
         }
-        self.tell(AtomicEvent::AtomicAnswer { attempt, answer });
+        self.tell(AtomicEvent::Answer { attempt, answer });
     }
 
     /// The attempt that a token is of, and whether the token is of its commit.

@@ -105,5 +105,5 @@ fn an_item_that_awaits_the_stream_info_may_be_stored_if_an_earlier_copy_was_unan
     assert_eq!(test.actions()[0], failed);
     let mut test = awaiting();
     test.pass(8_000 * MS);
-    assert_eq!(test.actions()[0], failed, "at the answer deadline");
+    assert_eq!(test.actions()[0], failed, "at the call deadline");
 }

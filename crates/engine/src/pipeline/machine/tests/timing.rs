@@ -35,7 +35,7 @@ fn an_item_that_waited_too_long_for_its_turn_is_not_sent_again() {
     assert_eq!(test.actions(), expected);
     // The call has more time than the resend window.
     test.machine.send_deadline = Time::from_start(200_000 * MS);
-    test.machine.answer_deadline = test.machine.send_deadline;
+    test.machine.call_deadline = test.machine.send_deadline;
     test.pass(60_000 * MS);
     test.tell(Event::PermitsGranted(1));
     let failed = "Failed { items: 0..1, maybe_stored: true, reason: ResendUnsafe }";

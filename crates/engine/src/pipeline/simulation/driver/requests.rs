@@ -77,7 +77,7 @@ impl Driver {
         } else {
             takes
         };
-        let end = self.time_of(self.items.limits.answer_within).max(world.now);
+        let end = self.time_of(self.items.limits.finish_within).max(world.now);
         world.advance(world.now.after(takes).min(end));
         let outcome = if silent && with_timeout {
             RefreshOutcome::TimedOut

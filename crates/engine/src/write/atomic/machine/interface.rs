@@ -34,9 +34,9 @@ pub(in crate::write::atomic) enum AtomicAnswer<E> {
     /// The server refused the message, and with it the batch.
     Refused(E),
     /// The server may have stored some messages of the batch, and will store no other.
-    Cut(Option<E>),
+    PartlyStored(Option<E>),
     /// The server stored a message by itself: it knows no batches.
-    Torn(E),
+    StoredAlone(E),
 }
 
 /// What the leader has of the batch.
@@ -74,7 +74,7 @@ pub(in crate::write::atomic) enum AtomicEvent<E> {
         failure: Option<SendProblem<E>>,
     },
     /// An answer to a message of this attempt.
-    AtomicAnswer {
+    Answer {
         attempt: u32,
         answer: AtomicAnswer<E>,
     },
@@ -82,8 +82,8 @@ pub(in crate::write::atomic) enum AtomicEvent<E> {
     Denied(E),
     /// What came of [`AtomicAction::Refresh`]: an error if the bucket cannot be written to any more.
     Refreshed(Option<E>),
-    /// What came of [`AtomicAction::Read`].
-    Read(FoundBatch),
+    /// What came of [`AtomicAction::LookUp`].
+    LookedUp(FoundBatch),
     /// Time has passed.
     Tick,
 }
@@ -105,7 +105,7 @@ pub(in crate::write::atomic) enum AtomicAction<E> {
     /// Fetch the stream info, because nobody receives the messages.
     Refresh,
     /// Read some of the keys at the stream's leader.
-    Read,
+    LookUp,
     /// Wait for an event, at most until this time.
     Wait { until: Duration },
     /// The batch is over.
@@ -122,7 +122,7 @@ pub(in crate::write::atomic) enum BatchOutcome<E> {
     /// All of it is stored, now or later, or nothing. `None`: there was no answer in time.
     Unclear(Option<E>),
     /// Some of it may be stored, and no more will be.
-    Cut(Option<E>),
+    PartlyStored(Option<E>),
     /// The server has stored a message by itself.
-    Torn(E),
+    StoredAlone(E),
 }

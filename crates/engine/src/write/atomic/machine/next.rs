@@ -9,13 +9,15 @@ impl<E: Clone> AtomicMachine<E> {
         if self.is_late() {
             return match self.first_commit {
                 // An answer to an earlier attempt may still come.
-                Some(_) if self.now < self.limits.answer_within && self.refused.is_none() => {
+                Some(_)
+                    if self.now < self.limits.finish_within && self.must_not_resend.is_none() =>
+                {
                     AtomicAction::Wait {
-                        until: self.limits.answer_within,
+                        until: self.limits.finish_within,
                     }
                 }
-                Some(_) => self.finish(BatchOutcome::Unclear(self.why())),
-                None => self.finish(BatchOutcome::Failed(self.why())),
+                Some(_) => self.finish(BatchOutcome::Unclear(self.last_cause())),
+                None => self.finish(BatchOutcome::Failed(self.last_cause())),
             };
         }
         if self.now < not_before {
@@ -35,18 +37,18 @@ impl<E: Clone> AtomicMachine<E> {
                 attempt: self.attempt,
             };
         }
-        if self.refused.is_some() && self.was_read {
-            return self.finish(BatchOutcome::Unclear(self.why()));
+        if self.must_not_resend.is_some() && self.was_looked_up {
+            return self.finish(BatchOutcome::Unclear(self.last_cause()));
         }
-        self.phase = AtomicPhase::Reading;
-        AtomicAction::Read
+        self.phase = AtomicPhase::LookingUp;
+        AtomicAction::LookUp
     }
 
     pub(super) fn next_of_staging(
         &mut self,
         sent: usize,
         staged: usize,
-        progress: Duration,
+        progress_at: Duration,
     ) -> AtomicAction<E> {
         let last = self.config.sizes.len() - 1;
         if staged >= last {
@@ -64,7 +66,7 @@ impl<E: Clone> AtomicMachine<E> {
                 commits: false,
             };
         }
-        let timeout = progress + self.answer_timeout(staged..sent);
+        let timeout = progress_at + self.answer_timeout(staged..sent);
         AtomicAction::Wait {
             until: timeout.min(self.limits.send_within),
         }

@@ -183,7 +183,7 @@ impl AtomicWorld {
         let attempt = message.attempt;
         let delay = self.chance.micros(3000);
         self.answers
-            .push((now + delay, AtomicEvent::AtomicAnswer { attempt, answer }));
+            .push((now + delay, AtomicEvent::Answer { attempt, answer }));
     }
 }
 
@@ -273,7 +273,7 @@ fn run(seed: u64) -> usize {
             }
             AtomicAction::End => {}
             AtomicAction::Refresh => machine.handle(now, AtomicEvent::Refreshed(None)),
-            AtomicAction::Read => {
+            AtomicAction::LookUp => {
                 now += world.chance.micros(2000);
                 world.deliver(now);
                 let found = if world.times_stored > 0 && !world.overwritten {
@@ -281,7 +281,7 @@ fn run(seed: u64) -> usize {
                 } else {
                     FoundBatch::Nothing
                 };
-                machine.handle(now, AtomicEvent::Read(found));
+                machine.handle(now, AtomicEvent::LookedUp(found));
             }
             AtomicAction::Wait { until } => {
                 assert!(until > now, "seed {seed}: a wait that is over");
@@ -291,7 +291,7 @@ fn run(seed: u64) -> usize {
             AtomicAction::Finish(outcome) => break outcome,
         }
         assert!(
-            now <= limits.answer_within + Duration::from_millis(10),
+            now <= limits.finish_within + Duration::from_millis(10),
             "seed {seed}: it goes on after its time"
         );
     };
@@ -318,7 +318,7 @@ fn judge(mut world: AtomicWorld, mut now: Duration, seed: u64, outcome: &BatchOu
             1
         }
         BatchOutcome::Unclear(_) => 2,
-        BatchOutcome::Torn(_) | BatchOutcome::Cut(_) => {
+        BatchOutcome::StoredAlone(_) | BatchOutcome::PartlyStored(_) => {
             panic!("seed {seed}: no server tears a batch here")
         }
     }

@@ -25,7 +25,7 @@ fn up(epoch: u64) -> AtomicEvent<&'static str> {
 }
 
 fn answer(attempt: u32, answer: AtomicAnswer<&'static str>) -> AtomicEvent<&'static str> {
-    AtomicEvent::AtomicAnswer { attempt, answer }
+    AtomicEvent::Answer { attempt, answer }
 }
 
 /// Sends whatever the machine wants to send now. Returns what it wants to do then.
@@ -145,13 +145,13 @@ fn what_may_not_be_sent_again_is_looked_for() {
     committed(&mut machine, 3);
     machine.handle(MS, up(2));
     let action = send_all(&mut machine, MS, &mut Vec::new());
-    assert_eq!(action, AtomicAction::Read);
-    machine.handle(2 * MS, AtomicEvent::Read(FoundBatch::Nothing));
+    assert_eq!(action, AtomicAction::LookUp);
+    machine.handle(2 * MS, AtomicEvent::LookedUp(FoundBatch::Nothing));
     let action = send_all(&mut machine, 2 * MS, &mut Vec::new());
     assert_eq!(action, AtomicAction::Wait { until: 22 * MS });
     let action = send_all(&mut machine, 22 * MS, &mut Vec::new());
-    assert_eq!(action, AtomicAction::Read, "it may have come meanwhile");
-    machine.handle(23 * MS, AtomicEvent::Read(FoundBatch::Whole));
+    assert_eq!(action, AtomicAction::LookUp, "it may have come meanwhile");
+    machine.handle(23 * MS, AtomicEvent::LookedUp(FoundBatch::Whole));
     assert_eq!(
         machine.next_action(23 * MS),
         AtomicAction::Finish(BatchOutcome::Stored(None))
@@ -166,7 +166,7 @@ fn what_is_not_found_is_unclear() {
     let mut now = MS;
     loop {
         match send_all(&mut machine, now, &mut Vec::new()) {
-            AtomicAction::Read => machine.handle(now, AtomicEvent::Read(FoundBatch::Nothing)),
+            AtomicAction::LookUp => machine.handle(now, AtomicEvent::LookedUp(FoundBatch::Nothing)),
             AtomicAction::Wait { until } => now = until,
             action => {
                 assert_eq!(action, AtomicAction::Finish(BatchOutcome::Unclear(None)));
@@ -181,7 +181,7 @@ fn what_is_not_found_is_unclear() {
 fn a_refused_second_attempt_says_nothing_of_the_first() {
     for (found, outcome) in [
         (FoundBatch::Whole, BatchOutcome::Stored(None)),
-        (FoundBatch::Part, BatchOutcome::Cut(Some("full"))),
+        (FoundBatch::Part, BatchOutcome::PartlyStored(Some("full"))),
         (FoundBatch::Nothing, BatchOutcome::Unclear(Some("full"))),
     ] {
         let mut machine = machine(3);
@@ -192,8 +192,8 @@ fn a_refused_second_attempt_says_nothing_of_the_first() {
         machine.handle(MS, AtomicEvent::Begun(Ok(2)));
         machine.handle(MS, answer(2, AtomicAnswer::Refused("full")));
         let action = send_all(&mut machine, MS, &mut Vec::new());
-        assert_eq!(action, AtomicAction::Read);
-        machine.handle(MS, AtomicEvent::Read(found));
+        assert_eq!(action, AtomicAction::LookUp);
+        machine.handle(MS, AtomicEvent::LookedUp(found));
         let action = send_all(&mut machine, 30 * MS, &mut Vec::new());
         assert_eq!(action, AtomicAction::Finish(outcome));
     }
@@ -204,10 +204,10 @@ fn a_server_without_batches_gets_one_message() {
     let mut machine = machine(100);
     let mut sent = Vec::new();
     send_all(&mut machine, Duration::ZERO, &mut sent);
-    machine.handle(MS, answer(1, AtomicAnswer::Torn("stored by itself")));
+    machine.handle(MS, answer(1, AtomicAnswer::StoredAlone("stored by itself")));
     assert_eq!(
         machine.next_action(MS),
-        AtomicAction::Finish(BatchOutcome::Torn("stored by itself"))
+        AtomicAction::Finish(BatchOutcome::StoredAlone("stored by itself"))
     );
     assert_eq!(sent, [(1, 0..1)]);
 }

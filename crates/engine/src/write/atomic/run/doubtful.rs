@@ -25,11 +25,11 @@ impl AtomicRun<'_> {
             }
             DoubtfulAnswer::LimitReached(error) => match self.find_stored().await {
                 Ok(FoundBatch::Nothing) => AtomicAnswer::Refused(error),
-                _ => AtomicAnswer::Cut(Some(error)),
+                _ => AtomicAnswer::PartlyStored(Some(error)),
             },
             DoubtfulAnswer::PartKnown => match self.find_stored().await {
                 Ok(FoundBatch::Whole) => AtomicAnswer::Stored(None),
-                _ => AtomicAnswer::Cut(None),
+                _ => AtomicAnswer::PartlyStored(None),
             },
         }
     }

@@ -22,7 +22,9 @@ pub(crate) async fn encode(values: Vec<Option<Bytes>>) -> Vec<Option<Value>> {
     let mut yielder = Yielder::default();
     let mut encoded = Vec::with_capacity(values.len());
     for value in values {
-        yielder.count(value.as_ref().map_or(0, Bytes::len)).await;
+        yielder
+            .yield_if_due(value.as_ref().map_or(0, Bytes::len))
+            .await;
         encoded.push(value.map(encode_one));
     }
     encoded
@@ -44,7 +46,7 @@ pub(crate) async fn decode(
     let mut yielder = Yielder::default();
     let mut decoded = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        yielder.count(decoded_len(&value)).await;
+        yielder.yield_if_due(decoded_len(&value)).await;
         let value = decode_one(&key, value)?;
         decoded.push((key, value));
     }
@@ -59,7 +61,7 @@ struct Yielder {
 
 impl Yielder {
     /// Call this once for each value, with its size. It yields when enough work was counted.
-    async fn count(&mut self, bytes: usize) {
+    async fn yield_if_due(&mut self, bytes: usize) {
         self.done += bytes + COST_PER_VALUE;
         if self.done > BYTES_AT_A_TIME {
             self.done = 0;
