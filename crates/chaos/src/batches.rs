@@ -136,7 +136,7 @@ impl BatchWriter {
                 _ => {}
             }
         }
-        purge(setup, &format!("{KEYS}>")).await?;
+        purge(setup, BUCKET, &format!("{KEYS}>")).await?;
         self.purged = self.written.last_key_value().map_or(0, |(last, _)| *last);
         Ok(batches)
     }

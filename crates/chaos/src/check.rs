@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::ledger::{Effect, Ledger, Verdict, number};
 use crate::load::is_fresh;
-use crate::setup::{STREAM, SUBJECTS, Setup};
+use crate::setup::{BUCKET, Setup, stream_of, subject_of};
 
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -62,9 +62,8 @@ pub async fn compare<'a>(
 /// The revisions of each key, oldest first; `None` for a value that is not the key's own.
 async fn revisions(setup: &Setup) -> Result<HashMap<String, Vec<Option<Effect>>>> {
     let mut found: HashMap<String, Vec<Option<Effect>>> = HashMap::new();
-    each_message(setup, |key, message| {
-        let headers = message.headers.as_ref();
-        let effect = if headers.is_some_and(|headers| headers.get("KV-Operation").is_some()) {
+    each_message(setup, BUCKET, |key, message| {
+        let effect = if is_marker(message) {
             Some(Effect::Deleted)
         } else {
             number(key, &message.payload).map(Effect::Set)
@@ -75,6 +74,16 @@ async fn revisions(setup: &Setup) -> Result<HashMap<String, Vec<Option<Effect>>>
     Ok(found)
 }
 
+/// What the last message of each key has done, by a connection of its own. Only while nobody writes.
+///
+/// # Errors
+/// If the stream cannot be read.
+pub async fn last_effects(setup: &Setup) -> Result<HashMap<String, Effect>> {
+    let found = retry(async || revisions(setup).await).await?;
+    let last = |(key, effects): (String, Vec<Option<Effect>>)| Some((key, (*effects.last()?)?));
+    Ok(found.into_iter().filter_map(last).collect())
+}
+
 /// The values of each key that begins so, oldest first, by a connection of its own.
 ///
 /// # Errors
@@ -82,7 +91,7 @@ async fn revisions(setup: &Setup) -> Result<HashMap<String, Vec<Option<Effect>>>
 pub async fn values_of(setup: &Setup, prefix: &str) -> Result<HashMap<String, Vec<Vec<u8>>>> {
     retry(async || {
         let mut found: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
-        each_message(setup, |key, message| {
+        each_message(setup, BUCKET, |key, message| {
             if key.starts_with(prefix) {
                 let values = found.entry(key.to_owned()).or_default();
                 values.push(message.payload.to_vec());
@@ -94,14 +103,41 @@ pub async fn values_of(setup: &Setup, prefix: &str) -> Result<HashMap<String, Ve
     .await
 }
 
-/// Shows each message of the bucket and its key, in order.
-async fn each_message(setup: &Setup, mut show: impl FnMut(&str, &Message)) -> Result<()> {
-    let jetstream = setup.cluster.jetstream(0).await?;
-    let mut stream = jetstream.get_stream(STREAM).await?;
+/// What each key of a bucket has last: its value, or a marker. By a connection of its own. Only while
+/// nobody writes.
+///
+/// # Errors
+/// If the stream cannot be read.
+pub async fn last_values(setup: &Setup, bucket: &str) -> Result<HashMap<String, Option<Vec<u8>>>> {
+    retry(async || {
+        let mut found = HashMap::new();
+        each_message(setup, bucket, |key, message| {
+            let value = (!is_marker(message)).then(|| message.payload.to_vec());
+            found.insert(key.to_owned(), value);
+        })
+        .await?;
+        Ok(found)
+    })
+    .await
+}
+
+fn is_marker(message: &Message) -> bool {
+    let headers = message.headers.as_ref();
+    headers.is_some_and(|headers| headers.get("KV-Operation").is_some())
+}
+
+/// Shows each message of a bucket and its key, in order.
+async fn each_message(
+    setup: &Setup,
+    bucket: &str,
+    mut show: impl FnMut(&str, &Message),
+) -> Result<()> {
+    let (jetstream, subjects) = (setup.cluster.jetstream(0).await?, subject_of(bucket, ""));
+    let mut stream = jetstream.get_stream(stream_of(bucket)).await?;
     let last = stream.info().await?.state.last_sequence;
     let consumer = stream
         .create_consumer(OrderedConfig {
-            filter_subject: format!("{SUBJECTS}>"),
+            filter_subject: format!("{subjects}>"),
             ..OrderedConfig::default()
         })
         .await?;
@@ -113,7 +149,7 @@ async fn each_message(setup: &Setup, mut show: impl FnMut(&str, &Message)) -> Re
             .map_err(|error| anyhow::anyhow!("no message of a stream: {error}"))?;
         // The last messages of the stream may have been purged.
         let is_last = info.stream_sequence >= last || info.pending == 0;
-        if let Some(key) = message.subject.strip_prefix(SUBJECTS) {
+        if let Some(key) = message.subject.strip_prefix(&subjects) {
             show(key, &message.message);
         }
         if is_last {
@@ -146,19 +182,19 @@ pub async fn purge_fresh<'a>(
     if !ledger.flatten().any(|(key, _)| is_fresh(key)) {
         return Ok(());
     }
-    purge(setup, "*.f.>").await
+    purge(setup, BUCKET, "*.f.>").await
 }
 
-/// Removes these keys.
+/// Removes these keys of a bucket.
 ///
 /// # Errors
 /// If the stream does not take it.
-pub async fn purge(setup: &Setup, keys: &str) -> Result<()> {
+pub async fn purge(setup: &Setup, bucket: &str, keys: &str) -> Result<()> {
     retry(async || {
         let jetstream = setup.cluster.jetstream(0).await?;
-        let stream = jetstream.get_stream(STREAM).await?;
-        let purged = stream.purge().filter(format!("{SUBJECTS}{keys}")).await;
-        purged.context("cannot purge the keys that are written but once")?;
+        let stream = jetstream.get_stream(stream_of(bucket)).await?;
+        let purged = stream.purge().filter(subject_of(bucket, keys)).await;
+        purged.with_context(|| format!("cannot purge {keys}"))?;
         Ok(())
     })
     .await

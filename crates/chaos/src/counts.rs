@@ -165,6 +165,12 @@ impl Recorder {
         self.lock().calm = Some(since + self.times.recovery);
     }
 
+    /// Whether nothing was wrong since then: no call may fail.
+    #[must_use]
+    pub fn is_calm(&self, since: Instant) -> bool {
+        self.lock().calm.is_some_and(|calm| since >= calm)
+    }
+
     /// Notes a broken promise.
     pub fn broken(&self, what: String) {
         self.lock().broken(what);

@@ -76,6 +76,13 @@ impl KeyLedger {
         last.is_some_and(|op| op.ok && op.effect != Effect::Deleted)
     }
 
+    /// Whether the operation was answered with an error: it may be carried out late, or never.
+    #[must_use]
+    pub fn is_doubtful(&self, effect: Effect) -> bool {
+        let in_doubt = |op: &Op| !op.ok && op.effect == effect;
+        self.ops.iter().any(in_doubt) || self.doubtful.contains(&effect)
+    }
+
     /// Compares the revisions that the bucket has of the key, oldest first.
     #[must_use]
     pub fn compare(&self, found: &[Effect]) -> Verdict {
@@ -125,10 +132,9 @@ impl KeyLedger {
         let Some(place) = found.iter().rposition(|&effect| effect == last) else {
             return Some(format!("{last}, which was answered ok, is lost"));
         };
-        let wrong = found[place + 1..].iter().find(|&&effect| {
-            let in_doubt = |op: &Op| !op.ok && op.effect == effect;
-            !self.ops.iter().any(in_doubt) && !self.doubtful.contains(&effect)
-        });
+        let wrong = found[place + 1..]
+            .iter()
+            .find(|&&effect| !self.is_doubtful(effect));
         wrong.map(|wrong| format!("{wrong} is newer than {last}, which was answered ok last"))
     }
 

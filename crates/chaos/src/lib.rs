@@ -5,7 +5,8 @@
 //! random from a seed. After each round the bucket is compared with the ledger, revision by revision.
 //!
 //! Each check is described where it is done: [`ledger`] for values, [`counts`] for calls,
-//! [`recovery`] for the time until calls succeed again.
+//! [`recovery`] for the time until calls succeed again, [`watching`] for changes that are told,
+//! [`replica`] for answers from a copy in memory.
 
 pub mod batches;
 pub mod check;
@@ -15,7 +16,9 @@ pub mod ledger;
 pub mod load;
 pub mod metrics;
 pub mod recovery;
+pub mod replica;
 pub mod rounds;
 pub mod setup;
 pub mod singles;
 pub mod soak;
+pub mod watching;

@@ -172,6 +172,12 @@ pub fn is_fresh(key: &str) -> bool {
     key.contains(".f.")
 }
 
+/// Whether the key is written over and over.
+#[must_use]
+pub fn is_hot(key: &str) -> bool {
+    key.contains(".h.")
+}
+
 impl LoadWriter {
     async fn call(&mut self) {
         match self.rng.u8(0..10) {

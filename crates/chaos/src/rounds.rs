@@ -13,7 +13,9 @@ use crate::check::{compare, purge_fresh};
 use crate::counts::{Counts, Recorder, Times};
 use crate::fault::{Fault, settled};
 use crate::load::Workload;
+use crate::replica::{CopiedBucket, CopiedReads};
 use crate::setup::Setup;
+use crate::watching::{ToldChanges, WatchedBucket};
 
 /// The pause of each writer and reader between two calls.
 const PACE: Duration = Duration::from_millis(10);
@@ -28,6 +30,10 @@ pub struct Report {
     pub counts: Counts,
     /// The longest time until calls succeeded again.
     pub recovery: Duration,
+    /// What a component was told, in all rounds.
+    pub told: ToldChanges,
+    /// What was read of the copied bucket, in all rounds.
+    pub copied: CopiedReads,
     /// Broken promises: the first few in words.
     pub broken: Vec<String>,
 }
@@ -50,9 +56,13 @@ pub async fn run(
     let mut load = Workload::new(&setup.links, &recorder, &mut rng, PACE);
     let atomic = setup.atomic.as_ref();
     let mut batches = atomic.map(|link| BatchWriter::new(link, &recorder));
+    let mut watched = WatchedBucket::set(&setup, &recorder, &mut rng).await?;
+    let mut copied = CopiedBucket::set(&setup, &recorder, &mut rng).await?;
     let mut report = Report::default();
     for (round, fault) in faults.into_iter().enumerate() {
         let seconds = hold.start + rng.f64() * (hold.end - hold.start);
+        watched.start(&setup).await?;
+        copied.start(&setup, PACE).await?;
         load.start();
         if let Some(batches) = &mut batches {
             batches.start(PACE);
@@ -62,6 +72,7 @@ pub async fn run(
             .run(&mut setup, &recorder, Duration::from_secs_f64(seconds))
             .await?;
         load.stop().await?;
+        copied.stop().await?;
         if let Some(batches) = &mut batches {
             batches.stop().await?;
         }
@@ -74,6 +85,12 @@ pub async fn run(
                 found.whole, found.unclear, found.unclear_and_stored
             );
         }
+        let told = watched.compare(&setup, load.ledger()).await?;
+        println!("     {told}");
+        report.told.add(&told);
+        let reads = copied.compare(&setup).await?;
+        println!("     {reads}");
+        report.copied.add(&reads);
         purge_fresh(&setup, load.ledger()).await?;
         load.forget_fresh();
         let counts = recorder.take();
@@ -91,9 +108,11 @@ pub async fn run(
     }
     report.broken = recorder.all_broken().0;
     println!(
-        "all: {}; succeeded again after {:.1} s at most",
+        "all: {}; succeeded again after {:.1} s at most; {}; {}",
         report.counts,
-        report.recovery.as_secs_f64()
+        report.recovery.as_secs_f64(),
+        report.told,
+        report.copied
     );
     Ok(report)
 }

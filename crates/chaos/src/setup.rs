@@ -1,20 +1,24 @@
 //! The cluster, the lattice, the provider and its links.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use testkit::async_nats::jetstream::{kv, stream};
-use testkit::{Cluster, LatticeCaller, Level, LinkDefinition, NEWEST, NODES, NatsServer, Provider};
+use testkit::{
+    Cluster, LatticeCaller, Level, LinkDefinition, NEWEST, NODES, NatsServer, OtlpCollector,
+    Provider,
+};
 
 use crate::ledger::HISTORY;
 
-/// The bucket that all links are to.
+/// The bucket that most links are to.
 pub const BUCKET: &str = "faults";
-/// Its stream.
-pub const STREAM: &str = "KV_faults";
-/// A key's subject is this and the key.
-pub const SUBJECTS: &str = "$KV.faults.";
+/// The bucket that the provider has a copy of. It keeps no history.
+pub const COPIED: &str = "copied";
+/// The names of the copy's consumers begin so.
+pub const COPY_CONSUMER: &str = "eventual-batch-replica-";
 
 const COMPONENT: &str = "load";
 
@@ -53,6 +57,8 @@ pub struct Setup {
     pub cluster: Cluster,
     /// The lattice's NATS, which has no faults.
     pub lattice: NatsServer,
+    /// Receives the provider's metrics.
+    pub collector: Arc<OtlpCollector>,
     /// A caller for each link.
     pub links: Vec<Linked>,
     /// A caller over a link of atomic batches, to the same bucket. `None`: the servers know none.
@@ -72,21 +78,30 @@ impl Setup {
             ..kv::Config::default()
         };
         cluster.create_bucket(config).await?;
+        let config = kv::Config {
+            bucket: COPIED.to_owned(),
+            ..kv::Config::default()
+        };
+        cluster.create_bucket(config).await?;
+        let collector = Arc::new(OtlpCollector::start().await?);
         let lattice = NatsServer::run(NEWEST).await?;
         let provider = Provider::builder(lattice.url())
             .binary(PathBuf::from(provider))
             .log_level(Level::Info)
+            .metrics_collector(collector.url())
             .start()
             .await?;
         let mut links = Vec::new();
         for (name, timeout) in LINKS {
-            let config = |link: LinkDefinition| link;
-            links.push(link(&provider, &cluster, name, timeout, config).await?);
+            let link = link_to(&cluster, BUCKET, name, timeout);
+            provider.put_link(&link).await?;
+            links.push(linked(&provider, name, timeout));
         }
         let atomic = if allow_atomic(&cluster).await? {
             let (name, timeout) = ATOMIC;
-            let config = |link: LinkDefinition| link.config("atomic", "true");
-            Some(link(&provider, &cluster, name, timeout, config).await?)
+            let link = link_to(&cluster, BUCKET, name, timeout).config("atomic", "true");
+            provider.put_link(&link).await?;
+            Some(linked(&provider, name, timeout))
         } else {
             None
         };
@@ -94,9 +109,22 @@ impl Setup {
             provider,
             cluster,
             lattice,
+            collector,
             links,
             atomic,
         })
+    }
+
+    /// A link to this bucket that can be put.
+    #[must_use]
+    pub fn link_to(&self, bucket: &str, name: &str, timeout: Duration) -> LinkDefinition {
+        link_to(&self.cluster, bucket, name, timeout)
+    }
+
+    /// A caller over the link of this name.
+    #[must_use]
+    pub fn linked(&self, name: &'static str, timeout: Duration) -> Linked {
+        linked(&self.provider, name, timeout)
     }
 
     /// The node that the provider is connected to now, if any.
@@ -125,32 +153,39 @@ impl Setup {
     }
 }
 
-/// Puts a link to the bucket.
-async fn link(
-    provider: &Provider,
-    cluster: &Cluster,
-    name: &'static str,
-    timeout: Duration,
-    set_up: impl FnOnce(LinkDefinition) -> LinkDefinition,
-) -> Result<Linked> {
-    let link = LinkDefinition::new(COMPONENT)
+/// The stream of a bucket.
+#[must_use]
+pub fn stream_of(bucket: &str) -> String {
+    format!("KV_{bucket}")
+}
+
+/// The subject of a bucket's key, or of all that begin so.
+#[must_use]
+pub fn subject_of(bucket: &str, key: &str) -> String {
+    format!("$KV.{bucket}.{key}")
+}
+
+fn link_to(cluster: &Cluster, bucket: &str, name: &str, timeout: Duration) -> LinkDefinition {
+    LinkDefinition::new(COMPONENT)
         .name(name)
         .config("cluster_uri", cluster.url())
-        .config("bucket", BUCKET)
-        .config("timeout", format!("{}s", timeout.as_secs()));
-    provider.put_link(&set_up(link)).await?;
+        .config("bucket", bucket)
+        .config("timeout", format!("{}s", timeout.as_secs()))
+}
+
+fn linked(provider: &Provider, name: &'static str, timeout: Duration) -> Linked {
     let caller = provider.caller(COMPONENT).with_link(name);
-    Ok(Linked {
+    Linked {
         name,
         timeout,
         caller: caller.with_timeout(timeout + Duration::from_secs(10)),
-    })
+    }
 }
 
 /// Lets the bucket take atomic batches. Returns whether it does then.
 async fn allow_atomic(cluster: &Cluster) -> Result<bool> {
     let jetstream = cluster.jetstream(0).await?;
-    let stream = jetstream.get_stream(STREAM).await?;
+    let stream = jetstream.get_stream(stream_of(BUCKET)).await?;
     let config = stream::Config {
         allow_atomic_publish: true,
         ..stream.cached_info().config.clone()

@@ -15,6 +15,7 @@ use crate::counts::{Counts, Recorder, Times};
 use crate::fault::{Fault, settled};
 use crate::load::Workload;
 use crate::metrics::Metrics;
+use crate::replica::{CopiedBucket, CopiedReads};
 use crate::setup::{BUCKET, Setup};
 use crate::singles::CounterCaller;
 
@@ -51,6 +52,8 @@ pub async fn run(
             .iter()
             .map(|link| CounterCaller::new(link, &recorder))
             .collect(),
+        copied: CopiedBucket::set(&setup, &recorder, &mut rng).await?,
+        reads: CopiedReads::default(),
         setup,
         recorder,
         all: Counts::default(),
@@ -65,6 +68,7 @@ pub async fn run(
     let start = soak.lowest(SAMPLES);
     println!("start: {start}");
     soak.all = Counts::default();
+    soak.reads = CopiedReads::default();
     for minute in 1..=minutes {
         let fault = Fault::random(&mut rng);
         let hold = SHORTEST_HOLD + (LONGEST_HOLD - SHORTEST_HOLD) * rng.f64();
@@ -72,7 +76,11 @@ pub async fn run(
             .await?;
     }
     let end = soak.lowest(SAMPLES);
-    println!("start: {start}\nend: {end}\nall: {}", soak.all);
+    println!(
+        "start: {start}\nend: {end}\nall: {}; {}",
+        soak.all, soak.reads
+    );
+    soak.copied.delete(&soak.setup).await?;
     let mut broken = soak.recorder.all_broken().0;
     broken.extend(end.grown_since(&start));
     Ok(broken)
@@ -83,7 +91,9 @@ struct Soak {
     recorder: Arc<Recorder>,
     load: Workload,
     singles: Vec<CounterCaller>,
+    copied: CopiedBucket,
     all: Counts,
+    reads: CopiedReads,
     /// The provider's resources after each minute.
     at_rest: Vec<Metrics>,
 }
@@ -96,6 +106,7 @@ impl Soak {
         for single in &mut self.singles {
             single.start(PACE);
         }
+        self.copied.start(&self.setup, PACE).await?;
         self.churn().await?;
         let hold = Duration::from_secs_f64(hold);
         let recovery = fault.run(&mut self.setup, &self.recorder, hold).await?;
@@ -104,11 +115,15 @@ impl Soak {
         for single in &mut self.singles {
             single.stop().await?;
         }
+        self.copied.stop().await?;
         settled(&self.setup).await?;
         let broken = |what| self.recorder.broken(what);
         let compared = compare(&self.setup, self.load.ledger(), broken).await?;
         purge_fresh(&self.setup, self.load.ledger()).await?;
         self.load.forget_fresh();
+        let reads = self.copied.compare(&self.setup).await?;
+        println!("   {reads}");
+        self.reads.add(&reads);
         self.rest().await?;
         let counts = self.recorder.take();
         let metrics = Metrics::read(&self.setup).await?;

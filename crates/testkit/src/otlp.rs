@@ -36,6 +36,8 @@ struct Exports {
     /// The bodies of all requests, one after the other.
     bytes: Vec<u8>,
     metrics: Vec<ExportedMetric>,
+    /// How many exports of metrics there were.
+    metrics_received: u64,
     spans: Vec<ExportedSpan>,
     resource: Vec<(String, String)>,
     /// What was sent that is not OTLP in protobuf, if anything was.
@@ -94,6 +96,19 @@ impl OtlpCollector {
         let received = self.received()?;
         let mut metrics = received.metrics.iter();
         Ok(metrics.find(|metric| metric.name == name).cloned())
+    }
+
+    /// How many times metrics were exported so far.
+    #[must_use]
+    pub fn exports(&self) -> u64 {
+        lock(&self.received).metrics_received
+    }
+
+    /// Forgets the bytes and the spans so far, which would grow without end.
+    pub fn forget(&self) {
+        let mut received = lock(&self.received);
+        received.bytes.clear();
+        received.spans.clear();
     }
 
     /// The attributes of the process that exports.
@@ -172,6 +187,7 @@ async fn take(request: Request<Incoming>, received: &Mutex<Exports>) -> Result<(
                 received.resource = metric::attributes(&resource.attributes);
             }
             received.metrics = metric::exported(export);
+            received.metrics_received += 1;
         }
         "/v1/traces" => {
             let export = ExportTraceServiceRequest::decode(body)?;

@@ -113,11 +113,18 @@ impl ProviderBuilder {
     /// five times a second.
     #[must_use]
     pub fn collector(mut self, url: impl Into<String>) -> Self {
-        self.otel.enable_metrics = Some(true);
         self.otel.enable_traces = Some(true);
+        self.metrics_collector(url)
+            .env("OTEL_BSP_SCHEDULE_DELAY", "200")
+    }
+
+    /// Has the provider export metrics only to a collector at this URL, by OTLP over HTTP, five times a
+    /// second.
+    #[must_use]
+    pub fn metrics_collector(mut self, url: impl Into<String>) -> Self {
+        self.otel.enable_metrics = Some(true);
         self.otel.observability_endpoint = Some(url.into());
         self.env("OTEL_METRIC_EXPORT_INTERVAL", "200")
-            .env("OTEL_BSP_SCHEDULE_DELAY", "200")
     }
 
     /// Adds a variable to the provider's environment.
