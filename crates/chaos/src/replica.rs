@@ -51,9 +51,12 @@ const READERS: usize = 2;
 /// The pause of a reader between two calls.
 const READ_PACE: Duration = Duration::from_millis(2);
 
-/// How long the copy may take to answer while nothing is wrong, to be as the leader is, and to
-/// leave no consumer behind.
+/// How long the copy may take to answer while nothing is wrong, and to be as the leader is.
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the provider may take to delete the copy's consumer: less than the 30 s after which the
+/// server deletes one that nobody uses.
+const DELETE_LIMIT: Duration = Duration::from_secs(15);
 
 /// The copied bucket with its links, writers and readers.
 #[derive(Debug)]
@@ -315,7 +318,7 @@ impl CopiedBucket {
                 );
                 return Ok(());
             }
-            if begun.elapsed() > WAIT_LIMIT {
+            if begun.elapsed() > DELETE_LIMIT {
                 let what = format!("consumers are left when the link is deleted: {left:?}");
                 self.state.recorder.broken(what);
                 return Ok(());
