@@ -70,6 +70,25 @@ fn existing(path: PathBuf) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The address by which a host loads a file.
+pub(crate) fn file_url(path: &Path) -> String {
+    format!("file://{}", path.display())
+}
+
+/// The subject of a provider's archive: as whom a secrets backend knows the provider.
+///
+/// # Errors
+///
+/// If the archive cannot be read, or is not signed.
+pub(crate) async fn subject(archive: &Path) -> Result<String> {
+    let target = format!("{}-{}", consts::ARCH, consts::OS);
+    let par = ProviderArchive::try_load_target_from_file(archive, &target)
+        .await
+        .map_err(|error| anyhow!("cannot read {}: {error}", archive.display()))?;
+    let claims = par.claims().context("the archive is not signed")?;
+    Ok(claims.subject)
+}
+
 /// Packs a provider's binary into a signed archive for this machine, as `wash build` does.
 ///
 /// # Errors

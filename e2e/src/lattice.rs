@@ -11,13 +11,13 @@ use component_tests::Service;
 use testkit::async_nats::jetstream::kv;
 use testkit::{NEWEST, NatsServer, free_port};
 use tokio::time::{Instant, sleep};
-use wasmcloud_control_interface::{Client, ClientBuilder};
+use wasmcloud_control_interface::Client;
 use wasmcloud_test_util::lattice::config::assert_config_put;
 use wasmcloud_test_util::lattice::link::{assert_advertise_link, assert_remove_link};
 use wasmcloud_test_util::provider::{StartProviderArgs, assert_start_provider};
 
-use crate::artifacts::{self, provider_archive};
-use crate::host::{LATTICE, RunningHost};
+use crate::artifacts::{self, file_url, provider_archive};
+use crate::host::{RunningHost, control_client};
 
 /// The provider's id on every [`TestLattice`].
 pub const PROVIDER_ID: &str = "eventual-batch-nats";
@@ -25,7 +25,7 @@ pub const PROVIDER_ID: &str = "eventual-batch-nats";
 const HTTP_SERVER_ID: &str = "http-server";
 
 /// How long a link or a component may take to show. A component in Python has 19 MB to compile.
-const WAIT_LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
 /// Components run at a time: more than any test calls.
 const MAX_INSTANCES: u32 = 100;
@@ -110,10 +110,7 @@ impl TestLattice {
         let nats = NatsServer::run(NEWEST).await?;
         let provider = provider_archive()?;
         let host = RunningHost::start(&nats.url()).await?;
-        let control = ClientBuilder::new(lattice_nats::connect(nats.url()).await?)
-            .lattice(LATTICE)
-            .timeout(WAIT_LIMIT)
-            .build();
+        let control = control_client(&nats.url(), WAIT_LIMIT).await?;
         let lattice = Self {
             control,
             host,
@@ -343,8 +340,4 @@ where
             Ok(value) => return Ok(value),
         }
     }
-}
-
-fn file_url(path: &Path) -> String {
-    format!("file://{}", path.display())
 }

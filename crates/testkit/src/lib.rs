@@ -35,7 +35,7 @@ pub use cluster::{Cluster, NODES, Partition};
 pub use components::component;
 pub use delay_proxy::DelayProxy;
 pub use link::LinkDefinition;
-pub use logging::init_tracing;
+pub use logging::{init_tracing, logged};
 pub use monitor::ClientConnection;
 pub use nats_server::{NatsServer, NatsServerBuilder};
 pub use otlp::{ExportedMetric, ExportedPoint, ExportedSpan, OtlpCollector};

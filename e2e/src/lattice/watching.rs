@@ -7,7 +7,8 @@ use anyhow::{Result, anyhow, ensure};
 use wasmcloud_test_util::lattice::config::assert_config_put;
 use wasmcloud_test_util::lattice::link::{assert_advertise_link, assert_remove_link};
 
-use super::{PACKAGE, PROVIDER_ID, TestLattice, file_url};
+use super::{PACKAGE, PROVIDER_ID, TestLattice};
+use crate::artifacts::file_url;
 use crate::host::RunningHost;
 
 /// The interface of a component that is told of changes.

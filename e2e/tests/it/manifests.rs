@@ -6,9 +6,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use wadm_types::validation::validate_manifest_bytes;
 
-const MANIFESTS: [&str; 2] = ["wadm.yaml", "wadm-two-buckets.yaml"];
+pub(crate) const ONE_BUCKET: &str = "wadm.yaml";
+pub(crate) const TWO_BUCKETS: &str = "wadm-two-buckets.yaml";
+const MANIFESTS: [&str; 2] = [ONE_BUCKET, TWO_BUCKETS];
 
-fn manifest(file: &str) -> Result<String> {
+pub(crate) fn manifest(file: &str) -> Result<String> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     fs::read_to_string(examples.join("http-batch").join(file)).context(file.to_owned())
 }
@@ -30,7 +32,7 @@ async fn wadm_does_find_faults() -> Result<()> {
         ("name: eventual-batch-nats\n", "name: another\n"),
         ("interfaces: [incoming-handler]", "interfaces: [incoming]"),
     ] {
-        let text = manifest(MANIFESTS[0])?;
+        let text = manifest(ONE_BUCKET)?;
         ensure!(text.contains(right), "{right} is not in it");
         let (_, failures) = validate_manifest_bytes(text.replacen(right, wrong, 1)).await?;
         ensure!(failures.len() > 1, "{wrong} is no fault");
