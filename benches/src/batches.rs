@@ -6,9 +6,18 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use testkit::LatticeCaller;
 
-use crate::measure::{Side, take_turns};
+use crate::figure::Figure;
+use crate::measure::{Side, fastest, take_turns};
+use crate::progress::{PlannedRow, planned};
 use crate::raw::{Ids, Raw};
+use crate::recorder::FigureRecorder;
+use crate::report::FigureRow;
 use crate::setup::{BenchSetup, caller};
+
+/// What the table is called in files.
+pub(crate) const TABLE: &str = "batches";
+
+const OPERATIONS: [&str; 3] = ["get-many", "set-many", "delete-many"];
 
 const SHAPES: [(usize, usize); 6] = [
     (1, 128),
@@ -25,40 +34,65 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many operations a link has in flight that allows more than the default. That is for large batches of writes.
 const WIDE_CONCURRENCY: &str = "1024";
 
+/// The operations and shapes whose name has `rows` in it.
+fn chosen(rows: &str) -> impl Iterator<Item = (String, &'static str, usize, usize)> {
+    OPERATIONS
+        .into_iter()
+        .flat_map(|operation| SHAPES.map(|(count, size)| (operation, count, size)))
+        .map(|(operation, count, size)| {
+            let name = format!("{operation} {count} × {size} B");
+            (name, operation, count, size)
+        })
+        .filter(move |(name, ..)| name.contains(rows))
+}
+
+/// The rows, and how long they take.
+pub(crate) fn plan(rows: &str, time: Duration) -> Vec<PlannedRow> {
+    let times = chosen(rows).map(|(_, _, count, _)| {
+        // Of the largest, the fewest turns take longer than a row should.
+        let turns = Duration::from_millis(if count < 10_000 { 500 } else { 8000 });
+        time.max(turns) + Duration::from_millis(600)
+    });
+    planned(TABLE, times)
+}
+
 /// Prints a row for each operation and shape whose name has `rows` in it.
-pub(crate) async fn print(setup: &BenchSetup, rows: &str, time: Duration) -> Result<()> {
+pub(crate) async fn print(
+    setup: &BenchSetup,
+    rows: &str,
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
     println!(
         "\n| batch | limit | with ids | empty call | here | / (limit + call) | peer | here / peer \
          | {WIDE_CONCURRENCY} in flight | / (limit + call) | / peer |"
     );
     println!("| --- |{}", " ---: |".repeat(10));
-    for operation in ["get-many", "set-many", "delete-many"] {
-        for (count, size) in SHAPES {
-            let name = format!("{operation} {count} × {size} B");
-            if !name.contains(rows) {
-                continue;
-            }
-            // A bucket of its own, which nothing is in of earlier rows: above all no ids of their writes,
-            // which the server keeps for two minutes.
-            let bucket = format!("{operation}-{count}-{size}");
-            let wide = format!("{bucket}-wide");
-            setup.bucket(&bucket).await?;
-            setup.wide_link(&wide, &bucket, WIDE_CONCURRENCY).await?;
-            let raw = Raw::new(setup.nats.client().await?, &bucket);
-            let keys: Vec<String> = (0..count).map(|n| format!("key.{n}")).collect();
-            let value = Bytes::from(vec![b'x'; size]);
-            raw.set(&keys, &value, Ids::Without).await?;
-            let batch = MeasuredBatch {
-                operation,
-                keys: &keys,
-                value: &value,
-                link: &bucket,
-                wide_link: &wide,
-            };
-            batch.print_row(&name, setup, &raw, time).await?;
-            let jetstream = setup.nats.jetstream().await?;
-            jetstream.delete_key_value(&bucket).await?;
-        }
+    for (name, operation, count, size) in chosen(rows) {
+        recorder.begin_row(&name);
+        // A bucket of its own, which nothing is in of earlier rows: above all no ids of their writes,
+        // which the server keeps for two minutes.
+        let bucket = format!("{operation}-{count}-{size}");
+        let wide = format!("{bucket}-wide");
+        setup.bucket(&bucket).await?;
+        setup.wide_link(&wide, &bucket, WIDE_CONCURRENCY).await?;
+        let raw = Raw::new(setup.nats.client().await?, &bucket);
+        let keys: Vec<String> = (0..count).map(|n| format!("key.{n}")).collect();
+        let value = Bytes::from(vec![b'x'; size]);
+        raw.set(&keys, &value, Ids::Without).await?;
+        let batch = MeasuredBatch {
+            operation,
+            keys: &keys,
+            value: &value,
+            link: &bucket,
+            wide_link: &wide,
+        };
+        let figures = batch.print_row(&name, setup, &raw, time).await?;
+        let row = FigureRow::new(name).operation(operation);
+        let row = row.at("keys", count).at("bytes", size);
+        recorder.keep(TABLE, row.figures(figures));
+        let jetstream = setup.nats.jetstream().await?;
+        jetstream.delete_key_value(&bucket).await?;
     }
     Ok(())
 }
@@ -79,7 +113,7 @@ impl MeasuredBatch<'_> {
         setup: &BenchSetup,
         raw: &Raw,
         time: Duration,
-    ) -> Result<()> {
+    ) -> Result<Vec<Figure>> {
         let floor_bucket = self.value.len().to_string();
         let floor = setup.floor();
         let ours = caller(&setup.ours, self.link);
@@ -111,30 +145,44 @@ impl MeasuredBatch<'_> {
             }));
         }
         take_turns(&mut sides, time).await?;
-        let median = |name| {
-            let medians = sides.iter().filter(|side| side.name == name);
-            medians.map(Side::median).reduce(f64::min)
-        };
         // A side that is not there has no cell, and no ratio.
-        let cell = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.2}"));
-        let ratio = |a: Option<f64>, b: Option<f64>| cell(a.zip(b).map(|(a, b)| a / b));
         let [limit, with_ids, empty, here, wide, peer] =
-            ["limit", "with ids", "empty call", "here", "wide", "peer"].map(median);
-        let limit_and_call = limit.zip(empty).map(|(limit, call)| limit + call);
-        let columns = [
-            cell(limit),
-            cell(with_ids),
-            cell(empty),
-            cell(here),
-            ratio(here, limit_and_call),
-            cell(peer),
-            ratio(here, peer),
-            cell(wide),
-            ratio(wide, limit_and_call),
-            ratio(wide, peer),
+            ["limit", "with ids", "empty call", "here", "wide", "peer"]
+                .map(|name| fastest(&sides, name));
+        let limit_and_call = limit
+            .as_ref()
+            .zip(empty.as_ref())
+            .map(|(limit, call)| limit.plus(call));
+        let ratio = |name, over: &Option<Figure>, under: &Option<Figure>| {
+            let sides = over.as_ref().zip(under.as_ref());
+            sides.map(|(over, under)| over.over(name, under))
+        };
+        let ratios = [
+            ratio("here / (limit + call)", &here, &limit_and_call),
+            ratio("here / peer", &here, &peer),
+            ratio("wide / (limit + call)", &wide, &limit_and_call),
+            ratio("wide / peer", &wide, &peer),
         ];
+        let [to_limit, to_peer, wide_to_limit, wide_to_peer] = &ratios;
+        let columns = [
+            &limit,
+            &with_ids,
+            &empty,
+            &here,
+            to_limit,
+            &peer,
+            to_peer,
+            &wide,
+            wide_to_limit,
+            wide_to_peer,
+        ]
+        .map(|figure| match figure {
+            Some(figure) => format!("{:.2}", figure.value),
+            None => "–".to_owned(),
+        });
         println!("| {name} | {} |", columns.join(" | "));
-        Ok(())
+        let sides = [limit, with_ids, empty, here, wide, peer];
+        Ok(sides.into_iter().chain(ratios).flatten().collect())
     }
 
     async fn pipelined(self, raw: &Raw, ids: Ids) -> Result<()> {

@@ -17,7 +17,11 @@ use testkit::async_nats::jetstream::{self, kv};
 use tokio::time::Instant;
 
 use crate::engine;
-use crate::measure::{median, order, percentile};
+use crate::figure::{Figure, FigureUnit};
+use crate::measure::order;
+use crate::progress::{PlannedRow, planned};
+use crate::recorder::FigureRecorder;
+use crate::report::FigureRow;
 use crate::setup::TIMEOUT;
 
 mod beside;
@@ -34,6 +38,25 @@ const CLIENTS: [usize; 3] = [1, 16, 64];
 /// The bucket that all sides use.
 const BUCKET: &str = "components";
 
+const BATCHES: &str = "components";
+const ONE_KEY: &str = "one key in a component";
+const REQUESTS: &str = "requests to a component";
+
+/// What a batch is done to.
+const OPERATIONS: [&str; 2] = ["get", "set"];
+
+/// The rows of all tables with so many other hosts, and how long they take.
+pub(crate) fn plan(beside: usize, time: Duration) -> Vec<PlannedRow> {
+    let begin = Duration::from_millis(200);
+    let batches = OPERATIONS.len() * COUNTS.len() * SIZES.len();
+    let mut rows = planned(BATCHES, vec![time + begin; batches]);
+    rows.extend(planned(ONE_KEY, [time + begin; 2]));
+    // The requests of a row are made to one host after the other, this project's two first.
+    let hosts = u32::try_from(beside + 2).unwrap_or(u32::MAX);
+    rows.extend(planned(REQUESTS, [time * hosts; 2 * CLIENTS.len()]));
+    rows
+}
+
 /// Prints all tables.
 ///
 /// The buckets are on `server`, or if that is absent on one of this `version` that is started.
@@ -44,6 +67,7 @@ pub(crate) async fn print(
     (program, component): (&Path, &Path),
     beside: &[Beside],
     time: Duration,
+    recorder: &mut FigureRecorder,
 ) -> Result<()> {
     let (url, _server) = match server {
         Some(url) => (url.to_owned(), None),
@@ -76,9 +100,9 @@ pub(crate) async fn print(
     {
         hosts.push(Host::new(name, Service::new(address), path));
     }
-    print_batches(&bucket, &hosts, time).await?;
-    print_one_key(&jetstream, &bucket, &hosts, time).await?;
-    print_requests(&hosts, time).await?;
+    print_batches(&bucket, &hosts, time, recorder).await?;
+    print_one_key(&jetstream, &bucket, &hosts, time, recorder).await?;
+    print_requests(&hosts, time, recorder).await?;
     serve.stop().await
 }
 
@@ -145,13 +169,20 @@ impl std::fmt::Display for TimedBatch {
     }
 }
 
-async fn print_batches(bucket: &Bucket, hosts: &[Host], time: Duration) -> Result<()> {
+async fn print_batches(
+    bucket: &Bucket,
+    hosts: &[Host],
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
     print_head("in the component", hosts);
-    for op in ["get", "set"] {
+    for op in OPERATIONS {
         for keys in COUNTS {
             for size in SIZES {
                 let batch = TimedBatch { op, keys, size };
-                print_batch(bucket, hosts, batch, time).await?;
+                recorder.begin_row(&batch.to_string());
+                let row = print_batch(bucket, hosts, batch, time).await?;
+                recorder.keep(BATCHES, row);
             }
         }
     }
@@ -167,16 +198,42 @@ fn print_head(what: &str, hosts: &[Host]) {
     println!("\n| --- | ---: |{}", " ---: | ---: |".repeat(hosts.len()));
 }
 
-/// Of the hosts of this project a ratio to the engine, and of others to the first.
-fn print_row(what: &str, sides: &[Vec<Duration>]) {
-    let medians: Vec<f64> = sides.iter().map(|times| median(times)).collect();
-    let at = |side: usize| medians.get(side).copied().unwrap_or(f64::NAN);
-    print!("| {what} | {:.3} |", at(0));
-    for side in 1..medians.len() {
-        let base = if side < 3 { at(0) } else { at(1) };
-        print!(" {:.3} | {:.2} |", at(side), at(side) / base);
+/// The figures of the engine and of each host, and a ratio for each host: of those of this project to
+/// the engine, and of others to the first host.
+fn compared(hosts: &[Host], sides: &[Vec<Duration>]) -> Vec<Figure> {
+    let names = hosts.iter().map(|host| host.name.as_str());
+    let names = ["engine"].into_iter().chain(names);
+    let medians = names
+        .zip(sides)
+        .map(|(name, times)| Figure::median(name, times));
+    with_ratios(&medians.collect::<Vec<_>>(), |side| usize::from(side > 2))
+}
+
+/// Each figure but the first is followed by its ratio to another one, of which `base` says the place.
+fn with_ratios(medians: &[Figure], base: impl Fn(usize) -> usize) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for (side, median) in medians.iter().enumerate() {
+        figures.push(median.clone());
+        if side > 0 {
+            let base = &medians[base(side)];
+            figures.push(median.over(&format!("{} / {}", median.name, base.name), base));
+        }
+    }
+    figures
+}
+
+/// Prints such figures, and gives them as a row.
+fn print_row(what: String, figures: Vec<Figure>) -> FigureRow {
+    print!("| {what} |");
+    for figure in &figures {
+        if figure.unit == FigureUnit::Ratio {
+            print!(" {:.2} |", figure.value);
+        } else {
+            print!(" {:.3} |", figure.value);
+        }
     }
     println!();
+    FigureRow::new(what).figures(figures)
 }
 
 async fn print_batch(
@@ -184,7 +241,7 @@ async fn print_batch(
     hosts: &[Host],
     batch: TimedBatch,
     time: Duration,
-) -> Result<()> {
+) -> Result<FigureRow> {
     if batch.op == "get" {
         let set = TimedBatch { op: "set", ..batch };
         engine_times(bucket, set, 1).await?;
@@ -198,8 +255,9 @@ async fn print_batch(
         None => engine_times(bucket, batch, rounds).await,
     };
     let sides = take_turns(hosts.len() + 1, time, turn).await?;
-    print_row(&batch.to_string(), &sides);
-    Ok(())
+    let row = print_row(batch.to_string(), compared(hosts, &sides));
+    let row = row.operation(batch.op);
+    Ok(row.at("keys", batch.keys).at("bytes", batch.size))
 }
 
 /// The same batches, from Rust.
@@ -233,6 +291,7 @@ async fn print_one_key(
     bucket: &Bucket,
     hosts: &[Host],
     time: Duration,
+    recorder: &mut FigureRecorder,
 ) -> Result<()> {
     let batch = TimedBatch {
         op: "open",
@@ -263,29 +322,37 @@ async fn print_one_key(
     println!("\n| --- | ---: |{}", " ---: | ---: |".repeat(hosts.len()));
     let rounds = batch.rounds();
     for (op, what) in [("open", "open and get"), ("get", "get")] {
+        recorder.begin_row(what);
         let batch = TimedBatch { op, ..batch };
         let turn = async |side: usize| match side.checked_sub(1).and_then(|host| hosts.get(host)) {
             Some(host) => host.times(batch, rounds).await,
             None => direct_gets(rounds).await,
         };
         let sides = take_turns(hosts.len() + 1, time, turn).await?;
-        let medians: Vec<f64> = sides.iter().map(|times| median(times)).collect();
-        let direct = medians.first().copied().unwrap_or(f64::NAN);
-        print!("| {what} | {direct:.3} |");
-        for host in medians.iter().skip(1) {
-            print!(" {host:.3} | {:.2} |", host / direct);
-        }
-        println!();
+        let names = hosts.iter().map(|host| host.name.as_str());
+        let names = ["direct get"].into_iter().chain(names);
+        let medians = names
+            .zip(&sides)
+            .map(|(name, times)| Figure::median(name, times));
+        let figures = with_ratios(&medians.collect::<Vec<_>>(), |_| 0);
+        recorder.keep(ONE_KEY, print_row(what.to_owned(), figures));
     }
     Ok(())
 }
 
 /// Requests over HTTP: one that reads a key, and one that asks the bucket for nothing.
-async fn print_requests(hosts: &[Host], time: Duration) -> Result<()> {
+async fn print_requests(
+    hosts: &[Host],
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
     println!("\n| requests | clients | host | requests/s | p50 | p99 |");
     println!("| --- | ---: | --- | ---: | ---: | ---: |");
     for (op, what) in [("nothing", "that read nothing"), ("get", "of one key")] {
         for clients in CLIENTS {
+            let name = format!("{what}, clients {clients}");
+            recorder.begin_row(&name);
+            let mut row = FigureRow::new(name).at("clients", clients);
             for host in hosts {
                 let batch = TimedBatch {
                     op,
@@ -293,33 +360,46 @@ async fn print_requests(hosts: &[Host], time: Duration) -> Result<()> {
                     size: 64,
                 };
                 let begun = Instant::now();
-                let times: Vec<_> = join_all((0..clients).map(|_| client(host, batch, time))).await;
-                let elapsed = begun.elapsed().as_secs_f64();
-                let times: Vec<Duration> = times.into_iter().collect::<Result<Vec<_>>>()?.concat();
-                #[expect(clippy::cast_precision_loss, reason = "far fewer")]
-                let rate = times.len() as f64 / elapsed;
+                let done: Vec<_> =
+                    join_all((0..clients).map(|_| client(host, batch, begun, time))).await;
+                let elapsed = begun.elapsed();
+                let mut done = done.into_iter().collect::<Result<Vec<_>>>()?.concat();
+                // In the order in which they were answered.
+                done.sort_unstable();
+                let (answered, times): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+                let name = &host.name;
+                let unit = FigureUnit::CallsPerSecond;
+                let rate = Figure::rate(name, unit, &answered, 1.0, elapsed);
+                let [half, most] = [50, 99].map(|percent| {
+                    Figure::percentile(&format!("{name}, p{percent}"), &times, percent)
+                });
                 println!(
-                    "| {what} | {clients} | {} | {rate:.0} | {:.2} | {:.2} |",
-                    host.name,
-                    percentile(&times, 50),
-                    percentile(&times, 99),
+                    "| {what} | {clients} | {name} | {:.0} | {:.2} | {:.2} |",
+                    rate.value, half.value, most.value
                 );
+                row = row.figures([rate, half, most]);
             }
+            recorder.keep(REQUESTS, row);
         }
     }
     Ok(())
 }
 
-/// Makes one request after the other for so long; what each took.
-async fn client(host: &Host, batch: TimedBatch, time: Duration) -> Result<Vec<Duration>> {
-    let begun = Instant::now();
-    let mut times = Vec::new();
+/// Makes one request after the other for so long; when since the beginning each was answered, and what
+/// it took.
+async fn client(
+    host: &Host,
+    batch: TimedBatch,
+    begun: Instant,
+    time: Duration,
+) -> Result<Vec<(Duration, Duration)>> {
+    let mut done = Vec::new();
     while begun.elapsed() < time {
         let sent = Instant::now();
         host.times(batch, 1).await?;
-        times.push(sent.elapsed());
+        done.push((begun.elapsed(), sent.elapsed()));
     }
-    Ok(times)
+    Ok(done)
 }
 
 /// Lets the sides take turns of some batches each, in the order of [`order`], for so long.

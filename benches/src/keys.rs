@@ -6,17 +6,33 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 
 use crate::measure::{Side, take_turns};
+use crate::progress::{PlannedRow, planned};
 use crate::raw::{Ids, Raw};
+use crate::recorder::FigureRecorder;
+use crate::report::FigureRow;
 use crate::setup::{BenchSetup, caller};
 
 /// How many keys the buckets have; a tenth of them deleted.
 const LISTED: [usize; 2] = [1_000, 100_000];
 
+const TABLE: &str = "keys";
+
+/// The rows, and how long they take.
+pub(crate) fn plan(time: Duration) -> Vec<PlannedRow> {
+    let turns = [1, 8].map(Duration::from_secs);
+    planned(TABLE, turns.map(|turns| time.max(turns) + turns / 4))
+}
+
 /// Prints a row for each size of a bucket. The peer's interface for batches cannot list.
-pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
+pub(crate) async fn print(
+    setup: &BenchSetup,
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
     println!("\n| keys of | ordered consumer | few pulls | here | here / best |");
     println!("| --- | ---: | ---: | ---: | ---: |");
     for count in LISTED {
+        recorder.begin_row(&format!("keys of {count}"));
         let bucket = format!("listed-{count}");
         setup.bucket(&bucket).await?;
         let raw = Raw::new(setup.nats.client().await?, &bucket);
@@ -46,11 +62,20 @@ pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
             }),
         ];
         take_turns(&mut sides, time).await?;
-        let [ordered, pull, here] = sides.each_ref().map(Side::median);
+        let [ordered, pull, here] = sides.each_ref().map(Side::figure);
+        let best = if ordered.value < pull.value {
+            &ordered
+        } else {
+            &pull
+        };
+        let ratio = here.over("here / best", best);
         println!(
-            "| {count} | {ordered:.2} | {pull:.2} | {here:.2} | {:.2} |",
-            here / ordered.min(pull)
+            "| {count} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            ordered.value, pull.value, here.value, ratio.value
         );
+        let row = FigureRow::new(format!("keys of {count}")).operation("keys");
+        let row = row.at("keys", count);
+        recorder.keep(TABLE, row.figures([ordered, pull, here, ratio]));
     }
     Ok(())
 }

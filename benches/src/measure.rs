@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use futures::future::BoxFuture;
 
+use crate::figure::Figure;
+
 /// One of the things that are compared.
 pub(crate) struct Side<'a> {
     pub(crate) name: &'static str,
@@ -24,10 +26,17 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// The median in milliseconds.
-    pub(crate) fn median(&self) -> f64 {
-        median(&self.times)
+    /// The median.
+    pub(crate) fn figure(&self) -> Figure {
+        Figure::median(self.name, &self.times)
     }
+}
+
+/// The figure of the fastest side of this name, if there is one.
+pub(crate) fn fastest(sides: &[Side<'_>], name: &str) -> Option<Figure> {
+    let named = sides.iter().filter(|side| side.name == name);
+    let figures = named.map(Side::figure);
+    figures.min_by(|one, other| one.value.total_cmp(&other.value))
 }
 
 /// Lets the sides take turns until they have had `time` together and each has had a few turns, and
@@ -76,21 +85,6 @@ async fn turn(side: &Side<'_>) -> Result<Duration> {
     let begun = Instant::now();
     (side.work)().await.context(side.name)?;
     Ok(begun.elapsed())
-}
-
-/// The median of some times, in milliseconds.
-pub(crate) fn median(times: &[Duration]) -> f64 {
-    percentile(times, 50)
-}
-
-/// A percentile of some times, in milliseconds.
-pub(crate) fn percentile(times: &[Duration], percent: usize) -> f64 {
-    let mut times = times.to_vec();
-    times.sort_unstable();
-    let place = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-    times
-        .get(place)
-        .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }
 
 #[cfg(test)]

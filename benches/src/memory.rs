@@ -8,6 +8,10 @@ use bytes::Bytes;
 use testkit::{LatticeCaller, Provider};
 use tokio::time::sleep;
 
+use crate::figure::{Figure, FigureUnit};
+use crate::progress::{PlannedRow, planned};
+use crate::recorder::FigureRecorder;
+use crate::report::FigureRow;
 use crate::setup::{BenchSetup, caller};
 
 const MIB: usize = 1024 * 1024;
@@ -16,10 +20,18 @@ const VALUES: usize = 64;
 /// Processes that carry out each batch, once.
 const PROCESSES: usize = 5;
 
+const TABLE: &str = "memory";
+
+/// The row, and how long it takes.
+pub(crate) fn plan() -> Vec<PlannedRow> {
+    planned(TABLE, [Duration::from_secs(10)])
+}
+
 /// Prints what is resident when idle, and the most above that during a set-many and a get-many of
 /// nearly 64 MiB: medians of some processes, which do nothing else, as an allocator keeps for a while
 /// what was freed before.
-pub(crate) async fn print(setup: &BenchSetup) -> Result<()> {
+pub(crate) async fn print(setup: &BenchSetup, recorder: &mut FigureRecorder) -> Result<()> {
+    recorder.begin_row(&format!("{PROCESSES} processes for each batch"));
     let bucket = "large";
     setup.bucket(bucket).await?;
     let keys: Vec<String> = (0..VALUES).map(|n| format!("key.{n}")).collect();
@@ -46,6 +58,12 @@ pub(crate) async fn print(setup: &BenchSetup) -> Result<()> {
         "\n| resident memory, {PROCESSES} processes | least | median | most | median / 64 | most / 64 |"
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: |");
+    let row = FigureRow::new(format!("batches of {VALUES} MiB")).figures([
+        resident("idle", &idle),
+        resident("set-many, above idle", &set),
+        resident("get-many, above idle", &get),
+    ]);
+    recorder.keep(TABLE, row);
     let [least, median, most] = spread(idle);
     println!("| idle, MiB | {least:.1} | {median:.1} | {most:.1} | | |");
     for (name, above) in [("set-many", set), ("get-many", get)] {
@@ -66,6 +84,12 @@ async fn idle_provider(setup: &BenchSetup, bucket: &str) -> Result<(Provider, La
     caller.batch().get_many(bucket, &["none"]).await??;
     let resident = provider.rss_kib()?;
     Ok((provider, caller, resident))
+}
+
+/// The median of some processes.
+fn resident(name: &str, values: &[f64]) -> Figure {
+    let [_, median, _] = spread(values.to_vec());
+    Figure::new(name, FigureUnit::Mebibytes, median, values.to_vec())
 }
 
 fn spread(mut values: Vec<f64>) -> [f64; 3] {

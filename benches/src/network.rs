@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use testkit::{DelayProxy, LatticeCaller};
 
-use crate::measure::{Side, take_turns};
+use crate::figure::Figure;
+use crate::measure::{Side, fastest, take_turns};
+use crate::progress::{PlannedRow, planned};
 use crate::raw::{Ids, Raw};
+use crate::recorder::FigureRecorder;
+use crate::report::FigureRow;
 use crate::setup::{BenchSetup, LINK_TIMEOUT, caller};
 
 /// How much longer the way to the bucket's server is, in each direction.
@@ -29,8 +33,27 @@ const BATCHES: [(&str, usize, usize); 9] = [
     ("keys", 1000, 128),
 ];
 
+/// What the table of batches over a network is called in files.
+pub(crate) const TABLE: &str = "network";
+const CONNECTIONS: &str = "connections";
+
+/// How many keys are read over several connections.
+const READ: [usize; 2] = [1000, 10_000];
+
+/// The rows of both tables, and how long they take.
+pub(crate) fn plan(time: Duration) -> Vec<PlannedRow> {
+    let begin = Duration::from_millis(300);
+    let mut rows = planned(TABLE, [time + begin; BATCHES.len() * DELAYS.len()]);
+    rows.extend(planned(CONNECTIONS, READ.map(|_| time + begin)));
+    rows
+}
+
 /// Prints a row for each batch and each delay.
-pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
+pub(crate) async fn print(
+    setup: &BenchSetup,
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
     println!(
         "\n| batch | ms each way | limit | empty call | here | / (limit + call) | round trips |"
     );
@@ -40,6 +63,9 @@ pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
         setup.bucket(&bucket).await?;
         let mut without_delay = None;
         for delay in DELAYS {
+            let delay_ms = delay.as_secs_f64() * 1e3;
+            let name = format!("{operation} {count} × {size} B, {delay_ms:.1} ms each way");
+            recorder.begin_row(&name);
             let proxy = DelayProxy::start(setup.nats.port(), delay)?;
             let link = format!("{bucket}-{}", delay.as_micros());
             let far = setup.link_to(&bucket).name(&link);
@@ -57,19 +83,22 @@ pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
                 link: link.clone(),
             };
             let [limit, empty, here] = batch.measure(time).await?;
-            let without = *without_delay.get_or_insert(here);
-            let round_trip = 2.0 * delay.as_secs_f64() * 1e3;
+            let ratio = here.over("here / (limit + call)", &limit.plus(&empty));
+            let without = *without_delay.get_or_insert(here.value);
             let round_trips = if delay.is_zero() {
                 "–".to_owned()
             } else {
-                format!("{:.1}", (here - without) / round_trip)
+                format!("{:.1}", (here.value - without) / (2.0 * delay_ms))
             };
             println!(
-                "| {operation} {count} × {size} B | {:.1} | {limit:.2} | {empty:.2} | {here:.2} | \
-                 {:.2} | {round_trips} |",
-                delay.as_secs_f64() * 1e3,
-                here / (limit + empty)
+                "| {operation} {count} × {size} B | {delay_ms:.1} | {:.2} | {:.2} | {:.2} | {:.2} | \
+                 {round_trips} |",
+                limit.value, empty.value, here.value, ratio.value
             );
+            let row = FigureRow::new(name).operation(operation);
+            let row = row.at("keys", count).at("bytes", size);
+            let row = row.at_fraction("delay_ms", delay_ms);
+            recorder.keep(TABLE, row.figures([limit, empty, here, ratio]));
             setup.ours.delete_link(&far).await?;
         }
         let jetstream = setup.nats.jetstream().await?;
@@ -89,8 +118,8 @@ struct FarBatch {
 }
 
 impl FarBatch {
-    /// The medians in milliseconds of the plain program, of an empty call, and of ours.
-    async fn measure(&self, time: Duration) -> Result<[f64; 3]> {
+    /// The times of the plain program, of an empty call, and of ours.
+    async fn measure(&self, time: Duration) -> Result<[Figure; 3]> {
         self.raw.set(&self.keys, &self.value, Ids::Without).await?;
         let floor_bucket = &self.value.len().to_string();
         let mut sides = vec![
@@ -105,14 +134,11 @@ impl FarBatch {
             Side::new("here", || self.call(&self.caller, &self.link)),
         ];
         if self.operation == "get-many" {
-            sides.push(Side::new("limit by multi_last", || {
-                self.raw.get_multi_last(&self.keys)
-            }));
+            sides.push(Side::new("limit", || self.raw.get_multi_last(&self.keys)));
         }
         take_turns(&mut sides, time).await?;
-        let [limit, empty, here] = [0, 1, 2].map(|side: usize| sides[side].median());
-        let other = sides.get(3).map_or(limit, Side::median);
-        Ok([limit.min(other), empty, here])
+        let figure = |name| fastest(&sides, name).context("no such side");
+        Ok([figure("limit")?, figure("empty call")?, figure("here")?])
     }
 
     async fn limit(&self) -> Result<()> {
@@ -147,10 +173,16 @@ impl FarBatch {
 }
 
 /// Prints what a second connection gains.
-pub(crate) async fn print_connections(setup: &BenchSetup, time: Duration) -> Result<()> {
+pub(crate) async fn print_connections(
+    setup: &BenchSetup,
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
     println!("\n| get-many | one connection | two | two / one |");
     println!("| --- | ---: | ---: | ---: |");
-    for count in [1000, 10_000] {
+    for count in READ {
+        let name = format!("get-many {count} × 128 B");
+        recorder.begin_row(&name);
         let bucket = format!("connections-{count}");
         setup.bucket(&bucket).await?;
         let two = format!("{bucket}-two");
@@ -172,11 +204,14 @@ pub(crate) async fn print_connections(setup: &BenchSetup, time: Duration) -> Res
             Side::new("two", || get_many(over_two, keys)),
         ];
         take_turns(&mut sides, time).await?;
-        let [one, two] = sides.each_ref().map(Side::median);
+        let [one, two] = sides.each_ref().map(Side::figure);
+        let ratio = two.over("two / one", &one);
         println!(
-            "| {count} × 128 B | {one:.2} | {two:.2} | {:.2} |",
-            two / one
+            "| {count} × 128 B | {:.2} | {:.2} | {:.2} |",
+            one.value, two.value, ratio.value
         );
+        let row = FigureRow::new(name).operation("get-many").at("keys", count);
+        recorder.keep(CONNECTIONS, row.figures([one, two, ratio]));
     }
     Ok(())
 }

@@ -9,7 +9,14 @@ use eventual_batch_engine::KeyEncoding;
 use eventual_batch_nats_provider::wrpc::Parameters;
 use tokio_util::codec::Decoder as _;
 
+use crate::progress::{PlannedRow, planned};
+
 const BATCH: usize = 1000;
+
+/// The benchmarks, as one row, and how long they take.
+pub(crate) fn plan(time: Duration) -> Vec<PlannedRow> {
+    planned("pure", [time * 5 / 4 * 7])
+}
 
 /// Measures each for about this long. Criterion prints the lower bound, the estimate and the upper
 /// bound of the time of a batch of 1000 keys.

@@ -14,8 +14,12 @@ use testkit::async_nats::jetstream::kv;
 use tokio::time::{Instant, sleep};
 
 use crate::engine;
+use crate::figure::Figure;
 use crate::measure::{Side, take_turns};
+use crate::progress::{PlannedRow, planned};
 use crate::raw::{Ids, Raw};
+use crate::recorder::FigureRecorder;
+use crate::report::FigureRow;
 use crate::setup::{BenchSetup, TIMEOUT, caller};
 
 /// How many keys the bucket has, and the size of their values.
@@ -23,8 +27,26 @@ const SIZES: [(usize, usize); 2] = [(100_000, 128), (10_000, 1024)];
 
 const BATCHES: [usize; 3] = [1, 100, 1000];
 
+const IN_PROCESS: &str = "replica in process";
+const OVER_THE_LATTICE: &str = "replica over the lattice";
+const WRITERS: &str = "writers to a replica";
+
+/// The rows of all tables, and how long they take.
+pub(crate) fn plan(time: Duration) -> Vec<PlannedRow> {
+    let begin = Duration::from_millis(500);
+    let batches = SIZES.len() * BATCHES.len();
+    let mut rows = planned(IN_PROCESS, vec![time + begin; batches + SIZES.len()]);
+    rows.extend(planned(OVER_THE_LATTICE, vec![time + 2 * begin; batches]));
+    rows.extend(planned(WRITERS, [time + begin]));
+    rows
+}
+
 /// Prints all tables.
-pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
+pub(crate) async fn print(
+    setup: &BenchSetup,
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
     let connections = Connections::new("bench");
     let settings = engine::settings(setup.nats.url());
     println!(
@@ -41,10 +63,13 @@ pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
                 .await?;
         }
         let connection = connections.get(&settings).await?;
-        in_process(setup, &connection, &name, &keys, time).await?;
+        in_process(setup, &connection, &name, &keys, time, recorder).await?;
     }
-    over_the_lattice(setup, time).await?;
-    writers(setup, &connections, &settings, time).await
+    over_the_lattice(setup, time, recorder).await?;
+    recorder.begin_row("set-many 1000 × 128 B");
+    let row = writers(setup, &connections, &settings, time).await?;
+    recorder.keep(WRITERS, row);
+    Ok(())
 }
 
 async fn in_process(
@@ -53,6 +78,7 @@ async fn in_process(
     name: &str,
     keys: &[String],
     time: Duration,
+    recorder: &mut FigureRecorder,
 ) -> Result<()> {
     let replicas = Replicas::new(1 << 30);
     let before = rss_kib()?;
@@ -75,6 +101,8 @@ async fn in_process(
     let (off, bounded, fresh, stream) = (&off, &bounded, &fresh, &stream);
     for batch in BATCHES {
         let asked = &keys[..batch];
+        let name = format!("get-many {batch} of {name}");
+        recorder.begin_row(&name);
         let mut sides = [
             Side::new("off", move || get(off, asked)),
             Side::new("bounded", move || get(bounded, asked)),
@@ -85,9 +113,10 @@ async fn in_process(
             }),
         ];
         take_turns(&mut sides, time).await?;
-        let medians = sides.each_ref().map(Side::median);
-        row(&format!("get-many {batch} of {name}"), medians);
+        recorder.keep(IN_PROCESS, row(name, sides.each_ref().map(Side::figure)));
     }
+    let listing = format!("keys of {} of {name}", keys.len());
+    recorder.begin_row(&listing);
     let mut sides = [
         Side::new("off", move || list(off, keys.len())),
         Side::new("bounded", move || list(bounded, keys.len())),
@@ -98,8 +127,7 @@ async fn in_process(
         }),
     ];
     take_turns(&mut sides, time).await?;
-    let medians = sides.each_ref().map(Side::median);
-    row(&format!("keys of {} of {name}", keys.len()), medians);
+    recorder.keep(IN_PROCESS, row(listing, sides.each_ref().map(Side::figure)));
     let stats = bounded.replica_stats().context("it has a copy")?;
     let plain: usize = keys.iter().map(String::len).sum::<usize>()
         + keys.len() * name.rsplit('-').next().unwrap_or("0").parse::<usize>()?;
@@ -110,12 +138,22 @@ async fn in_process(
     Ok(())
 }
 
-fn row(name: &str, [off, bounded, fresh, question]: [f64; 4]) {
+/// Prints a row.
+fn row(name: String, [off, bounded, fresh, question]: [Figure; 4]) -> FigureRow {
+    let faster = off.over("off / bounded", &bounded);
+    let slower = fresh.over("fresh / question", &question);
     println!(
-        "| {name} | {off:.3} | {bounded:.4} | {:.1} | {fresh:.3} | {question:.3} | {:.2} |",
-        off / bounded,
-        fresh / question,
+        "| {name} | {:.3} | {:.4} | {:.1} | {:.3} | {:.3} | {:.2} |",
+        off.value, bounded.value, faster.value, fresh.value, question.value, slower.value
     );
+    FigureRow::new(name).figures([
+        off,
+        bounded,
+        faster.better_if_more(),
+        fresh,
+        question,
+        slower,
+    ])
 }
 
 async fn get(bucket: &Bucket, keys: &[String]) -> Result<()> {
@@ -130,7 +168,11 @@ async fn list(bucket: &Bucket, count: usize) -> Result<()> {
     Ok(())
 }
 
-async fn over_the_lattice(setup: &BenchSetup, time: Duration) -> Result<()> {
+async fn over_the_lattice(
+    setup: &BenchSetup,
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
     println!("\n| over the lattice | off | bounded | off / bounded |");
     println!("| --- | ---: | ---: | ---: |");
     for (count, size) in SIZES {
@@ -147,6 +189,8 @@ async fn over_the_lattice(setup: &BenchSetup, time: Duration) -> Result<()> {
         sleep(Duration::from_secs(3)).await;
         for batch in BATCHES {
             let asked = &keys[..batch];
+            let name = format!("get-many {batch} × {size} B");
+            recorder.begin_row(&name);
             let mut sides = [
                 Side::new("off", move || async move {
                     ensure!(off.get_many("", asked).await??.len() == batch);
@@ -158,9 +202,14 @@ async fn over_the_lattice(setup: &BenchSetup, time: Duration) -> Result<()> {
                 }),
             ];
             take_turns(&mut sides, time).await?;
-            let [off, bounded] = sides.each_ref().map(Side::median);
-            let ratio = off / bounded;
-            println!("| get-many {batch} × {size} B | {off:.2} | {bounded:.2} | {ratio:.2} |");
+            let [off, bounded] = sides.each_ref().map(Side::figure);
+            let ratio = off.over("off / bounded", &bounded).better_if_more();
+            println!(
+                "| {name} | {:.2} | {:.2} | {:.2} |",
+                off.value, bounded.value, ratio.value
+            );
+            let row = FigureRow::new(name).figures([off, bounded, ratio]);
+            recorder.keep(OVER_THE_LATTICE, row);
         }
     }
     Ok(())
@@ -172,7 +221,7 @@ async fn writers(
     connections: &Connections,
     settings: &ConnectionSettings,
     time: Duration,
-) -> Result<()> {
+) -> Result<FigureRow> {
     println!("\n| set-many 1000 × 128 B | without a copy | with one | with / without |");
     println!("| --- | ---: | ---: | ---: |");
     let connection = connections.get(settings).await?;
@@ -198,9 +247,13 @@ async fn writers(
         Side::new("copied", move || set(copied)),
     ];
     take_turns(&mut sides, time).await?;
-    let [alone, copied] = sides.each_ref().map(Side::median);
-    println!("| | {alone:.2} | {copied:.2} | {:.2} |", copied / alone);
-    Ok(())
+    let [alone, copied] = sides.each_ref().map(Side::figure);
+    let ratio = copied.over("copied / alone", &alone);
+    println!(
+        "| | {:.2} | {:.2} | {:.2} |",
+        alone.value, copied.value, ratio.value
+    );
+    Ok(FigureRow::new("set-many 1000 × 128 B").figures([alone, copied, ratio]))
 }
 
 async fn set(bucket: &Bucket) -> Result<()> {

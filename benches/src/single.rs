@@ -9,8 +9,12 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use testkit::{LatticeCaller, LinkDefinition, Provider};
 
-use crate::measure::{Side, percentile, take_turns};
+use crate::figure::{Figure, FigureUnit};
+use crate::measure::{Side, fastest, take_turns};
+use crate::progress::{PlannedRow, planned};
 use crate::raw::{Ids, Raw};
+use crate::recorder::FigureRecorder;
+use crate::report::FigureRow;
 use crate::setup::{BenchSetup, COMPONENT, caller};
 
 const OPERATIONS: [&str; 4] = ["get", "set", "exists", "increment"];
@@ -22,9 +26,31 @@ const LISTED: usize = 200_000;
 /// What a peer may answer after, or never: it loses calls of many callers at once.
 const WAIT_LIMIT: Duration = Duration::from_secs(2);
 
+const TABLE: &str = "single";
+const PAGES: &str = "pages";
+
+/// How many turns each side has, after one for caches and buffers to settle.
+const TURNS: u32 = 8;
+
+/// The rows of both tables, and how long they take.
+pub(crate) fn plan(peer: bool, time: Duration) -> Vec<PlannedRow> {
+    let sides = if peer { 2 } else { 1 };
+    let row = time * 9 / 8 * sides + Duration::from_millis(100);
+    let mut rows = planned(TABLE, [row; OPERATIONS.len() * CALLERS.len()]);
+    rows.extend(planned(
+        PAGES,
+        [time.max(Duration::from_secs(14)) + Duration::from_secs(4)],
+    ));
+    rows
+}
+
 /// Prints a row for each operation and number of callers. All callers increment one key; of the
 /// other operations each call is about another one.
-pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
+pub(crate) async fn print(
+    setup: &BenchSetup,
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
     println!(
         "\n| single keys | callers | here, calls/s | p50 | p99 | peer, calls/s | p50 | p99 | failed | here / peer |"
     );
@@ -42,7 +68,11 @@ pub(crate) async fn print(setup: &BenchSetup, time: Duration) -> Result<()> {
                 callers,
                 bucket,
             };
-            load.print_row(setup, time).await?;
+            let name = format!("{operation}, callers {callers}");
+            recorder.begin_row(&name);
+            let figures = load.print_row(setup, time).await?;
+            let row = FigureRow::new(name).operation(operation);
+            recorder.keep(TABLE, row.at("callers", callers).figures(figures));
         }
     }
     Ok(())
@@ -77,17 +107,42 @@ impl Done {
     fn rate(&self) -> Result<f64> {
         Ok(f64::from(u32::try_from(self.times.len())?) / self.elapsed.as_secs_f64())
     }
+}
 
-    fn cells(&self) -> Result<String> {
-        let [half, most] = [50, 99].map(|percent| percentile(&self.times, percent));
-        Ok(format!("{:.0} | {half:.2} | {most:.2}", self.rate()?))
+/// Calls a second, and percentiles of their times, of all turns of a side.
+fn figures(side: &str, turns: Vec<Done>) -> Result<Vec<Figure>> {
+    const PERCENTILES: [usize; 2] = [50, 99];
+    let (mut all, mut rates) = (Done::default(), Vec::new());
+    let mut percentiles = PERCENTILES.map(|_| Vec::new());
+    for turn in turns {
+        rates.push(turn.rate()?);
+        for (parts, percent) in percentiles.iter_mut().zip(PERCENTILES) {
+            parts.push(Figure::percentile(side, &turn.times, percent).value);
+        }
+        all.add(turn);
     }
+    let mut figures = vec![Figure::new(
+        side,
+        FigureUnit::CallsPerSecond,
+        all.rate()?,
+        rates,
+    )];
+    for (parts, percent) in percentiles.into_iter().zip(PERCENTILES) {
+        let name = format!("{side}, p{percent}");
+        let value = Figure::percentile(&name, &all.times, percent).value;
+        figures.push(Figure::new(&name, FigureUnit::Milliseconds, value, parts));
+    }
+    Ok(figures)
+}
+
+fn cells(figures: &[Figure]) -> String {
+    let [rate, half, most] = [0, 1, 2].map(|place: usize| figures[place].value);
+    format!("{rate:.0} | {half:.2} | {most:.2}")
 }
 
 impl CallLoad {
-    async fn print_row(&self, setup: &BenchSetup, time: Duration) -> Result<()> {
-        const TURNS: u32 = 4;
-        let (mut here, mut there) = (Done::default(), Done::default());
+    async fn print_row(&self, setup: &BenchSetup, time: Duration) -> Result<Vec<Figure>> {
+        let (mut here, mut there) = (Vec::new(), Vec::new());
         for turn in 0..=TURNS {
             // The first turn is for caches and buffers to settle.
             let time = if turn == 0 { time / 8 } else { time / TURNS };
@@ -98,24 +153,28 @@ impl CallLoad {
                 None => None,
             };
             if turn > 0 {
-                here.add(ours);
-                there.add(peer.unwrap_or_default());
+                here.push(ours);
+                there.extend(peer);
             }
         }
-        let peer = match &setup.peer {
-            Some(_) => format!(
-                "{} | {} | {:.2}",
-                there.cells()?,
-                there.failed,
-                here.rate()? / there.rate()?
-            ),
-            None => "– | – | – | – | –".to_owned(),
+        let failed: usize = there.iter().map(|turn| turn.failed).sum();
+        let mut figures = figures("here", here)?;
+        let here = cells(&figures);
+        let peer = if there.is_empty() {
+            "– | – | – | – | –".to_owned()
+        } else {
+            let peer = self::figures("peer", there)?;
+            let ratio = figures[0].over("here / peer", &peer[0]);
+            let cells = format!("{} | {failed} | {:.2}", cells(&peer), ratio.value);
+            figures.extend(peer);
+            figures.push(ratio);
+            cells
         };
         let Self {
             operation, callers, ..
         } = self;
-        println!("| {operation} | {callers} | {} | {peer} |", here.cells()?);
-        Ok(())
+        println!("| {operation} | {callers} | {here} | {peer} |");
+        Ok(figures)
     }
 
     async fn run(&self, provider: &Provider, time: Duration) -> Result<Done> {
@@ -164,7 +223,12 @@ impl CallLoad {
 }
 
 /// Prints how long all pages of a large bucket take, beside `keys` and a peer's one page.
-pub(crate) async fn print_pages(setup: &BenchSetup, time: Duration) -> Result<()> {
+pub(crate) async fn print_pages(
+    setup: &BenchSetup,
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
+    recorder.begin_row(&format!("pages of {LISTED} keys"));
     let bucket = "pages";
     setup.bucket(bucket).await?;
     // `keys` answers them all at once, which are more than a link allows by itself.
@@ -195,21 +259,22 @@ pub(crate) async fn print_pages(setup: &BenchSetup, time: Duration) -> Result<()
         sides.push(Side::new("peer", move || pages(peer, bucket)));
     }
     take_turns(&mut sides, time).await?;
-    let median = |name| {
-        let side = sides.iter().find(|side| side.name == name);
-        side.map_or(f64::NAN, Side::median)
-    };
-    let (keys, pages) = (median("keys"), median("list-keys"));
-    let peer = match setup.peer {
-        Some(_) => format!("{:.0}", median("peer")),
+    let [keys, pages] = [0, 1].map(|side: usize| sides[side].figure());
+    let ratio = pages.over("list-keys / keys", &keys);
+    let peer = fastest(&sides, "peer");
+    let cell = match &peer {
+        Some(peer) => format!("{:.0}", peer.value),
         None => "–".to_owned(),
     };
     println!("\n| keys in the bucket | keys | list-keys, all pages | list-keys / keys | peer |");
     println!("| ---: | ---: | ---: | ---: | ---: |");
     println!(
-        "| {LISTED} | {keys:.0} | {pages:.0} | {:.2} | {peer} |",
-        pages / keys
+        "| {LISTED} | {:.0} | {:.0} | {:.2} | {cell} |",
+        keys.value, pages.value, ratio.value
     );
+    let row = FigureRow::new(format!("pages of {LISTED} keys")).at("keys", LISTED);
+    let row = row.figures([keys, pages, ratio]).figures(peer);
+    recorder.keep(PAGES, row);
     Ok(())
 }
 

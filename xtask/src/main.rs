@@ -34,7 +34,7 @@ Commands:
   test            set up, run all tests and sum up their results
   test ARGS       the same without the tests on a real host; ARGS go to `cargo test`
   e2e [ARGS]      only the tests on a real host; ARGS go to `cargo test`
-  bench [ARGS]    build for speed and measure, for about eight minutes; `bench --help` says more
+  bench [ARGS]    build for speed and measure, for about ten minutes; `bench --help` says more
   chaos [ARGS]    rounds of random faults on a cluster of three servers, for about twenty minutes;
                   `chaos --help` says more
   soak [ARGS]     an hour of mixed load on such a cluster, with a fault every minute
