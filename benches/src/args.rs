@@ -49,6 +49,9 @@ pub(crate) struct BenchArgs {
     /// The figures of an earlier run: prints at the end what has changed beyond noise.
     #[arg(long, value_name = "FILE")]
     pub(crate) compare: Option<PathBuf>,
+    /// Draws charts of the figures, as SVG, into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) charts: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Option<BenchCommand>,
 }
@@ -99,6 +102,13 @@ pub(crate) enum BenchCommand {
         old: PathBuf,
         /// The figures of the later run. If nothing is said, of the latest.
         new: Option<PathBuf>,
+    },
+    /// Measures nothing, and draws charts of a run, as SVG.
+    Charts {
+        /// Where the charts go.
+        dir: PathBuf,
+        /// The figures of the run. If nothing is said, of the latest.
+        figures: Option<PathBuf>,
     },
     #[command(hide = true)]
     Floor { id: String, nats: String },

@@ -7,6 +7,7 @@ mod args;
 mod batches;
 mod callers;
 mod calls;
+mod charts;
 mod compare;
 mod components;
 mod engine;
@@ -57,6 +58,10 @@ async fn main() -> Result<()> {
             print!("{}", compare::changes(&old, &new));
             Ok(())
         }
+        Some(BenchCommand::Charts { dir, figures }) => {
+            let figures = figures.clone().unwrap_or_else(latest_json);
+            charts::draw(&BenchReport::read(&figures)?, dir)
+        }
         _ => run(&args).await,
     }
 }
@@ -73,6 +78,9 @@ async fn run(args: &BenchArgs) -> Result<()> {
         keep(report, &args.json(), args.previous_json().as_deref())?;
     }
     measured?;
+    if let Some(dir) = &args.charts {
+        charts::draw(report, dir)?;
+    }
     if let Some(earlier) = earlier {
         print!("\n{}", compare::changes(&earlier, report));
     }

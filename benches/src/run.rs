@@ -55,6 +55,7 @@ fn chosen(args: &BenchArgs) -> Vec<TableGroup> {
         // These need another setup, or measure nothing.
         BenchCommand::Components { .. }
         | BenchCommand::Compare { .. }
+        | BenchCommand::Charts { .. }
         | BenchCommand::Floor { .. }
         | BenchCommand::Load { .. } => Vec::new(),
     }
