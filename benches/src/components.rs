@@ -89,8 +89,8 @@ pub(crate) async fn print(
     let serve = Serve::start(program, component, &url, &links).await?;
     let native = Service::new(serve.address());
     let mut hosts = vec![
-        Host::new("released", native.clone(), "adapter"),
-        Host::new("draft", native.clone(), "draft"),
+        MeasuredHost::new("released", native.clone(), "adapter"),
+        MeasuredHost::new("draft", native.clone(), "draft"),
     ];
     for Beside {
         name,
@@ -98,7 +98,7 @@ pub(crate) async fn print(
         path,
     } in beside
     {
-        hosts.push(Host::new(name, Service::new(address), path));
+        hosts.push(MeasuredHost::new(name, Service::new(address), path));
     }
     print_batches(&bucket, &hosts, time, recorder).await?;
     print_one_key(&jetstream, &bucket, &hosts, time, recorder).await?;
@@ -107,13 +107,13 @@ pub(crate) async fn print(
 }
 
 /// A host that serves the component, and the interface that the component uses there.
-struct Host {
+struct MeasuredHost {
     name: String,
     service: Service,
     path: String,
 }
 
-impl Host {
+impl MeasuredHost {
     fn new(name: &str, service: Service, path: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -171,7 +171,7 @@ impl std::fmt::Display for TimedBatch {
 
 async fn print_batches(
     bucket: &Bucket,
-    hosts: &[Host],
+    hosts: &[MeasuredHost],
     time: Duration,
     recorder: &mut FigureRecorder,
 ) -> Result<()> {
@@ -189,7 +189,7 @@ async fn print_batches(
     Ok(())
 }
 
-fn print_head(what: &str, hosts: &[Host]) {
+fn print_head(what: &str, hosts: &[MeasuredHost]) {
     print!("\n| {what} | engine |");
     for (number, host) in hosts.iter().enumerate() {
         let ratio = if number < 2 { "/ engine" } else { "/ released" };
@@ -200,7 +200,7 @@ fn print_head(what: &str, hosts: &[Host]) {
 
 /// The figures of the engine and of each host, and a ratio for each host: of those of this project to
 /// the engine, and of others to the first host.
-fn compared(hosts: &[Host], sides: &[Vec<Duration>]) -> Vec<Figure> {
+fn compared(hosts: &[MeasuredHost], sides: &[Vec<Duration>]) -> Vec<Figure> {
     let names = hosts.iter().map(|host| host.name.as_str());
     let names = ["engine"].into_iter().chain(names);
     let medians = names
@@ -238,7 +238,7 @@ fn print_row(what: String, figures: Vec<Figure>) -> FigureRow {
 
 async fn print_batch(
     bucket: &Bucket,
-    hosts: &[Host],
+    hosts: &[MeasuredHost],
     batch: TimedBatch,
     time: Duration,
 ) -> Result<FigureRow> {
@@ -289,7 +289,7 @@ async fn engine_times(bucket: &Bucket, batch: TimedBatch, rounds: usize) -> Resu
 async fn print_one_key(
     jetstream: &jetstream::Context,
     bucket: &Bucket,
-    hosts: &[Host],
+    hosts: &[MeasuredHost],
     time: Duration,
     recorder: &mut FigureRecorder,
 ) -> Result<()> {
@@ -342,7 +342,7 @@ async fn print_one_key(
 
 /// Requests over HTTP: one that reads a key, and one that asks the bucket for nothing.
 async fn print_requests(
-    hosts: &[Host],
+    hosts: &[MeasuredHost],
     time: Duration,
     recorder: &mut FigureRecorder,
 ) -> Result<()> {
@@ -388,7 +388,7 @@ async fn print_requests(
 /// Makes one request after the other for so long; when since the beginning each was answered, and what
 /// it took.
 async fn client(
-    host: &Host,
+    host: &MeasuredHost,
     batch: TimedBatch,
     begun: Instant,
     time: Duration,
