@@ -137,7 +137,9 @@ impl MeasuredBatch<'_> {
             sides.push(Side::new("with ids", move || {
                 self.pipelined(raw, Ids::With)
             }));
-            sides.push(Side::new("wide", move || self.call(wide, self.wide_link)));
+            sides.push(Side::new("1024 in flight", move || {
+                self.call(wide, self.wide_link)
+            }));
         }
         if let Some(peer) = &peer {
             sides.push(Side::new("peer", move || {
@@ -146,9 +148,15 @@ impl MeasuredBatch<'_> {
         }
         take_turns(&mut sides, time).await?;
         // A side that is not there has no cell, and no ratio.
-        let [limit, with_ids, empty, here, wide, peer] =
-            ["limit", "with ids", "empty call", "here", "wide", "peer"]
-                .map(|name| fastest(&sides, name));
+        let [limit, with_ids, empty, here, wide, peer] = [
+            "limit",
+            "with ids",
+            "empty call",
+            "here",
+            "1024 in flight",
+            "peer",
+        ]
+        .map(|name| fastest(&sides, name));
         let limit_and_call = limit
             .as_ref()
             .zip(empty.as_ref())
@@ -160,8 +168,8 @@ impl MeasuredBatch<'_> {
         let ratios = [
             ratio("here / (limit + call)", &here, &limit_and_call),
             ratio("here / peer", &here, &peer),
-            ratio("wide / (limit + call)", &wide, &limit_and_call),
-            ratio("wide / peer", &wide, &peer),
+            ratio("1024 in flight / (limit + call)", &wide, &limit_and_call),
+            ratio("1024 in flight / peer", &wide, &peer),
         ];
         let [to_limit, to_peer, wide_to_limit, wide_to_peer] = &ratios;
         let columns = [
