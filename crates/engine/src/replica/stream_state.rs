@@ -145,10 +145,16 @@ impl ClusterJson {
         (!self.replicas.is_empty()).then(|| self.leader.clone())
     }
 
-    /// Whether the one that answers still leads: with it, most nodes have been heard of since another one
-    /// can have been elected. One that was frozen or cut off goes on for a while as if it led.
+    /// Whether the one that answers still leads: with it, most nodes have been heard of since another
+    /// one can have been elected. One that was frozen or cut off goes on for a while as if it led. One
+    /// that knows no leader answers as well, with what it had when it last knew one.
     fn follows(&self) -> bool {
-        let heard = |peer: &&PeerJson| !peer.offline && peer.active < nanos(LEADS_WITHOUT_NEWS);
+        if self.leader.is_empty() && !self.replicas.is_empty() {
+            return false;
+        }
+        // Of a node that it has never heard of the server says 0.
+        let of_late = 1..nanos(LEADS_WITHOUT_NEWS);
+        let heard = |peer: &&PeerJson| !peer.offline && of_late.contains(&peer.active);
         let heard = self.replicas.iter().filter(heard).count();
         (heard + 1) * 2 > self.replicas.len() + 1
     }
@@ -260,6 +266,7 @@ mod tests {
         assert!(follows(&[(900, false), (60_000, false)]));
         assert!(!follows(&[(900, true), (3_000, false)]));
         assert!(!follows(&[(3_000, false), (3_000, false)]));
+        assert!(!follows(&[(0, false), (3_000, false)]), "never heard of");
         assert!(follows(&[
             (1, false),
             (2, false),
@@ -272,6 +279,18 @@ mod tests {
             (9_000, false),
             (9_000, false)
         ]));
+    }
+
+    #[test]
+    fn a_node_that_knows_no_leader_is_not_believed() {
+        // As nats-server 2.15.1 answers when it is cut off from the others.
+        let peer = r#"{"name":"a","current":false,"active":0}"#;
+        let json = format!(
+            r#"{{"config":{{"subjects":["$KV.b.>"],"retention":"limits","max_msgs_per_subject":1}},
+            "cluster":{{"name":"c","replicas":[{peer},{peer},{peer}]}}}}"#
+        );
+        let answer: StreamInfoAnswer = serde_json::from_str(&json).unwrap();
+        assert!(matches!(answer.answered(SUBJECT), Answered::Silent));
     }
 
     #[test]
