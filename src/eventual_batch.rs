@@ -63,7 +63,7 @@ async fn set_many(request: Request<(String, Vec<(String, Value)>)>) -> CallResul
     request
         .respond(|call, (name, entries)| async move {
             call.run(&name, Some(entries.len()), |bucket, deadline| async move {
-                let entries = wire_values::decode(entries, bucket.limits()).await?;
+                let entries = wire_values::decode(entries).await?;
                 Ok(bucket.set_many(entries, deadline).await?)
             })
             .await

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::task::yield_now;
 
 use crate::wrpc::bindings::exports::wrpc::keyvalue0_1_0::eventual_batch::Value;
-use eventual_batch_engine::{Kind, Limits};
+use eventual_batch_engine::Kind;
 use eventual_batch_links::CallError;
 
 /// How much is translated at a time: some 0.1 ms of work.
@@ -30,23 +30,18 @@ pub(crate) async fn encode(values: Vec<Option<Bytes>>) -> Vec<Option<Value>> {
     encoded
 }
 
-/// The keys and values of a set-many, if they keep to the limits. The limits are checked first, so that
-/// a batch that is too large is not translated.
+/// The keys and values of a set-many.
+///
+/// # Errors
+///
+/// The base64 of a value does not decode. The error names its key.
 pub(crate) async fn decode(
     entries: Vec<(String, Value)>,
-    limits: &Limits,
 ) -> Result<Vec<(String, Bytes)>, CallError> {
-    limits.check_keys(entries.len())?;
-    limits.check_bytes(
-        entries
-            .iter()
-            .map(|(key, value)| key.len() + decoded_len(value))
-            .sum(),
-    )?;
     let mut yielder = Yielder::default();
     let mut decoded = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        yielder.yield_if_due(decoded_len(&value)).await;
+        yielder.yield_if_due(encoded_len(&value)).await;
         let value = decode_one(&key, value)?;
         decoded.push((key, value));
     }
@@ -78,19 +73,9 @@ pub(crate) fn encode_one(value: Bytes) -> Value {
     }
 }
 
-/// How many bytes the value has. Base64 that does not decode may have any number.
-fn decoded_len(value: &Value) -> usize {
+fn encoded_len(value: &Value) -> usize {
     match value {
-        Value::Utf8(text) => text.len(),
-        Value::Base64(text) => {
-            let padding = text
-                .bytes()
-                .rev()
-                .take(2)
-                .take_while(|&b| b == b'=')
-                .count();
-            (text.len() / 4 * 3).saturating_sub(padding)
-        }
+        Value::Utf8(text) | Value::Base64(text) => text.len(),
     }
 }
 
@@ -116,12 +101,6 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        max_concurrency: 1,
-        max_batch_keys: 10_000,
-        max_batch_bytes: 64 * 1024 * 1024,
-    };
-
     #[test]
     fn values_are_text_where_they_can_be_and_come_back_as_they_were() {
         for (bytes, is_text) in [
@@ -136,7 +115,6 @@ mod tests {
         ] {
             let encoded = encode_one(Bytes::from_static(bytes));
             assert_eq!(matches!(encoded, Value::Utf8(_)), is_text, "{bytes:?}");
-            assert_eq!(decoded_len(&encoded), bytes.len(), "{bytes:?}");
             assert_eq!(decode_one("k", encoded).unwrap(), bytes);
         }
     }
@@ -145,30 +123,10 @@ mod tests {
     fn base64_that_does_not_decode_names_its_key() {
         for text in ["a", "a-_=", "YQ", "YQ===", "=", "=="] {
             let value = Value::Base64(text.to_owned());
-            assert!(decoded_len(&value) <= text.len());
             let error = decode_one("the-key", value).unwrap_err();
             assert_eq!(error.kind(), Kind::InvalidArgument);
             assert!(error.to_string().contains("the-key"), "{error}");
         }
-    }
-
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_batch_over_a_limit_is_not_translated() {
-        let bad = || ("k".to_owned(), Value::Base64("====".repeat(100)));
-        let few = Limits {
-            max_batch_keys: 1,
-            ..LIMITS
-        };
-        let small = Limits {
-            max_batch_bytes: 100,
-            ..LIMITS
-        };
-        for limits in [few, small] {
-            let error = decode(vec![bad(), bad()], &limits).await.unwrap_err();
-            assert_eq!(error.kind(), Kind::TooLarge, "{error}");
-        }
-        let error = decode(vec![bad(), bad()], &LIMITS).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::InvalidArgument, "{error}");
     }
 
     /// Many small values, and a few large ones.
@@ -188,7 +146,7 @@ mod tests {
             let after_encoding = turns.load(Ordering::Relaxed);
             let entry = |value: Option<Value>| ("k".to_owned(), value.unwrap());
             let entries = encoded.into_iter().map(entry).collect();
-            decode(entries, &LIMITS).await.unwrap();
+            decode(entries).await.unwrap();
             let after_decoding = turns.load(Ordering::Relaxed);
             other.abort();
             assert!(after_encoding >= 15, "{after_encoding}");

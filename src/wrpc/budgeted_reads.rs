@@ -119,9 +119,9 @@ impl BudgetedReads {
         room.await.map_err(|_| CallError::Shed {
             reason: ShedReason::ResponseMemory,
             text: format!(
-                "the answers of the calls under way take the {} MiB that this provider keeps for \
-                 them (`max_response_bytes_in_flight`): try again later, with smaller batches, or \
-                 run more instances",
+                "the provider's memory for results is used up ({} MiB for all calls together, \
+                 `max_response_bytes_in_flight`): try again later, with smaller batches, or run more \
+                 instances",
                 reservation.budget().mebibytes()
             ),
         })

@@ -5,8 +5,8 @@ use eventual_batch_links::{Call, CallError, ShedReason};
 
 use super::memory_budget::MemoryBudget;
 
-/// The maximum number of bytes read of the parameters. It is far above what the link allows in a
-/// batch. So a batch a little too large is still read, and answered with what is wrong with it.
+/// The maximum number of bytes read of the parameters. It is twice what the link allows in a batch,
+/// and some more. So a batch that is a little too large is read, and gets an error that says so.
 pub(super) fn max_parameter_bytes(call: &Call) -> u64 {
     const OVERHEAD: u64 = 64 * 1024;
     let max = call.limits().map_or(0, |limits| limits.max_batch_bytes);
@@ -46,8 +46,8 @@ pub(super) fn no_memory(budget: &MemoryBudget) -> CallError {
     CallError::Shed {
         reason: ShedReason::ParameterMemory,
         text: format!(
-            "the parameters of the calls under way take the {} MiB that this provider keeps for them: \
-             try again later, with smaller batches, or run more instances",
+            "the provider's memory for parameters is used up ({} MiB for all calls together): try \
+             again later, with smaller batches, or run more instances",
             budget.mebibytes()
         ),
     }

@@ -135,7 +135,7 @@ async fn a_server_or_a_bucket_that_cannot_says_so_until_it_can(version: &str) ->
         let words = match bucket {
             "mirror" => "is a mirror".to_owned(),
             _ if knows => "set `allow_atomic` of the stream `KV_orders`".to_owned(),
-            _ => format!("needs nats-server 2.12 or newer, and this server has {version}"),
+            _ => format!("needs nats-server 2.12.1 or newer, and this server has {version}"),
         };
         for interface in BOTH {
             for count in [1, 2, MOST] {

@@ -298,9 +298,8 @@ impl BucketState {
     pub(crate) fn unsupported(&self, feature: BucketFeature, problem: FeatureProblem) -> Error {
         let problem = match problem {
             // No bucket of an older server allows it.
-            FeatureProblem::NotAllowed => {
-                FeatureProblem::of_server(feature, &self.connection.client())
-                    .unwrap_or(FeatureProblem::NotAllowed)
+            FeatureProblem::NotAllowed | FeatureProblem::OldLeader => {
+                FeatureProblem::of_server(feature, &self.connection.client()).unwrap_or(problem)
             }
             problem => problem,
         };

@@ -113,8 +113,8 @@ pub enum Error {
     NoMemory,
     /// A write stayed unanswered, and a second copy of it could have been stored besides the first.
     #[error(
-        "the server did not acknowledge the write in time, and it was not sent again, because the \
-         server could no longer recognize the copy; read the key, or write it again"
+        "the server did not acknowledge the write in time; it was not sent again, because the server \
+         might store it twice; read the key, or write it again"
     )]
     ResendUnsafe,
     /// A write was sent, and it is not known whether it is stored.
@@ -145,9 +145,8 @@ pub enum Error {
     },
     /// The server stored the first message of an atomic batch by itself. Nothing else was sent.
     #[error(
-        "the server took the first key of an atomic batch as a write of its own, so this key may be \
-         written, and no other one: a server of the cluster knows no atomic batches, and needs \
-         nats-server 2.12 or newer"
+        "a server of the cluster knows no atomic batches, and stored the first key as a single write; \
+         no other key was written; atomic batches need nats-server 2.12.1 or newer"
     )]
     FirstKeyStoredAlone,
     /// The server may have stored a part of an atomic batch. It looks at the storage limits of the
@@ -250,10 +249,10 @@ pub enum Error {
         key: CallerText,
     },
     /// A read ended without an answer for one of its keys.
-    #[error("a key was left unread")]
+    #[error("internal error: a read ended without an answer for a key; please report this")]
     LeftUnread,
     /// Some keys of a batch were not written.
-    #[error("{}: {cause}", not_written(*failed, *total, verb, keys))]
+    #[error("{}: {cause}", not_written(*failed, *total, verb, keys, cause))]
     Partial {
         /// How many keys failed.
         failed: usize,
@@ -353,16 +352,26 @@ impl Error {
     }
 }
 
-/// Which keys were not written. Of a batch of one key there is nothing to count.
-fn not_written(failed: usize, total: usize, verb: &str, keys: &[CallerText]) -> String {
+/// Which keys were not written, or may not be. Of a batch of one key there is nothing to count.
+fn not_written(
+    failed: usize,
+    total: usize,
+    verb: &str,
+    keys: &[CallerText],
+    cause: &Error,
+) -> String {
     let keys: Vec<_> = keys
         .iter()
         .map(|key| format!("{:?}", key.for_caller()))
         .collect();
     let keys = keys.join(", ");
-    if total == 1 {
-        format!("key {keys} could not be {verb}")
-    } else {
-        format!("{failed} of {total} keys could not be {verb} (first: {keys})")
+    let is_unclear = matches!(cause, Error::UnclearWrite(_) | Error::ResendUnsafe);
+    match (total, is_unclear) {
+        (1, true) => format!("key {keys} is not confirmed as {verb}"),
+        (1, false) => format!("key {keys} could not be {verb}"),
+        (_, true) => {
+            format!("{failed} of {total} keys are not confirmed as {verb} (first: {keys})")
+        }
+        (_, false) => format!("{failed} of {total} keys could not be {verb} (first: {keys})"),
     }
 }

@@ -33,6 +33,18 @@ impl Limits {
         Ok(())
     }
 
+    /// Succeeds if a listing may have this many keys, and maybe more.
+    pub(super) fn check_listed(&self, keys: usize) -> Result<(), Error> {
+        if keys > self.max_batch_keys {
+            return Err(Error::TooLarge {
+                limit: BatchLimit::Keys,
+                max: self.max_batch_keys,
+                counted: CountedSize::AtLeastKeys(keys),
+            });
+        }
+        Ok(())
+    }
+
     /// Succeeds if the keys and values of a batch may have this many bytes.
     ///
     /// # Errors
@@ -45,10 +57,14 @@ impl Limits {
         Ok(())
     }
 
-    /// Succeeds if a call may name these keys, without their values.
-    pub(super) fn check_names(&self, keys: &[String]) -> Result<(), Error> {
-        self.check_keys(keys.len())?;
-        self.check_bytes(keys.iter().map(String::len).sum())
+    /// Succeeds if a call may have entries of these sizes: the bytes of each key, and of its value if
+    /// the call has one.
+    pub(super) fn check_entries(
+        &self,
+        sizes: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<(), Error> {
+        self.check_keys(sizes.len())?;
+        self.check_bytes(sizes.sum())
     }
 
     /// The error for a batch with this many keys.

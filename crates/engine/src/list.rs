@@ -287,7 +287,7 @@ impl<'a> Listing<'a> {
         if self.keys.insert(key) {
             self.bytes += bytes;
             let limits = self.bucket.limits();
-            limits.check_keys(self.keys.len())?;
+            limits.check_listed(self.keys.len())?;
             limits.check_bytes(self.bytes)?;
             response_budget::check(self.budget, self.bytes)?;
         }

@@ -155,7 +155,7 @@ async fn names(
             let name = bucket.encoding().decode(key)?;
             size.grow(name.len())?;
             names.push(name);
-            limits.check_keys(names.len())
+            limits.check_listed(names.len())
         })?;
         yield_now().await;
     }

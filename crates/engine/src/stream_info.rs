@@ -56,7 +56,7 @@ pub struct BucketTemplate {
     /// older server is asked nothing: the bucket is not created.
     pub marker_ttl: Option<Duration>,
     /// Whether the bucket takes atomic batches
-    /// ([`WriteSettings::atomic`](crate::WriteSettings::atomic), ADR-50, server ≥ 2.12).
+    /// ([`WriteSettings::atomic`](crate::WriteSettings::atomic), ADR-50, server ≥ 2.12.1).
     pub allow_atomic: bool,
     /// Whether the bucket takes fast-ingest batches (ADR-50, server ≥ 2.14) of other clients. This
     /// crate writes by plain publishes.

@@ -3,6 +3,7 @@
 mod atomic;
 mod batch;
 mod dedupe;
+mod key_write;
 mod operation;
 mod written;
 
@@ -12,7 +13,8 @@ use super::bucket_state::BucketState;
 use super::deadline::Deadline;
 use super::error::Error;
 use batch::WriteBatch;
-use dedupe::{Write, dedupe};
+use dedupe::dedupe;
+use key_write::KeyWrite;
 
 /// What a write does, for errors.
 const SET: &str = "set";
@@ -23,14 +25,8 @@ pub(super) async fn set_many(
     entries: Vec<(String, Bytes)>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let limits = bucket.limits();
-    limits.check_keys(entries.len())?;
-    limits.check_bytes(
-        entries
-            .iter()
-            .map(|(key, value)| key.len() + value.len())
-            .sum(),
-    )?;
+    let sizes = entries.iter().map(|(key, value)| key.len() + value.len());
+    bucket.limits().check_entries(sizes)?;
     let entries = entries.into_iter().map(|(key, value)| (key, Some(value)));
     let writes = dedupe(bucket.encoding(), entries).await?;
     write_all(bucket, SET, writes, deadline).await
@@ -41,7 +37,9 @@ pub(super) async fn delete_many(
     keys: Vec<String>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    bucket.limits().check_names(&keys)?;
+    bucket
+        .limits()
+        .check_entries(keys.iter().map(String::len))?;
     let entries = keys.into_iter().map(|key| (key, None));
     let writes = dedupe(bucket.encoding(), entries).await?;
     write_all(bucket, DELETED, writes, deadline).await
@@ -51,7 +49,7 @@ pub(super) async fn delete_many(
 async fn write_all(
     bucket: &BucketState,
     verb: &'static str,
-    writes: Vec<Write>,
+    writes: Vec<KeyWrite>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
     if bucket.write_settings().atomic {
@@ -65,7 +63,7 @@ async fn write_all(
 async fn write_each(
     bucket: &BucketState,
     verb: &'static str,
-    writes: Vec<Write>,
+    writes: Vec<KeyWrite>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
     let batch = WriteBatch::new(bucket, verb, writes);
@@ -80,10 +78,9 @@ pub(super) async fn set(
     value: Bytes,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    let limits = bucket.limits();
-    limits.check_keys(1)?;
-    limits.check_bytes(key.len() + value.len())?;
-    let write = Write::new(bucket.encoding(), key, Some(value))?;
+    let size = key.len() + value.len();
+    bucket.limits().check_entries([size].into_iter())?;
+    let write = KeyWrite::new(bucket.encoding(), key, Some(value))?;
     let set = write_each(bucket, SET, vec![write], deadline).await;
     set.map_err(cause_of_one)
 }
@@ -94,8 +91,8 @@ pub(super) async fn delete(
     key: String,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    bucket.limits().check_names(std::slice::from_ref(&key))?;
-    let write = Write::new(bucket.encoding(), key, None)?;
+    bucket.limits().check_entries([key.len()].into_iter())?;
+    let write = KeyWrite::new(bucket.encoding(), key, None)?;
     let deleted = write_each(bucket, DELETED, vec![write], deadline).await;
     deleted.map_err(cause_of_one)
 }
@@ -129,17 +126,17 @@ pub(super) async fn replace(
     expected: u64,
     deadline: &Deadline,
 ) -> Result<ReplaceOutcome, Error> {
-    let write = Write::new(bucket.encoding(), key.to_owned(), Some(value))?;
-    let mut batch = WriteBatch::new(bucket, SET, vec![write]);
-    batch.expected_revision = Some(expected);
+    let write = KeyWrite::new(bucket.encoding(), key.to_owned(), Some(value))?;
+    let mut batch = WriteBatch::replacing(bucket, write, expected);
     batch.check_values(bucket, deadline).await?;
     batch.send(bucket, deadline).await?;
     if let Some(cause) = batch.failures.first_cause {
         return Err(cause);
     }
-    Ok(match batch.revision {
+    let outcome = batch.compare_and_set.take().unwrap_or_default();
+    Ok(match outcome.revision {
         Some(revision) => ReplaceOutcome::Written(revision),
-        None if batch.may_be_duplicated => ReplaceOutcome::Unclear(batch.id(0)),
+        None if outcome.may_be_duplicated => ReplaceOutcome::Unclear(batch.id(0)),
         None => ReplaceOutcome::Conflict(batch.id(0)),
     })
 }

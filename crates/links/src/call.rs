@@ -126,7 +126,8 @@ impl Call {
         }
     }
 
-    /// The limits that the link sets for one batch.
+    /// The limits for one batch of the link that the call names. The name in the call may reach the
+    /// bucket of another link, with other limits; the engine checks those.
     ///
     /// # Errors
     ///
@@ -217,7 +218,8 @@ impl Call {
 
     /// Names the span by the operation and the bucket, if the call has reached one.
     ///
-    /// To be done before the span is entered, which starts the exported span. Its name stays then.
+    /// Call this before the span is entered: entering starts the exported span, whose name is then
+    /// fixed.
     fn name_span(&self) {
         if self.span.is_disabled() {
             return;

@@ -283,7 +283,7 @@ impl Links {
                     source = caller,
                     link = name,
                     %error,
-                    "the new defaults do not go with this link, which stays as it was"
+                    "this link's settings are invalid with the new defaults; the link keeps its old settings"
                 ),
             }
         }
@@ -292,7 +292,14 @@ impl Links {
         info!("took new defaults of the links");
     }
 
-    /// The bucket that `name` means in a call of `caller` over its link `link`.
+    /// The bucket that `name` means in a call of `caller` over its link `link`. In this order:
+    ///
+    /// 1. the link's own bucket: an empty name, `default`, the link's name, or the bucket's name;
+    /// 2. the own bucket of the caller's other link that has this name. The limits and the timeout of
+    ///    that link apply then;
+    /// 3. an entry of the link's `buckets`, by its alias.
+    ///
+    /// Only links of the same caller are looked at.
     ///
     /// # Errors
     ///

@@ -58,7 +58,9 @@ impl Bucket {
         budget: &dyn ResponseBudget,
         deadline: Deadline,
     ) -> Result<Vec<Option<Bytes>>, Error> {
-        self.state.limits().check_names(keys)?;
+        self.state
+            .limits()
+            .check_entries(keys.iter().map(String::len))?;
         match self
             .state
             .replica()

@@ -146,10 +146,7 @@ fn log(servers: &str, event: &Event) {
     match event {
         // The server's message has the subject, which may end in a key.
         Event::ServerError(error) if is_permissions_violation(&error.to_string()) => {
-            tracing::warn!(
-                servers,
-                "NATS refused the connection of a bucket a permission"
-            );
+            tracing::warn!(servers, "NATS denied a permission to a bucket's connection");
             tracing::debug!(servers, "NATS connection of a bucket: {event}");
         }
         // Each failed attempt to connect makes such an event. The callback above logs the reason

@@ -11,16 +11,25 @@ pub enum BucketFeature {
     ValueTtl,
     /// Delete markers that vanish (`subject_delete_marker_ttl`, ADR-48, server ≥ 2.11).
     MarkerTtl,
-    /// Batches of writes that are stored as a whole or not at all (ADR-50, server ≥ 2.12).
+    /// Batches of writes that are stored as a whole or not at all (ADR-50, server ≥ 2.12.1).
     AtomicBatches,
 }
 
 impl BucketFeature {
     /// The first server version that has it.
-    fn since(self) -> (i64, i64) {
+    fn since(self) -> (i64, i64, i64) {
         match self {
-            Self::ValueTtl | Self::MarkerTtl => (2, 11),
-            Self::AtomicBatches => (2, 12),
+            Self::ValueTtl | Self::MarkerTtl => (2, 11, 0),
+            // A server 2.12.0 takes no message ids in a batch.
+            Self::AtomicBatches => (2, 12, 1),
+        }
+    }
+
+    /// The same as text, without a patch of 0.
+    fn since_version(self) -> String {
+        match self.since() {
+            (major, minor, 0) => format!("{major}.{minor}"),
+            (major, minor, patch) => format!("{major}.{minor}.{patch}"),
         }
     }
 
@@ -53,6 +62,8 @@ pub enum FeatureProblem {
         /// The server's version.
         version: String,
     },
+    /// The bucket's leader is too old, and may be another server than the connection's.
+    OldLeader,
     /// The bucket's stream does not allow it.
     NotAllowed,
     /// The bucket is a mirror. What its origin allows is not known.
@@ -64,8 +75,8 @@ pub enum FeatureProblem {
 impl FeatureProblem {
     /// The problem with the server that the client is connected to, if there is one.
     pub(crate) fn of_server(feature: BucketFeature, client: &Client) -> Option<Self> {
-        let (major, minor) = feature.since();
-        (!client.is_server_compatible(major, minor, 0)).then(|| Self::OldServer {
+        let (major, minor, patch) = feature.since();
+        (!client.is_server_compatible(major, minor, patch)).then(|| Self::OldServer {
             version: client.server_info().version,
         })
     }
@@ -73,11 +84,14 @@ impl FeatureProblem {
 
 /// Why and what to do, as a whole sentence without its end.
 pub(super) fn why(bucket: &str, feature: BucketFeature, problem: &FeatureProblem) -> String {
-    let (major, minor) = feature.since();
+    let since = feature.since_version();
     let setting = feature.stream_setting();
     match problem {
-        FeatureProblem::OldServer { version } => format!(
-            "that needs nats-server {major}.{minor} or newer, and this server has {version}"
+        FeatureProblem::OldServer { version } => {
+            format!("that needs nats-server {since} or newer, and this server has {version}")
+        }
+        FeatureProblem::OldLeader => format!(
+            "that needs nats-server {since} or newer on each node, and the bucket's leader is older"
         ),
         FeatureProblem::NotAllowed => format!(
             "its stream does not allow that; set `{setting}` of the stream `KV_{bucket}`, or create \
@@ -91,5 +105,30 @@ pub(super) fn why(bucket: &str, feature: BucketFeature, problem: &FeatureProblem
             "it keeps {values} values of a key, and the value before would come back; use a bucket \
              that keeps one (`max_msgs_per_subject` = 1)"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_told_which_version_the_feature_needs() {
+        let version = || "2.12.0".to_owned();
+        let old_server = |feature| {
+            let version = version();
+            why("orders", feature, &FeatureProblem::OldServer { version })
+        };
+        assert_eq!(
+            old_server(BucketFeature::AtomicBatches),
+            "that needs nats-server 2.12.1 or newer, and this server has 2.12.0"
+        );
+        assert!(old_server(BucketFeature::ValueTtl).contains("nats-server 2.11 or newer"));
+        let old_leader = why(
+            "orders",
+            BucketFeature::AtomicBatches,
+            &FeatureProblem::OldLeader,
+        );
+        assert!(old_leader.contains("2.12.1 or newer on each node"));
     }
 }

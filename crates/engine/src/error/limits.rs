@@ -50,8 +50,10 @@ impl fmt::Display for BatchLimit {
 /// The size of a batch that is over a limit, as far as it was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CountedSize {
-    /// At least this many keys.
+    /// This many keys.
     Keys(usize),
+    /// At least this many keys.
+    AtLeastKeys(usize),
     /// At least this many bytes of keys and values.
     Bytes(usize),
     /// More than twice as many bytes as allowed.
@@ -61,7 +63,8 @@ pub enum CountedSize {
 impl fmt::Display for CountedSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Keys(keys) => write!(f, "it has {keys} keys or more"),
+            Self::Keys(keys) => write!(f, "it has {keys} keys"),
+            Self::AtLeastKeys(keys) => write!(f, "it has {keys} keys or more"),
             Self::Bytes(bytes) => write!(f, "its keys and values have {bytes} bytes or more"),
             Self::MoreThanTwiceTheLimit => f.write_str("its parameters are over twice as large"),
         }

@@ -16,7 +16,7 @@ use crate::stream_info::StreamInfo;
 use crate::text::CallerText;
 use crate::tuning;
 
-use super::dedupe::Write;
+use super::key_write::KeyWrite;
 use machine::BatchOutcome;
 use messages::{AtomicMessages, HEADER_ROOM};
 
@@ -30,7 +30,7 @@ use messages::{AtomicMessages, HEADER_ROOM};
 pub(super) async fn write(
     bucket: &BucketState,
     verb: &'static str,
-    writes: Vec<Write>,
+    writes: Vec<KeyWrite>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
     if writes.is_empty() {
@@ -48,7 +48,7 @@ pub(super) async fn write(
     bucket
         .require(BucketFeature::AtomicBatches, deadline)
         .await?;
-    if writes.iter().any(|write| write.value.is_some())
+    if writes.iter().any(|write| write.value().is_some())
         && bucket.write_settings().value_ttl.is_some()
     {
         bucket.require(BucketFeature::ValueTtl, deadline).await?;
@@ -58,7 +58,7 @@ pub(super) async fn write(
         return super::write_each(bucket, verb, writes, deadline).await;
     }
     let is_too_large = |max: Option<usize>| {
-        let mut sizes = writes.iter().map(Write::size);
+        let mut sizes = writes.iter().map(KeyWrite::size);
         max.is_some_and(|max| sizes.any(|size| size + HEADER_ROOM > max))
     };
     let fits = |info: &StreamInfo| !is_too_large(info.max_message);
@@ -71,7 +71,7 @@ pub(super) async fn write(
         && let Some(largest) = writes.iter().max_by_key(|write| write.size())
     {
         return Err(Error::ValueTooLarge {
-            key: CallerText::key(&largest.key),
+            key: CallerText::key(largest.key()),
             size: largest.size(),
             limit: ValueLimit::AtomicBatch,
             max: max.saturating_sub(HEADER_ROOM),

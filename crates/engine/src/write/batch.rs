@@ -10,7 +10,7 @@ use crate::replica::ReplicaHandle;
 use crate::stream_info::StreamInfo;
 use crate::text::CallerText;
 
-use super::dedupe::Write;
+use super::key_write::KeyWrite;
 use super::written::WrittenSequences;
 
 /// The most bytes that the headers add to a value: the status line, one `Nats-Msg-Id`, and the
@@ -35,17 +35,24 @@ pub(super) struct WriteBatch {
     max_payload: usize,
     /// How long each value lives.
     pub(super) value_ttl: Option<Duration>,
-    /// The revision that the last message of the key must have. Only for a batch of one write.
-    pub(super) expected_revision: Option<u64>,
-    /// The revision of the write that was acknowledged last.
-    pub(super) revision: Option<u64>,
+    /// Set for a batch of one write that expects a revision.
+    pub(super) compare_and_set: Option<CompareAndSet>,
     /// The sequences of the acknowledged writes.
     pub(super) written: WrittenSequences,
-    /// Whether the server may have taken a write more than once: as two copies, or as one copy that
-    /// a cluster handed to two nodes.
-    pub(super) may_be_duplicated: bool,
-    pub(super) writes: Vec<Write>,
+    pub(super) writes: Vec<KeyWrite>,
     pub(super) failures: Failures,
+}
+
+/// What a write of one key expects, and what came of it.
+#[derive(Default)]
+pub(super) struct CompareAndSet {
+    /// The revision that the last message of the key must have. 0: there is no message.
+    pub(super) expected: u64,
+    /// The revision of the write, if it was acknowledged.
+    pub(super) revision: Option<u64>,
+    /// Whether the server may have taken the write more than once: as two copies, or as one copy
+    /// that a cluster handed to two nodes.
+    pub(super) may_be_duplicated: bool,
 }
 
 #[derive(Default)]
@@ -58,19 +65,28 @@ pub(super) struct Failures {
 
 impl WriteBatch {
     /// The writes are of distinct keys.
-    pub(super) fn new(bucket: &BucketState, verb: &'static str, writes: Vec<Write>) -> Self {
+    pub(super) fn new(bucket: &BucketState, verb: &'static str, writes: Vec<KeyWrite>) -> Self {
         Self {
             bucket: bucket.name().to_owned(),
             value_ttl: bucket.write_settings().value_ttl,
             verb,
             id_prefix: bucket.connection().next_write_id_prefix(),
             max_payload: bucket.connection().client().max_payload(),
-            expected_revision: None,
-            revision: None,
+            compare_and_set: None,
             written: WrittenSequences::default(),
-            may_be_duplicated: false,
             writes,
             failures: Failures::default(),
+        }
+    }
+
+    /// One write that is stored only if the last message of its key has the revision `expected`.
+    pub(super) fn replacing(bucket: &BucketState, write: KeyWrite, expected: u64) -> Self {
+        Self {
+            compare_and_set: Some(CompareAndSet {
+                expected,
+                ..CompareAndSet::default()
+            }),
+            ..Self::new(bucket, super::SET, vec![write])
         }
     }
 
@@ -80,14 +96,14 @@ impl WriteBatch {
         bucket: &BucketState,
         deadline: &Deadline,
     ) -> Result<(), Error> {
-        let values = self.writes.iter().filter(|write| write.value.is_some());
+        let values = self.writes.iter().filter(|write| write.value().is_some());
         let Some(largest) = values.max_by_key(|write| write.size()) else {
             return Ok(());
         };
         let size = largest.size();
         let too_large = |limit, max| {
             Err(Error::ValueTooLarge {
-                key: CallerText::key(&largest.key),
+                key: CallerText::key(largest.key()),
                 size,
                 limit,
                 max,
@@ -158,14 +174,17 @@ impl WriteBatch {
         let max = info
             .max_message
             .map_or(self.max_payload, |max| max.min(self.max_payload));
-        let expected = self.expected_revision.map_or(0, |_| EXPECTED_REVISION_ROOM);
+        let expected = match self.compare_and_set {
+            Some(_) => EXPECTED_REVISION_ROOM,
+            None => 0,
+        };
         let ttl = self.ttl(item, info).map_or(0, |_| TTL_ROOM);
         self.writes[item].size() + HEADER_ROOM + expected + ttl <= max
     }
 
     /// How long the value or the delete marker stays. `None`: until it is overwritten.
     pub(super) fn ttl(&self, item: usize, info: &StreamInfo) -> Option<Duration> {
-        match self.writes[item].value {
+        match self.writes[item].value() {
             Some(_) => self.value_ttl,
             None => info.marker_ttl(),
         }

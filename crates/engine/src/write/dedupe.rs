@@ -1,69 +1,55 @@
 //! Deduplication: a batch writes each key once, with the last value given for it.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use super::key_write::KeyWrite;
 use crate::cooperative::yield_periodically;
 use crate::error::Error;
 use crate::keys::KeyEncoding;
-
-/// One key that is set or deleted.
-pub(super) struct Write {
-    pub(super) key: String,
-    /// The key as it stands in the bucket, if the encoding changes it.
-    pub(super) encoded: Option<String>,
-    /// `None` deletes the key.
-    pub(super) value: Option<Bytes>,
-}
-
-impl Write {
-    pub(super) fn new(
-        encoding: KeyEncoding,
-        key: String,
-        value: Option<Bytes>,
-    ) -> Result<Self, Error> {
-        let encoded = match encoding.encode(&key)? {
-            Cow::Borrowed(encoded) if encoded == key => None,
-            encoded => Some(encoded.into_owned()),
-        };
-        Ok(Self {
-            key,
-            encoded,
-            value,
-        })
-    }
-
-    pub(super) fn size(&self) -> usize {
-        self.value.as_ref().map_or(0, Bytes::len)
-    }
-}
 
 /// The last write of each distinct key, in the order given.
 pub(super) async fn dedupe(
     encoding: KeyEncoding,
     entries: impl ExactSizeIterator<Item = (String, Option<Bytes>)>,
-) -> Result<Vec<Write>, Error> {
+) -> Result<Vec<KeyWrite>, Error> {
     let mut writes = Vec::with_capacity(entries.len());
     for (index, (key, value)) in entries.enumerate() {
         yield_periodically(index).await;
-        writes.push(Write::new(encoding, key, value)?);
+        writes.push(KeyWrite::new(encoding, key, value)?);
     }
     let mut last = HashMap::with_capacity(writes.len());
     for (index, write) in writes.iter().enumerate() {
         yield_periodically(index).await;
-        last.insert(write.key.as_str(), index);
+        last.insert(write.key(), index);
     }
     if last.len() < writes.len() {
-        let mut kept: Vec<usize> = last.into_values().collect();
-        kept.sort_unstable();
-        let mut kept = kept.into_iter().peekable();
-        let mut index = 0;
-        writes.retain(|_| {
-            index += 1;
-            kept.next_if_eq(&(index - 1)).is_some()
-        });
+        let mut is_last = vec![false; writes.len()];
+        for index in last.into_values() {
+            is_last[index] = true;
+        }
+        let mut is_last = is_last.into_iter();
+        writes.retain(|_| is_last.next().unwrap_or(false));
     }
     Ok(writes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_key_is_written_once_with_the_value_given_last() {
+        let entries = [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("b", "5")];
+        let entries = entries.map(|(key, value)| (key.to_owned(), Some(Bytes::from(value))));
+        let writes = dedupe(KeyEncoding::None, entries.into_iter())
+            .await
+            .unwrap();
+        let writes = writes
+            .iter()
+            .map(|write| (write.key(), write.value().unwrap().as_ref()));
+        let expected = [("a", &b"3"[..]), ("c", b"4"), ("b", b"5")];
+        assert!(writes.eq(expected));
+    }
 }

@@ -9,8 +9,7 @@ use async_nats::header::{
 };
 use async_nats::jetstream::ErrorCode;
 
-use super::batch::WriteBatch;
-use super::dedupe::Write;
+use super::batch::{CompareAndSet, WriteBatch};
 use crate::error::{Error, Kind, ValueLimit};
 use crate::message::{
     Acknowledgement, KV_OPERATION, delete_operation, is_checked_before_id, is_conflict,
@@ -56,11 +55,11 @@ impl Operation for WriteBatch {
         if self.has_id(item, info) {
             headers.insert(NATS_MESSAGE_ID, self.id(item));
         }
-        if let Some(expected) = self.expected_revision {
+        if let Some(CompareAndSet { expected, .. }) = &self.compare_and_set {
             headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         }
         let ttl = self.ttl(item, info);
-        if write.value.is_none() {
+        if write.value().is_none() {
             headers.insert(KV_OPERATION, delete_operation(ttl));
         }
         if let Some(ttl) = ttl {
@@ -69,13 +68,12 @@ impl Operation for WriteBatch {
         RequestMessage {
             subject: self.subject(item, info),
             headers: (!headers.is_empty()).then_some(headers),
-            payload: write.value.clone().unwrap_or_default(),
+            payload: write.value().cloned().unwrap_or_default(),
         }
     }
 
     fn subject(&self, item: usize, info: &StreamInfo) -> String {
-        let Write { key, encoded, .. } = &self.writes[item];
-        format!("{}{}", info.write_prefix, encoded.as_ref().unwrap_or(key))
+        format!("{}{}", info.write_prefix, self.writes[item].encoded_key())
     }
 
     fn group_answer(&mut self, message: &Message, info: &StreamInfo) -> Option<u64> {
@@ -92,7 +90,9 @@ impl Operation for WriteBatch {
             Err(error) => return bad_answer(&LogText::of_json(&error)),
         };
         if answer.is_stored_in(&info.write_stream) {
-            self.revision = Some(answer.seq);
+            if let Some(compare_and_set) = &mut self.compare_and_set {
+                compare_and_set.revision = Some(answer.seq);
+            }
             self.written.add(answer.seq);
             return AnswerOutcome::Done {
                 sequence: Some(answer.seq),
@@ -104,10 +104,10 @@ impl Operation for WriteBatch {
         if is_transient(&error) {
             // While a node has not noticed that it no longer leads, a cluster hands a write to it
             // and to the new leader. One refuses the write, the other stores it.
-            self.may_be_duplicated = true;
+            self.note_may_duplicate();
             return AnswerOutcome::TryAgain;
         }
-        if self.expected_revision.is_some() && is_conflict(&error) {
+        if self.compare_and_set.is_some() && is_conflict(&error) {
             // The request is answered. The batch has no revision, which says that nothing was
             // written.
             return AnswerOutcome::Done { sequence: None };
@@ -131,7 +131,9 @@ impl Operation for WriteBatch {
     }
 
     fn note_may_duplicate(&mut self) {
-        self.may_be_duplicated = true;
+        if let Some(compare_and_set) = &mut self.compare_and_set {
+            compare_and_set.may_be_duplicated = true;
+        }
     }
 
     fn to_unclear_error(&self, error: Error) -> Error {
@@ -142,7 +144,7 @@ impl Operation for WriteBatch {
         let failures = &mut self.failures;
         failures.count += 1;
         if failures.named_keys.len() < tuning::NAMED_KEYS {
-            let key = CallerText::key(&self.writes[item].key);
+            let key = CallerText::key(self.writes[item].key());
             failures.named_keys.push(key);
         }
         failures.first_cause.get_or_insert(error);
@@ -156,7 +158,7 @@ impl WriteBatch {
         let size = self.value_bytes(item);
         if let Some(max) = info.max_message.filter(|&max| size > max) {
             return AnswerOutcome::Refused(Error::ValueTooLarge {
-                key: CallerText::key(&self.writes[item].key),
+                key: CallerText::key(self.writes[item].key()),
                 size,
                 limit: ValueLimit::BucketMaxValueSize,
                 max,

@@ -176,7 +176,7 @@ impl Links {
                     target,
                     link,
                     %error,
-                    "the new defaults do not go with this link, which stays as it was"
+                    "this link's settings are invalid with the new defaults; the link keeps its old settings"
                 );
             }
         }

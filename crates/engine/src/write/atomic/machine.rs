@@ -134,7 +134,7 @@ impl<E: Clone> AtomicMachine<E> {
             AtomicEvent::Denied(error) | AtomicEvent::Refreshed(Some(error)) => self.refuse(error),
             AtomicEvent::LookedUp(FoundBatch::Whole) => self.end_with(BatchOutcome::Stored(None)),
             AtomicEvent::LookedUp(FoundBatch::Part) => {
-                self.end_with(BatchOutcome::PartlyStored(self.last_cause()))
+                self.end_with(BatchOutcome::PartlyStored(self.last_cause()));
             }
             AtomicEvent::LookedUp(FoundBatch::Nothing) => {
                 self.was_looked_up = true;

@@ -18,7 +18,7 @@ use crate::message::{
 use crate::pipeline::RequestMessage;
 use crate::stream_info::StreamInfo;
 use crate::text::LogText;
-use crate::write::dedupe::Write;
+use crate::write::key_write::KeyWrite;
 
 const BATCH_ID: &str = "Nats-Batch-Id";
 const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
@@ -29,7 +29,7 @@ pub(super) const HEADER_ROOM: usize = 224;
 
 /// The messages of one batch.
 pub(super) struct AtomicMessages {
-    pub(super) writes: Vec<Write>,
+    pub(super) writes: Vec<KeyWrite>,
     pub(super) info: Arc<StreamInfo>,
     /// The `Nats-Msg-Id`s are this and an index. The batch id of an attempt is this and the
     /// attempt.
@@ -40,7 +40,7 @@ pub(super) struct AtomicMessages {
 }
 
 impl AtomicMessages {
-    pub(super) fn new(bucket: &BucketState, writes: Vec<Write>, info: Arc<StreamInfo>) -> Self {
+    pub(super) fn new(bucket: &BucketState, writes: Vec<KeyWrite>, info: Arc<StreamInfo>) -> Self {
         Self {
             writes,
             info,
@@ -51,15 +51,14 @@ impl AtomicMessages {
     }
 
     pub(super) fn subject(&self, item: usize) -> String {
-        let Write { key, encoded, .. } = &self.writes[item];
         let prefix = &self.info.write_prefix;
-        format!("{prefix}{}", encoded.as_ref().unwrap_or(key))
+        format!("{prefix}{}", self.writes[item].encoded_key())
     }
 
     /// The message of a write. The last one commits the batch.
     pub(super) fn request(&self, attempt: u32, item: usize) -> RequestMessage {
         let write = &self.writes[item];
-        let ttl = match write.value {
+        let ttl = match write.value() {
             Some(_) => self.value_ttl,
             None => self.info.marker_ttl(),
         };
@@ -70,7 +69,7 @@ impl AtomicMessages {
         if item + 1 == self.writes.len() {
             headers.insert(BATCH_COMMIT, "1");
         }
-        if write.value.is_none() {
+        if write.value().is_none() {
             headers.insert(KV_OPERATION, delete_operation(ttl));
         }
         if let Some(ttl) = ttl {
@@ -79,7 +78,7 @@ impl AtomicMessages {
         RequestMessage {
             subject: self.subject(item),
             headers: Some(headers),
-            payload: write.value.clone().unwrap_or_default(),
+            payload: write.value().cloned().unwrap_or_default(),
         }
     }
 
@@ -94,8 +93,7 @@ impl AtomicMessages {
         let mut writes: Vec<_> = self.writes.iter().collect();
         writes.sort_by_key(|write| write.size());
         let keys = writes.into_iter().take(count);
-        keys.map(|Write { key, encoded, .. }| encoded.as_ref().unwrap_or(key).as_str())
-            .collect()
+        keys.map(KeyWrite::encoded_key).collect()
     }
 
     /// What an answer says, to the commit or to another message.
@@ -152,6 +150,13 @@ impl AtomicMessages {
             ErrorCode::ATOMIC_PUBLISH_DISABLED => Err(DoubtfulAnswer::Stale(
                 bucket.unsupported(BucketFeature::AtomicBatches, FeatureProblem::NotAllowed),
             )),
+            // A server 2.12.0 takes no ids in a batch, and stores nothing of it.
+            ErrorCode::ATOMIC_PUBLISH_UNSUPPORTED_HEADER => {
+                let feature = BucketFeature::AtomicBatches;
+                Ok(AtomicAnswer::Refused(
+                    bucket.unsupported(feature, FeatureProblem::OldLeader),
+                ))
+            }
             ErrorCode::MESSAGE_TTL_DISABLED => Err(DoubtfulAnswer::Stale(
                 bucket.unsupported(BucketFeature::ValueTtl, FeatureProblem::NotAllowed),
             )),

@@ -24,7 +24,7 @@ use crate::inbox::Inbox;
 use crate::pipeline::RequestMessage;
 use crate::text::LogText;
 use crate::tuning;
-use crate::write::dedupe::Write;
+use crate::write::key_write::KeyWrite;
 
 /// How many attempts have reply subjects of their own: one for the commit, and one for the other
 /// messages. Later attempts use them again.
@@ -39,7 +39,7 @@ pub(super) async fn run(
     bucket.concurrency().batch_started(messages.writes.len());
     let window = window(bucket, messages.writes.len());
     let config = AtomicConfig {
-        sizes: messages.writes.iter().map(Write::size).collect(),
+        sizes: messages.writes.iter().map(KeyWrite::size).collect(),
         window,
         window_bytes: tuning::WINDOW_BYTES,
         backoff: tuning::BACKOFF,
