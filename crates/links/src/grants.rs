@@ -3,27 +3,30 @@
 //! A caller reaches only the buckets that its own links grant. No name and no key in a call changes
 //! that.
 
+mod error;
 mod link;
+mod outage;
+mod resolve;
 mod watches;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use tokio::sync::Mutex;
 use tracing::{error, info};
 
-use link::GrantedBucket;
+pub use error::LinkError;
 pub use link::Link;
+pub use outage::LinkOutage;
+pub use resolve::Grant;
 use watches::Watches;
 pub use watches::{WatchId, WatchReport, WatchTrouble};
 
 use crate::metrics::{LinkMetrics, ShedReason, WatchMetrics};
 use crate::settings::{ConfigError, LinkKind, LinkSettings, RawSettings};
-use eventual_batch_engine::{Bucket, Connections, Outage, Replicas, shorten};
+use eventual_batch_engine::{Connections, Replicas};
 
 /// The link name of a call that names none.
 pub const DEFAULT_LINK: &str = "default";
@@ -37,62 +40,6 @@ const DEFAULTS: &str = "the defaults";
 /// The most characters of a name that an error or the log shows. Only an invalid name is longer.
 pub(crate) const SHOWN_NAME_CHARS: usize = 256;
 
-/// Why a call reaches no bucket.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LinkError {
-    /// The call does not say who its caller is.
-    #[error("the call names no caller, so it belongs to no link")]
-    NoCaller,
-    /// There is no such link.
-    #[error("there is no link named {link:?} from {caller:?}")]
-    NotLinked {
-        /// The calling component.
-        caller: String,
-        /// The link's name.
-        link: String,
-    },
-    /// The link exists, but its configuration cannot be used.
-    #[error("link {link:?} from {caller:?} was refused: {reason}")]
-    Refused {
-        /// The calling component.
-        caller: String,
-        /// The link's name.
-        link: String,
-        /// What is wrong with its configuration.
-        reason: ConfigError,
-    },
-    /// The link does not grant a bucket of that name.
-    #[error("link {link:?} grants no bucket named {name:?}")]
-    NotGranted {
-        /// The link's name.
-        link: String,
-        /// The name in the call.
-        name: String,
-    },
-}
-
-/// A bucket that a call may use, and the link that says how.
-#[derive(Debug)]
-pub struct Grant {
-    /// The link that grants it.
-    pub link: Arc<Link>,
-    /// The bucket.
-    pub bucket: Arc<Bucket>,
-    /// The bucket's name, as metrics have it.
-    pub(crate) attribute: KeyValue,
-}
-
-impl Grant {
-    fn new(link: Arc<Link>, granted: &GrantedBucket) -> Self {
-        let GrantedBucket { bucket, attribute } = granted.clone();
-        Self {
-            link,
-            bucket,
-            attribute,
-        }
-    }
-}
-
 #[derive(Clone, Debug)]
 enum LinkState {
     Ready(Arc<Link>),
@@ -105,34 +52,6 @@ struct Entry {
     /// read at all, so the link stays refused until it is put again.
     settings: Option<RawSettings>,
     state: LinkState,
-}
-
-/// A link that does not work now, because its connection is down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkOutage {
-    /// The caller.
-    pub caller: String,
-    /// The link's name.
-    pub link: String,
-    /// The servers of its bucket, without credentials.
-    pub servers: String,
-    /// Why the connection is down.
-    pub outage: Outage,
-}
-
-impl fmt::Display for LinkOutage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            caller,
-            link,
-            servers,
-            outage,
-        } = self;
-        write!(
-            f,
-            "link {link:?} from {caller:?}: NATS at {servers}: {outage}"
-        )
-    }
 }
 
 /// One caller's links by name.
@@ -292,70 +211,6 @@ impl Links {
         info!("took new defaults of the links");
     }
 
-    /// The bucket that `name` means in a call of `caller` over its link `link`. In this order:
-    ///
-    /// 1. the link's own bucket: an empty name, `default`, the link's name, or the bucket's name;
-    /// 2. the own bucket of the caller's other link that has this name. The limits and the timeout of
-    ///    that link apply then;
-    /// 3. an entry of the link's `buckets`, by its alias.
-    ///
-    /// Only links of the same caller are looked at.
-    ///
-    /// # Errors
-    ///
-    /// The link does not exist, it was refused, or it does not grant a bucket of that name.
-    pub fn resolve(&self, caller: &str, link: &str, name: &str) -> Result<Grant, LinkError> {
-        let by_caller = self.read();
-        let links = by_caller.get(caller);
-        let entry = |name: &str| links.and_then(|links| links.get(name));
-        let own = entry(link).ok_or_else(|| LinkError::NotLinked {
-            caller: shorten(caller, SHOWN_NAME_CHARS),
-            link: shorten(link, SHOWN_NAME_CHARS),
-        })?;
-        let own = usable_link(caller, link, own)?;
-        if own.is_own_name(name) {
-            return Ok(Grant::new(Arc::clone(&own), own.bucket()));
-        }
-        if let Some(other) = entry(name) {
-            let other = usable_link(caller, name, other)?;
-            return Ok(Grant::new(Arc::clone(&other), other.bucket()));
-        }
-        match own.additional_bucket(name) {
-            Some(granted) => Ok(Grant::new(Arc::clone(&own), granted)),
-            None => Err(LinkError::NotGranted {
-                link: link.to_owned(),
-                name: shorten(name, SHOWN_NAME_CHARS),
-            }),
-        }
-    }
-
-    /// The links whose connection is down now.
-    ///
-    /// A refused link is not one of them. Its configuration is wrong, which the log and every
-    /// answer say.
-    #[must_use]
-    pub fn outages(&self) -> Vec<LinkOutage> {
-        let by_caller = self.read();
-        let links = by_caller.iter().flat_map(|(caller, links)| {
-            links.iter().map(move |(name, entry)| (caller, name, entry))
-        });
-        let mut outages: Vec<LinkOutage> = links
-            .filter_map(|(caller, name, entry)| match &entry.state {
-                LinkState::Refused(_) => None,
-                LinkState::Ready(link) => Some(LinkOutage {
-                    caller: caller.clone(),
-                    link: name.clone(),
-                    servers: link.connection().servers().to_owned(),
-                    outage: link.connection().outage()?,
-                }),
-            })
-            .collect();
-        outages.sort_unstable_by(|one, other| {
-            (&one.caller, &one.link).cmp(&(&other.caller, &other.link))
-        });
-        outages
-    }
-
     async fn build_link(
         &self,
         caller: &str,
@@ -396,16 +251,5 @@ impl Links {
         self.by_caller
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn usable_link(caller: &str, name: &str, entry: &Entry) -> Result<Arc<Link>, LinkError> {
-    match &entry.state {
-        LinkState::Ready(link) => Ok(Arc::clone(link)),
-        LinkState::Refused(error) => Err(LinkError::Refused {
-            caller: caller.to_owned(),
-            link: name.to_owned(),
-            reason: error.clone(),
-        }),
     }
 }

@@ -9,15 +9,17 @@
 //! may still be under way there. So this instance settles first. It waits until no other instance can
 //! be in a call, and until all that the consumer waits for is here. Then it goes on.
 
+mod attachment;
+mod deliveries;
 mod interface;
 mod items;
+mod pull;
 mod recent;
 mod settling;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use interface::{
@@ -25,8 +27,9 @@ pub(super) use interface::{
     PendingMessages, WatchAction, WatchEvent, WatchPullEnd,
 };
 use items::HeldChanges;
+use pull::PullState;
 use recent::Recent;
-use settling::Settling;
+use settling::{ConsumerQuestions, Settling};
 
 use super::timing;
 
@@ -53,25 +56,12 @@ pub(super) struct WatchMachine {
     settling: Option<Settling>,
     /// Whether the consumer may wait for something that is not here.
     may_be_elsewhere: bool,
-    /// When the consumer was last to deliver again what waits here.
+    /// When a redelivery of all held changes was last requested.
     redelivery_requested_at: Duration,
-    /// When it is asked whether it does, if nothing has to settle.
-    next_look: Duration,
     /// How long a call may take, at this instance or at another one.
     longest_call: Duration,
-    questions: u64,
-    /// The question that waits for its answer.
-    question: Option<u64>,
-    /// When the pull last gave a sign. `None`: what it gave is of unknown age.
-    heard: Option<Duration>,
-    /// The same, whatever has happened since.
-    last_heard: Duration,
-    /// When the open pull was sent; `None`: none is open.
-    pull: Option<Duration>,
-    /// When the next pull is sent.
-    next_pull: Option<Duration>,
-    /// How many pulls in a row gave no sign.
-    silent_pulls: u32,
+    questions: ConsumerQuestions,
+    pull: PullState,
     /// When the consumer is looked for again.
     next_attach: Option<Duration>,
     attach_failures: u32,
@@ -96,15 +86,9 @@ impl WatchMachine {
             settling: None,
             may_be_elsewhere: true,
             redelivery_requested_at: Duration::ZERO,
-            next_look: Duration::ZERO,
             longest_call: settings.call_timeout,
-            questions: 0,
-            question: None,
-            heard: None,
-            last_heard: Duration::ZERO,
-            pull: None,
-            next_pull: None,
-            silent_pulls: 0,
+            questions: ConsumerQuestions::default(),
+            pull: PullState::default(),
             next_attach: None,
             attach_failures: 0,
             retention: None,
@@ -125,12 +109,7 @@ impl WatchMachine {
 
     /// Whether calls are started: the pull gives signs, and nothing has to settle.
     pub(super) fn is_delivering(&self, now: Duration) -> bool {
-        !self.stopping && self.settling.is_none() && self.is_active(now)
-    }
-
-    fn is_active(&self, now: Duration) -> bool {
-        self.heard
-            .is_some_and(|heard| now < heard + timing::SILENCE)
+        !self.stopping && self.settling.is_none() && self.pull.is_active(now)
     }
 
     /// Whether all that was begun has ended, after a stop.
@@ -174,9 +153,13 @@ impl WatchMachine {
         {
             wake = wake.min(retry);
         }
-        for time in [self.settling_wakes(), self.next_pull, self.next_attach]
-            .into_iter()
-            .flatten()
+        for time in [
+            self.settling_wakes(),
+            self.pull.wakes_at(),
+            self.next_attach,
+        ]
+        .into_iter()
+        .flatten()
         {
             wake = wake.min(time);
         }
@@ -187,253 +170,34 @@ impl WatchMachine {
         match event {
             WatchEvent::Attached(attachment) => self.attached(&attachment, now),
             WatchEvent::NotAttached => self.not_attached(now),
-            WatchEvent::Heard => self.hear(now),
+            WatchEvent::Heard => self.pull.hear(now),
             WatchEvent::Delivered(change) => self.delivered(&change, now),
-            WatchEvent::PullEnded(end) => self.pull_ended(end, now),
+            WatchEvent::PullEnded(end) => {
+                self.pull.ended(end, now);
+                if end == WatchPullEnd::Gone {
+                    self.next_attach = Some(now + timing::ATTACH_PAUSE.0);
+                }
+            }
             WatchEvent::CallEnded { id, outcome } => self.call_ended(id, outcome, now),
             WatchEvent::Pending { question, pending } => {
                 self.answered(question, pending, now);
             }
-            WatchEvent::Disturbed => self.disturbed(now),
+            WatchEvent::Disturbed => {
+                self.pull.disturbed(now);
+                if self.next_attach.is_some() {
+                    self.next_attach = Some(now);
+                }
+            }
             WatchEvent::Tick => {}
             WatchEvent::Stop => self.stop(),
         }
         self.do_due_work(now);
     }
 
-    fn attached(&mut self, attachment: &Attachment, now: Duration) {
-        self.attach_failures = 0;
-        self.silent_pulls = 0;
-        let was_attached = self.retention.replace(attachment.retention).is_some();
-        let call = timing::call_timeout_of(attachment.ack_wait);
-        self.longest_call = self.longest_call.max(call);
-        if attachment.is_other_stream {
-            self.start_over();
-        }
-        if attachment.is_other {
-            // What the consumer before has delivered is delivered again. Calls go on.
-            self.forget(self.items.waiting());
-            self.expected = attachment.settled_to + 1;
-            self.settling = None;
-            self.heard = None;
-        }
-        if was_attached && (attachment.is_other || attachment.is_other_stream) {
-            // Another instance may still be in a call for what the one before has delivered.
-            self.settle(0, now);
-        }
-        if attachment.is_other {
-            self.may_be_elsewhere = attachment.has_pending || self.settling.is_some();
-        }
-        self.next_pull = Some(now);
-    }
-
-    /// Forgets all that is known of the stream, and what is under way for it.
-    fn start_over(&mut self) {
-        self.actions.push_back(WatchAction::DropCalls);
-        self.forget(self.items.all());
-        self.recent.clear();
-        self.highest = ChangeId::default();
-    }
-
-    /// How many changes of a key have to come until an earlier one is gone from the bucket.
-    fn history(&self) -> usize {
-        let retention = self.retention;
-        retention.map_or(usize::MAX, |retention| retention.history.max(1))
-    }
-
-    fn not_attached(&mut self, now: Duration) {
-        self.pull = None;
-        self.next_pull = None;
-        let pause = timing::backoff(timing::ATTACH_PAUSE, self.attach_failures);
-        self.next_attach = Some(now + pause);
-        self.attach_failures = self.attach_failures.saturating_add(1);
-    }
-
-    fn hear(&mut self, now: Duration) {
-        self.heard = Some(now);
-        self.last_heard = now;
-        self.silent_pulls = 0;
-    }
-
-    fn delivered(&mut self, change: &NewChange, now: Duration) {
-        self.hear(now);
-        let id = change.id;
-        if self.stopping {
-            return self.actions.push_back(WatchAction::NakAndDrop { id });
-        }
-        // Stored later, and not further on.
-        let is_of_other_stream =
-            id.sequence <= self.highest.sequence && id.time > self.highest.time;
-        if is_of_other_stream {
-            self.start_over();
-            self.settle(0, now);
-        } else if change.consumer_sequence != self.expected {
-            self.settle(change.consumer_sequence, now);
-        }
-        self.expected = change.consumer_sequence + 1;
-        self.highest = self.highest.furthest(id);
-        if self.items.confirm(id, change.consumer_sequence, now) {
-            return;
-        }
-        if self.recent.is_done(&change.key, id) {
-            return self.actions.push_back(WatchAction::Acknowledge { id });
-        }
-        if change.deliveries > 1 {
-            // Others may come again too, in any order.
-            self.settle_without_calls(now);
-        }
-        if change.replaces {
-            self.supersede(self.items.waiting_before(&change.key, id));
-        }
-        if !change.wanted {
-            self.supersede(self.items.outdated(&change.key, Some(id), self.history()));
-            return self.actions.push_back(WatchAction::Acknowledge { id });
-        }
-        let (key, number) = (Arc::clone(&change.key), change.consumer_sequence);
-        self.items.insert(id, key, number, change.replaces, now);
-        self.supersede(self.items.outdated(&change.key, None, self.history()));
-        self.enforce_max_held(now);
-    }
-
-    /// Is done with changes that the bucket has no more.
-    fn supersede(&mut self, gone: Vec<ChangeId>) {
-        for id in gone {
-            self.finish(id);
-            self.counts.superseded += 1;
-        }
-    }
-
-    /// Looks for changes that the stream has dropped, if more is here than the consumer hands out.
-    ///
-    /// The consumer waits for nothing that has expired, was purged or was discarded, and hands out
-    /// others in its place, without a word.
-    fn enforce_max_held(&mut self, now: Duration) {
-        let max = self.settings.max_held;
-        if self.items.len() > 2 * max {
-            self.forget_gone(now);
-        }
-        if self.items.len() > 4 * max {
-            // They come again as new ones if they are there.
-            self.has_forgotten_unacked = true;
-            self.forget(self.items.doubtful_since(now));
-        }
-        let is_much = self.items.len() > 2 * max || self.settling.is_none();
-        let is_time = self.items.len() > 4 * max
-            || now >= self.redelivery_requested_at + timing::REDELIVERY_TIME;
-        if self.items.len() > max && is_much && is_time {
-            self.request_redelivery(now);
-            self.settle_without_calls(now);
-        }
-    }
-
-    /// Has the consumer deliver again what waits here. What does not come again is not the
-    /// consumer's any more. What is in a call is looked at when the call has ended.
-    fn request_redelivery(&mut self, now: Duration) {
-        self.redelivery_requested_at = now;
-        for id in self.items.waiting() {
-            if self.is_ours(id, now) {
-                self.actions.push_back(WatchAction::NakAndKeep { id });
-            }
-        }
-        for id in self.items.all() {
-            self.items.doubt(id, now);
-        }
-    }
-
-    /// Acknowledges a change and forgets it.
-    fn finish(&mut self, id: ChangeId) {
-        self.items.remove(id);
-        self.actions.push_back(WatchAction::Acknowledge { id });
-    }
-
-    /// Whether the consumer cannot have handed the change to another instance meanwhile.
-    ///
-    /// The consumer may not have received the last sign that the change is under way. It may have
-    /// handed it on then.
-    fn is_ours(&self, id: ChangeId, now: Duration) -> bool {
-        let refreshed = self.items.refreshed(id);
-        refreshed.is_some_and(|time| now < time + self.settings.ack_wait / 2)
-    }
-
-    /// Lets another instance have a change, if it is still this one's to give.
-    fn give_back(&mut self, id: ChangeId, now: Duration) {
-        let is_ours = self.is_ours(id, now);
-        self.items.remove(id);
-        self.may_be_elsewhere = true;
-        self.actions.push_back(if is_ours {
-            WatchAction::NakAndDrop { id }
-        } else {
-            self.has_forgotten_unacked = true;
-            WatchAction::Forget { id }
-        });
-    }
-
-    fn pull_ended(&mut self, end: WatchPullEnd, now: Duration) {
-        self.pull = None;
-        match end {
-            WatchPullEnd::Expired => self.next_pull = Some(now),
-            WatchPullEnd::Refused => self.next_pull = Some(now + timing::PULL_PAUSE),
-            WatchPullEnd::Gone => {
-                // Another instance may create the consumer anew, and be active at once.
-                self.heard = None;
-                self.next_pull = None;
-                self.next_attach = Some(now + timing::ATTACH_PAUSE.0);
-            }
-        }
-    }
-
-    fn call_ended(&mut self, id: ChangeId, outcome: CallOutcome, now: Duration) {
-        let Some(calls) = self.items.call_ended(id, outcome, now) else {
-            return;
-        };
-        match outcome {
-            CallOutcome::Delivered => {
-                self.counts.delivered += 1;
-                self.counts.redelivered += u64::from(calls > 1);
-                self.done(id, now);
-                self.actions.push_back(WatchAction::Acknowledge { id });
-            }
-            _ if self.items.is_superseded(id, self.history()) => {
-                self.counts.superseded += 1;
-                self.finish(id);
-            }
-            CallOutcome::Failed | CallOutcome::Unreachable => {
-                let is_over = outcome == CallOutcome::Failed && calls >= self.settings.max_deliver;
-                if is_over || !self.settings.retries {
-                    self.counts.given_up += 1;
-                    self.done(id, now);
-                    self.actions.push_back(WatchAction::Terminate { id, calls });
-                } else if !self.items.is_confirmed(id) {
-                    self.items.doubt(id, now);
-                    if self.is_ours(id, now) {
-                        self.actions.push_back(WatchAction::NakAndKeep { id });
-                    }
-                }
-            }
-        }
-    }
-
-    fn done(&mut self, id: ChangeId, now: Duration) {
-        if let Some(key) = self.items.remove(id) {
-            self.recent.insert(key, id, now);
-        }
-    }
-
-    /// The process stood still, or the connection was lost. What has come since is of unknown age.
-    fn disturbed(&mut self, now: Duration) {
-        self.heard = None;
-        if self.pull.take().is_some() {
-            self.next_pull = Some(now);
-        }
-        if self.next_attach.is_some() {
-            self.next_attach = Some(now);
-        }
-    }
-
     fn stop(&mut self) {
         if !self.stopping {
             self.stopping = true;
-            self.pull = None;
+            self.pull.close();
             self.actions.push_back(WatchAction::ClosePull);
         }
     }
@@ -452,16 +216,15 @@ impl WatchMachine {
             self.next_attach = None;
             self.actions.push_back(WatchAction::Attach);
         }
-        self.look_after_pull(now);
-        if self.is_active(now) {
+        self.pull.do_due_work(&mut self.actions, now);
+        if self.pull.is_active(now) {
             for id in self
                 .items
                 .due_for_in_progress(now, self.settings.ack_wait / 2)
             {
                 self.actions.push_back(WatchAction::InProgress { id });
             }
-        } else if now >= self.last_heard + 2 * timing::SILENCE {
-            // Another instance is active.
+        } else if self.pull.is_elsewhere(now) {
             for id in self.items.waiting() {
                 self.give_back(id, now);
                 self.settle_without_calls(now);
@@ -477,27 +240,6 @@ impl WatchMachine {
             for (id, attempt) in self.items.start(free, now) {
                 self.actions.push_back(WatchAction::Call { id, attempt });
             }
-        }
-    }
-
-    fn look_after_pull(&mut self, now: Duration) {
-        if let Some(sent) = self.pull
-            && now >= self.heard.unwrap_or_default().max(sent) + timing::SILENCE
-        {
-            self.silent_pulls += 1;
-            self.pull = None;
-            if self.silent_pulls.is_multiple_of(timing::SILENT_PULLS) {
-                self.actions.push_back(WatchAction::Attach);
-            } else {
-                self.next_pull = Some(now);
-            }
-        }
-        if self.next_pull.is_some_and(|time| now >= time) {
-            self.next_pull = None;
-            self.pull = Some(now);
-            self.actions.push_back(WatchAction::Pull {
-                anew: !self.is_active(now),
-            });
         }
     }
 }

@@ -17,6 +17,41 @@ pub(super) struct Settling {
     next_question: Duration,
 }
 
+/// Questions to the consumer, how many messages it waits for.
+#[derive(Debug, Default)]
+pub(super) struct ConsumerQuestions {
+    asked: u64,
+    /// The question that waits for its answer.
+    open: Option<u64>,
+    /// When to ask next whether the consumer waits for a change that is not held here. Not used while
+    /// settling.
+    next_look: Duration,
+}
+
+impl ConsumerQuestions {
+    fn ask(&mut self) -> WatchAction {
+        self.asked += 1;
+        self.open = Some(self.asked);
+        WatchAction::AskPending {
+            question: self.asked,
+        }
+    }
+
+    /// Whether this is the answer that is waited for. Later answers to the same question are not.
+    fn take_answer(&mut self, question: u64) -> bool {
+        self.open.take_if(|open| *open == question).is_some()
+    }
+
+    /// Whether to look for what is not held here. The next look is put off then.
+    fn take_look(&mut self, now: Duration) -> bool {
+        let is_due = now >= self.next_look;
+        if is_due {
+            self.next_look = now + timing::LOOK_PAUSE;
+        }
+        is_due
+    }
+}
+
 impl WatchMachine {
     /// Begins to settle, or begins anew. `first`: the number of the first message after the gap.
     ///
@@ -36,7 +71,7 @@ impl WatchMachine {
 
     fn settle_from(&mut self, first: u64, now: Duration, waits_for_calls: bool) {
         self.may_be_elsewhere = true;
-        self.question = None;
+        self.questions.open = None;
         let mut settling = Settling {
             begun: now,
             waits_for_calls,
@@ -61,8 +96,9 @@ impl WatchMachine {
 
     /// When the consumer has delivered all here that was delivered before the gap and is not done.
     ///
-    /// What has gone from the bucket, and is here, may stand in for something that is elsewhere, if
-    /// they are counted. So a bucket from which changes go unseen is given the consumer's whole time.
+    /// The count of held changes may include some that the stream has dropped. Then it can equal the
+    /// consumer's count although one change is at another instance. If changes can vanish from the
+    /// bucket without a sign, wait until the consumer has redelivered everything (`ack_wait`).
     fn all_has_come(&self, settling: &Settling) -> Duration {
         let retention = self.retention;
         let keeps_last_only = retention.is_some_and(|retention| retention.keeps_last_only);
@@ -79,10 +115,9 @@ impl WatchMachine {
     }
 
     pub(super) fn ask_if_due(&mut self, now: Duration) {
-        let is_active = self.is_active(now);
+        let is_active = self.pull.is_active(now);
         let Some(settling) = self.settling.as_ref() else {
-            if self.may_be_elsewhere && is_active && now >= self.next_look {
-                self.next_look = now + timing::LOOK_PAUSE;
+            if self.may_be_elsewhere && is_active && self.questions.take_look(now) {
                 self.ask();
             }
             return;
@@ -100,11 +135,8 @@ impl WatchMachine {
     }
 
     fn ask(&mut self) {
-        self.questions += 1;
-        self.question = Some(self.questions);
-        self.actions.push_back(WatchAction::AskPending {
-            question: self.questions,
-        });
+        let question = self.questions.ask();
+        self.actions.push_back(question);
     }
 
     /// Ends the settling if the consumer waits for nothing that is not here.
@@ -113,15 +145,11 @@ impl WatchMachine {
     /// of the number, nothing is elsewhere.
     pub(super) fn answered(
         &mut self,
-        number: u64,
+        question: u64,
         pending: Option<PendingMessages>,
         now: Duration,
     ) {
-        if self
-            .question
-            .take_if(|question| *question == number)
-            .is_none()
-        {
+        if !self.questions.take_answer(question) {
             return;
         }
         let is_all_here = pending.is_some_and(|pending| {
