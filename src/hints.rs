@@ -1,7 +1,7 @@
 //! What a caller or an operator of a wasmCloud 1.x lattice can do about an error.
 //!
-//! The errors of the engine and of the links are plain sentences, and the links add which setting helps.
-//! This file adds what only this front end knows: headers and `wash` commands.
+//! The errors of the engine and of the links are plain sentences, and the links add which setting
+//! helps. This file adds what only this front end knows: headers and `wash` commands.
 
 use eventual_batch_links::{
     CallError, ConfigError, LinkError, LinkOutage, connection_hint, is_secret_setting, with_hint,
@@ -56,9 +56,9 @@ pub(crate) fn outage_text(link: &LinkOutage) -> String {
 
 /// What to tell of a link for an interface that a host cannot carry; `None` if the link is fine.
 ///
-/// The interfaces of `wasi:keyvalue@0.1.0` hand out resources, which do not cross a lattice. A component
-/// that was not composed with the adapter asks its host for such a link, and every call then fails in
-/// the host.
+/// The interfaces of `wasi:keyvalue@0.1.0` hand out resources, which do not cross a lattice. A
+/// component that was not composed with the adapter asks its host for such a link, and every call
+/// then fails in the host.
 pub(crate) fn interface_hint(
     namespace: &str,
     package: &str,
@@ -88,7 +88,8 @@ pub(crate) fn interface_hint(
     ))
 }
 
-/// Why a link that begins at this provider is refused; `None` if it is one that the provider can serve.
+/// Why a link that begins at this provider is refused; `None` if it is one that the provider can
+/// serve.
 pub(crate) fn source_hint(
     namespace: &str,
     package: &str,

@@ -37,7 +37,7 @@ impl LatticeLogin {
     ///
     /// # Errors
     ///
-    /// The host's seed is not one.
+    /// The host's seed is not a valid nkey seed.
     pub(crate) fn new(client_name: &str, host: &HostData) -> anyhow::Result<Self> {
         let url = match host.lattice_rpc_url.as_str() {
             "" => DEFAULT_URL,
@@ -100,7 +100,8 @@ impl LatticeLogin {
     }
 }
 
-/// The pause before an attempt to connect, after so many that failed.
+/// The pause before an attempt to connect, after so many that failed. The engine has the same for
+/// the buckets' connections; its crate does not offer it, as it is no part of what it is for.
 fn pause(failed: usize) -> Duration {
     let doublings = u32::try_from(failed).unwrap_or(u32::MAX).min(8);
     (Duration::from_millis(10) * 2_u32.pow(doublings)).min(RECONNECT_MAX)
@@ -121,7 +122,7 @@ fn log(event: &Event) {
 ///
 /// # Errors
 ///
-/// It has ended already.
+/// The client has ended already.
 pub(crate) async fn watch_end(client: &Client) -> anyhow::Result<impl Future<Output = ()> + use<>> {
     // Nobody sends anything there. The subscription ends with the client.
     let mut subscription = client.subscribe(client.new_inbox()).await?;
@@ -132,7 +133,7 @@ pub(crate) async fn watch_end(client: &Client) -> anyhow::Result<impl Future<Out
 ///
 /// # Errors
 ///
-/// It has not in time.
+/// The lattice did not answer in time.
 pub(crate) async fn flush(client: &Client) -> anyhow::Result<()> {
     let flushed = timeout(REQUEST_TIMEOUT, client.flush()).await;
     Ok(flushed.context("the lattice did not answer in time")??)

@@ -29,9 +29,9 @@ const INSTANCE_ID: &str = "service.instance.id";
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// The SDK sets the log and the exports up. It takes such directives and such attributes from nowhere
-/// but the environment, which a process can safely change only for another one. So this one begins
-/// again with them, under the same id and before it has read anything.
+/// The SDK reads log directives and resource attributes from environment variables only. A process
+/// cannot safely change its own environment. So this one replaces itself (`exec`) by the same
+/// program with these variables set. The process id stays, and stdin is still unread.
 fn main() -> anyhow::Result<()> {
     const RUST_LOG: &str = "RUST_LOG";
     let given = env::var(RUST_LOG).unwrap_or_default();
@@ -66,8 +66,8 @@ fn join(given: &str, more: &str) -> String {
     }
 }
 
-/// With a thread for every two cores, unless the environment says how many: calls wait for servers, and
-/// to wake another thread for a message takes longer than to handle it.
+/// With a thread for every two cores, unless the environment says how many: calls wait for servers,
+/// and to wake another thread for a message takes longer than to handle it.
 fn runtime() -> std::io::Result<Runtime> {
     let mut runtime = Builder::new_multi_thread();
     if env::var_os("TOKIO_WORKER_THREADS").is_none() {

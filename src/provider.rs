@@ -57,8 +57,8 @@ impl EventualBatchProvider {
     ///
     /// # Errors
     ///
-    /// A secret of the provider that is not text, or a value of `max_response_bytes_in_flight` that is no
-    /// number.
+    /// A secret of the provider that is not text, or a value of `max_response_bytes_in_flight` that
+    /// is no number.
     pub fn new(host: &HostData) -> anyhow::Result<Self> {
         let max_response_bytes = max_response_bytes(&host.config)?;
         let values = values(&link_defaults(&host.config), &host.secrets)?;
@@ -78,7 +78,8 @@ impl EventualBatchProvider {
     ///
     /// # Errors
     ///
-    /// The lattice is not there, or did not take a subscription.
+    /// The connection to the lattice's NATS is closed or failed, or the lattice did not take a
+    /// subscription.
     pub async fn serve(&self, host: &HostData) -> anyhow::Result<()> {
         let login = LatticeLogin::new(&format!("{NAME}-calls"), host)?;
         let prefix = format!("{}.{}", host.lattice_rpc_prefix, host.provider_key);
@@ -87,7 +88,8 @@ impl EventualBatchProvider {
     }
 
     /// Answers the calls under way, and hands the answers to the network, in 30 s at most. Waits as
-    /// long for the components that are told of changes. Then exports the last metrics, in 2 s at most.
+    /// long for the components that are told of changes. Then exports the last metrics, in 2 s at
+    /// most.
     pub async fn stop(&self) {
         let watches = timeout(STOP_WATCHES, self.links.stop_watches());
         let (watches, ()) = tokio::join!(watches, self.serving.stop());
@@ -235,8 +237,8 @@ fn watch_id(target: &str, link: &str) -> WatchId {
 /// Makes the SDK take the next put of this link.
 ///
 /// It drops a put of a link that it has recorded, so a link whose configuration was changed would
-/// stay as it was; and it records by the component alone, so of a component's links it knows only the
-/// last. Nothing else reads that record.
+/// stay as it was; and it records by the component alone, so of a component's links it knows only
+/// the last. Nothing else reads that record.
 ///
 /// The SDK makes the record when the handler of the put has returned, and may look for it as soon
 /// as the next put is there. So its lock is taken here, before the handler returns, and the next
@@ -265,7 +267,7 @@ async fn forget_link(recorded: &'static SdkRecord, component: String) {
 ///
 /// # Errors
 ///
-/// It has ended already.
+/// The client has ended already.
 pub async fn host_connection_end() -> anyhow::Result<impl Future<Output = ()>> {
     let watched = watch_end(&get_connection().nats).await;
     watched.context("the connection to the host has ended")

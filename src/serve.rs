@@ -23,8 +23,8 @@ use eventual_batch_links::Links;
 /// How long the provider may take to stop: to end the calls under way, and to send the answers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many more messages a subscription takes when the provider stops (the maximum of `UNSUB`).
-/// The server counts them too, so no message is lost when the subscription ends.
+/// On stop, the server is asked to end each subscription after this many more messages (`UNSUB`
+/// with a maximum). Server and client count alike, so no message is lost.
 const LAST_INVOCATIONS: u64 = 32;
 
 /// How long those are waited for. Where calls are so rare that fewer come in this time, the
@@ -43,7 +43,8 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// A `Serving` that serves nothing yet. All answers together take at most this many bytes of memory.
+    /// A `Serving` that serves nothing yet. All answers together take at most this many bytes of
+    /// memory.
     pub(crate) fn new(max_response_bytes: usize) -> Self {
         let client = Arc::<watch::Sender<Option<Client>>>::default();
         Self {
@@ -65,7 +66,8 @@ impl Serving {
     ///
     /// # Errors
     ///
-    /// The lattice is not there, or did not take a subscription.
+    /// The connection to the lattice's NATS is closed or failed, or the lattice did not take a
+    /// subscription.
     pub(crate) async fn start(
         &self,
         login: LatticeLogin,
@@ -178,19 +180,10 @@ async fn take_invocations(mut endpoint: Endpoint, nats: Client, serving: Serving
         () = intake.take_until_end() => return,
         () = serving.stop.cancelled() => {}
     }
-    if !is_up(&nats) {
+    if is_up(&nats) {
+        intake.drain(&nats).await;
+    } else {
         // Nothing comes any more.
-        intake.take_buffered().await;
-        return;
-    }
-    round_trip(&nats).await;
-    intake.take_buffered().await;
-    if intake.end_after(LAST_INVOCATIONS).await.is_ok()
-        && timeout(LAST_INVOCATIONS_TIMEOUT, intake.take_until_end())
-            .await
-            .is_err()
-    {
-        round_trip(&nats).await;
         intake.take_buffered().await;
     }
 }
@@ -208,6 +201,23 @@ impl<'a> Intake<'a> {
             endpoint,
             serving,
             count: 0,
+        }
+    }
+
+    /// Takes what the server has sent to this process, and ends the subscription.
+    async fn drain(&mut self, nats: &Client) {
+        // What is on its way.
+        round_trip(nats).await;
+        self.take_buffered().await;
+        // The last ones, until server and client have counted them.
+        if self.end_after(LAST_INVOCATIONS).await.is_ok()
+            && timeout(LAST_INVOCATIONS_TIMEOUT, self.take_until_end())
+                .await
+                .is_err()
+        {
+            // Fewer came in time. What came meanwhile.
+            round_trip(nats).await;
+            self.take_buffered().await;
         }
     }
 
@@ -233,6 +243,7 @@ impl<'a> Intake<'a> {
 
     /// Has the server end the subscription after some more invocations.
     async fn end_after(&mut self, more: u64) -> Result<(), UnsubscribeError> {
+        // The maximum of `UNSUB` counts from the subscription's beginning.
         let all = self.count + more;
         self.endpoint.invocations.unsubscribe_after(all).await
     }
@@ -244,9 +255,9 @@ impl<'a> Intake<'a> {
 
     fn spawn_call(&mut self, message: Message, permit: OwnedSemaphorePermit) {
         self.count += 1;
-        let answer = (self.endpoint.handle)(message);
+        let handling = (self.endpoint.handle)(message);
         self.serving.calls.spawn(async move {
-            if let Err(error) = answer.await {
+            if let Err(error) = handling.await {
                 debug!(%error, "an invocation was not answered");
             }
             drop(permit);

@@ -13,8 +13,8 @@ const LAST_EXPORT: Duration = Duration::from_secs(2);
 
 /// Exports the metrics once more, in 2 s at most. Nothing that is counted later is exported.
 ///
-/// The SDK has the provider of meters, and no function that flushes it. Another one takes its place, so
-/// that it is dropped, which exports what it has. Where metrics are off, nothing happens.
+/// The SDK has the provider of meters, and no function that flushes it. Another one takes its
+/// place, so that it is dropped, which exports what it has. Where metrics are off, nothing happens.
 pub(crate) async fn export_last_metrics() {
     // The drop waits for a task of the runtime.
     let last = spawn_blocking(|| global::set_meter_provider(NoMeters));

@@ -1,7 +1,7 @@
 //! `wrpc:keyvalue/watcher@0.2.0-draft`: tells a component of changes.
 //!
-//! A host answers it for a component that exports `wasi:keyvalue/watcher@0.2.0-draft`. The functions
-//! have no result. Of the wasmCloud 1.9 host, the caller sees this:
+//! A host answers it for a component that exports `wasi:keyvalue/watcher@0.2.0-draft`. The
+//! functions have no result. Of the wasmCloud 1.9 host, the caller sees this:
 //!
 //! | the component | what comes back |
 //! | --- | --- |
@@ -28,8 +28,8 @@ use eventual_batch_links::WatchIdentity;
 
 const INTERFACE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
 
-/// The host takes the bucket for the number of a resource, and hands the component a resource of that
-/// number, which stands for nothing.
+/// The host takes the bucket for the number of a resource, and hands the component a resource of
+/// that number, which stands for nothing.
 const BUCKET: &str = "0";
 
 /// How much of its time a call may take until a host has accepted it.

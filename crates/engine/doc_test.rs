@@ -1,5 +1,5 @@
-// What the examples in the documentation share: a bucket on the server that the environment variable
-// names. Without the variable the examples only compile.
+// What the examples in the documentation share: a bucket on the server that the environment
+// variable names. Without the variable the examples only compile.
 //
 // (Included by each example, so that none of this is part of the library.)
 

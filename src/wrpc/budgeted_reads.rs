@@ -28,8 +28,8 @@ impl BudgetedReads {
         }
     }
 
-    /// Charges the encoded size of the results in place of what was charged while they were read. The
-    /// results exist, so they stay even if there is no room for what their encoding has added.
+    /// Charges the encoded size of the results in place of what was charged while they were read.
+    /// The results exist, so they stay even if there is no room for what their encoding has added.
     pub(super) fn charge_encoded_size(&self, bytes: usize) {
         let Self { reservation } = self;
         reservation.shrink_to(bytes);

@@ -3,8 +3,8 @@
 //! A host calls with the client of the transport crate. That client reads incoming messages from
 //! one channel, and registrations of its own new calls from another, in random order. Under load it
 //! can read a message before the registration of its call, and then it drops the message. A call
-//! whose acceptance is lost hangs. A call whose results are lost ends with "unexpected end of file".
-//! This happens to about one call in a few hundred where many calls are under way.
+//! whose acceptance is lost hangs. A call whose results are lost ends with "unexpected end of
+//! file". This happens to about one call in a few hundred where many calls are under way.
 //!
 //! Once the client has seen the acceptance it knows of the call, and loses nothing more. It shows
 //! that: it ends its parameters, at the address that the acceptance gave. So the acceptance is
@@ -45,9 +45,9 @@ pub(super) struct Handshake {
     pub(super) caller_inbox: Subject,
     /// The prefix of both parameter addresses.
     param_prefix: String,
-    /// The subscriptions to the address of the first acceptance, and to the one of the repeated ones.
-    /// When the caller has used one address, the subscription to the other is dropped, with all that
-    /// it holds.
+    /// The subscriptions to the address of the first acceptance, and to the one of the repeated
+    /// ones. When the caller has used one address, the subscription to the other is dropped, with
+    /// all that it holds.
     param_subscriptions: [Option<Subscriber>; 2],
     /// Whether parameters are still to come.
     awaits_params: bool,
@@ -75,12 +75,12 @@ pub(super) enum Confirmation {
 }
 
 impl Handshake {
-    /// Accepts the invocation whose caller listens at `caller_inbox`. If the call awaits parameters,
-    /// the acceptance needs one of `acceptance_permits`.
+    /// Accepts the invocation whose caller listens at `caller_inbox`. If the call awaits
+    /// parameters, the acceptance needs one of `acceptance_permits`.
     ///
     /// # Errors
     ///
-    /// The lattice is not there.
+    /// The connection to the lattice's NATS is closed or failed.
     pub(super) async fn begin(
         nats: Client,
         caller_inbox: Subject,
@@ -128,7 +128,7 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// The lattice is not there.
+    /// The connection to the lattice's NATS is closed or failed.
     pub(super) async fn next_part(&mut self) -> Result<Bytes, InvocationError> {
         if self.confirmation.is_some() {
             return self.next().await.map(|(_, part)| part);
@@ -195,13 +195,13 @@ impl Handshake {
         .await
     }
 
-    /// Unsubscribes from the addresses. If nothing has confirmed the acceptance yet, one more message
-    /// is still taken. What the caller sends after that would pile up here until the call is
-    /// answered.
+    /// Unsubscribes from the addresses. If nothing has confirmed the acceptance yet, one more
+    /// message is still taken. What the caller sends after that would pile up here until the call
+    /// is answered.
     ///
     /// # Errors
     ///
-    /// The lattice is not there.
+    /// The connection to the lattice's NATS is closed or failed.
     pub(super) async fn unsubscribe_params(&mut self) -> Result<(), InvocationError> {
         self.awaits_params = false;
         if self.confirmation.is_some() {
@@ -223,7 +223,7 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// The lattice is not there.
+    /// The connection to the lattice's NATS is closed or failed.
     pub(super) async fn await_confirmation(
         &mut self,
         unresponsive: &UnresponsiveClients,
@@ -251,9 +251,9 @@ impl Handshake {
 
 /// Clients that did not end the parameters of a call.
 ///
-/// Other clients than the transport crate's may never send the end of the parameters. After one full
-/// wait for such a client, later waits are short. A client that confirms within a short wait gets
-/// full waits again.
+/// Other clients than the transport crate's may never send the end of the parameters. After one
+/// full wait for such a client, later waits are short. A client that confirms within a short wait
+/// gets full waits again.
 #[derive(Debug, Default)]
 pub(super) struct UnresponsiveClients(Mutex<HashSet<Box<str>>>);
 

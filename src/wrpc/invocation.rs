@@ -1,11 +1,11 @@
 //! The server side of wRPC's NATS transport, for functions without streams.
 //!
-//! The first message of an invocation has as many of the parameters as fit. The caller sends the rest
-//! to the address that our acceptance gives. The results go to a subject of the caller's.
+//! The first message of an invocation has as many of the parameters as fit. The caller sends the
+//! rest to the address that our acceptance gives. The results go to a subject of the caller's.
 //!
-//! The transport crate's own server does not fit here. It keeps its subscriptions to itself, so they
-//! cannot be drained. Its one dispatch task may see a message before the call is registered, and drops
-//! it. It copies every buffer. It serves streams, which these interfaces lack.
+//! The transport crate's own server does not fit here. It keeps its subscriptions to itself, so
+//! they cannot be drained. Its one dispatch task may see a message before the call is registered,
+//! and drops it. It copies every buffer. It serves streams, which these interfaces lack.
 
 use std::sync::Arc;
 
@@ -75,7 +75,8 @@ impl Invocation {
     ///
     /// # Errors
     ///
-    /// There is no permit, the parameters ended too early, or the lattice is not there.
+    /// There is no permit, the parameters ended too early, or the connection to the
+    /// lattice's NATS is closed or failed.
     pub(super) async fn receive<P: Parameters>(
         self,
         max_keys: usize,
@@ -146,7 +147,7 @@ impl AcceptedInvocation {
     ///
     /// # Errors
     ///
-    /// They could not be encoded, or the lattice is not there.
+    /// They could not be encoded, or the connection to the lattice's NATS is closed or failed.
     pub(super) async fn send(
         self,
         results: impl Results,

@@ -16,8 +16,8 @@ pub(crate) const DEFAULT_MAX_RESPONSE_BYTES: usize = 512 * 1024 * 1024;
 /// which the client bounds in turn.
 const MAX_INVOCATIONS: usize = 16_384;
 
-/// Invocations whose parameters are waited for, at most. Most come whole in their first message, and
-/// need no permit.
+/// Invocations whose parameters are waited for, at most. Most come whole in their first message,
+/// and need no permit.
 const MAX_INCOMPLETE: usize = 4096;
 
 /// How many invocations whose parameters are waited for are being accepted at once. Without

@@ -4,9 +4,9 @@
 //! queue, and the news of its own calls from another, so under load it drops messages of calls that
 //! it does not know of yet. Here a call is known before it is sent.
 //!
-//! One subscription takes the answers of all calls. It also takes the answers to calls that were given
-//! up. A host that accepts such a call may wait for the rest of its parameters, and calls the function
-//! for nobody else meanwhile. So it is told that there is no rest.
+//! One subscription takes the answers of all calls. It also takes the answers to calls that were
+//! given up. A host that accepts such a call may wait for the rest of its parameters, and calls the
+//! function for nobody else meanwhile. So it is told that there is no rest.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,7 +40,7 @@ pub(crate) enum OutgoingError {
     Unreachable,
     /// Nobody has accepted the call in time.
     NotAccepted,
-    /// The lattice is not there.
+    /// The connection to the lattice's NATS is closed or failed.
     NotConnected,
     /// The call cannot be made, or was answered with something else than wRPC's messages.
     Refused,

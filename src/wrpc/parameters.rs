@@ -181,8 +181,8 @@ parameters_of_one_key!(
     (String, Option<u64>)
 );
 
-/// The decoder of parameters without a list: wRPC's own, which makes no room in advance for a string
-/// or for bytes.
+/// The decoder of parameters without a list: wRPC's own, which makes no room in advance for a
+/// string or for bytes.
 pub struct PlainDecoder<P: Decode<Reader>>(P::Decoder);
 
 impl<P: Decode<Reader>> Decoder for PlainDecoder<P> {

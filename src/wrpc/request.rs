@@ -14,7 +14,8 @@ pub(crate) struct Request<P> {
 }
 
 impl<P> Request<P> {
-    /// Runs `work` if the parameters could be read. Converts the error to the interface's error type.
+    /// Runs `work` if the parameters could be read. Converts the error to the interface's error
+    /// type.
     pub(crate) async fn respond<T, E, F>(self, work: impl FnOnce(Call, P) -> F) -> (Result<T, E>,)
     where
         E: From<CallError>,

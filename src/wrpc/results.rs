@@ -1,5 +1,5 @@
-//! Results on their way out: lists are encoded a part at a time, so that large ones are not in memory
-//! twice.
+//! Results on their way out: lists are encoded a part at a time, so that large ones are not in
+//! memory twice.
 
 use std::io;
 use std::vec;
@@ -141,8 +141,8 @@ impl<I: EncodeItem> Parts<I> {
     /// The next part, which is empty if there is none.
     pub(super) fn next(&mut self) -> io::Result<Bytes> {
         if !self.items.as_slice().is_empty() {
-            // A buffer that grows is copied again and again, and the last item of a part may go far
-            // beyond it.
+            // Reserve at once, because growing copies the buffer. Twice `max`, because the last
+            // item of a part may be larger than what is left of the part.
             self.encoded.reserve(self.left.min(2 * self.max));
         }
         while self.encoded.len() < self.max
@@ -165,8 +165,8 @@ mod tests {
 
     const SIZES: [usize; 5] = [0, 1, 127, 128, 20_000];
 
-    /// That the parts are what wRPC encodes, that they are no larger than they may be, and that about
-    /// as much room is made for results with so many items as they take.
+    /// That the parts are what wRPC encodes, that they are no larger than they may be, and that
+    /// about as much room is made for results with so many items as they take.
     fn check<T>(count: usize, results: impl Fn() -> Result<T, Error>)
     where
         (Result<T, Error>,): Results + Encode<SubjectWriter>,

@@ -1,5 +1,5 @@
-//! The reply subject of a message that a consumer delivers. It is where the message is acknowledged,
-//! and it says where the message stands.
+//! The reply subject of a message that a consumer delivers. It is where the message is
+//! acknowledged, and it says where the message stands.
 
 /// What the reply subject says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub(super) struct AckSubject {
 
 impl AckSubject {
     /// Reads `$JS.ACK`, then the domain and the account's hash or neither of them, then stream,
-    /// consumer, number of deliveries, the message's sequence, the consumer's sequence, the time and
-    /// how many messages are left.
+    /// consumer, number of deliveries, the message's sequence, the consumer's sequence, the time
+    /// and how many messages are left.
     pub(super) fn parse(reply: &str) -> Option<Self> {
         let tokens: Vec<&str> = reply.split('.').collect();
         let first = match tokens.len() {

@@ -150,9 +150,9 @@ pub enum Error {
     )]
     FirstKeyStoredAlone,
     /// The server may have stored a part of an atomic batch. It looks at the storage limits of the
-    /// account and the server again for each message of a batch, if the bucket has one replica.
+    /// account and the server again for each message of a batch, if the bucket is on one node.
     #[error(
-        "only some keys of an atomic batch may be {verb}: a bucket with one replica has no promise \
+        "only some keys of an atomic batch may be {verb}: a bucket on one node has no promise \
          of all or nothing when a storage limit is reached in mid-batch, so read the keys: {cause}"
     )]
     PartlyStoredBatch {

@@ -157,8 +157,8 @@ impl InboxPool {
     }
 
     /// The pooled inbox. `Err(Some(slot))`: there is none; open one with this slot. `Err(None)`:
-    /// another batch uses it; open an inbox without a slot. An inbox of an earlier epoch is dropped, because the server may not deliver its
-    /// answers.
+    /// another batch uses it; open an inbox without a slot. An inbox of an earlier epoch is
+    /// dropped, because the server may not deliver its answers.
     fn take_pooled(&self, epoch: u64) -> Result<Inbox, Option<PoolSlot>> {
         let mut pooled = self.lock();
         let inbox = pooled.inbox.take().filter(|inbox| inbox.epoch == epoch);

@@ -57,8 +57,8 @@ impl Limits {
         Ok(())
     }
 
-    /// Succeeds if a call may have entries of these sizes: the bytes of each key, and of its value if
-    /// the call has one.
+    /// Succeeds if a call may have entries of these sizes: the bytes of each key, and of its value
+    /// if the call has one.
     pub(super) fn check_entries(
         &self,
         sizes: impl ExactSizeIterator<Item = usize>,

@@ -233,8 +233,8 @@ async fn add_missed_keys(
 /// The keys that have a value, so far.
 ///
 /// A key may come more than once, if it is written during the listing, or if the consumer is on a
-/// replica that lags behind the leader. Messages come in the stream's order, so the last message of
-/// a key counts.
+/// follower that lags behind the leader. Messages come in the stream's order, so the last message
+/// of a key counts.
 struct Listing<'a> {
     bucket: &'a BucketState,
     budget: &'a dyn ResponseBudget,

@@ -149,8 +149,8 @@ pub(super) fn is_stored_message(message: &Message) -> bool {
     headers.is_some_and(|headers| headers.get(NATS_STREAM).is_some())
 }
 
-/// Whether nobody received the request. Then the stream does not exist, or has no leader or replica
-/// now.
+/// Whether nobody received the request. Then the stream does not exist, or has no leader and no
+/// follower now.
 pub(super) fn is_no_responders(message: &Message) -> bool {
     message.status == Some(StatusCode::NO_RESPONDERS) && !is_stored_message(message)
 }

@@ -1,5 +1,5 @@
-//! The pipeline: how requests for single keys go to the server, many on one inbox. It carries reads of
-//! single keys, and all writes but atomic batches (`write/atomic` has its own loop).
+//! The pipeline: how requests for single keys go to the server, many on one inbox. It carries reads
+//! of single keys, and all writes but atomic batches (`write/atomic` has its own loop).
 //!
 //! One run of the pipeline carries out an [`Operation`]: the items of a batch, or the rest of them.
 //! One subscription serves the whole run. The last token of a reply subject tells which request an
@@ -7,9 +7,9 @@
 //! the machine decides, in one future for the whole run. When the future is dropped, its
 //! subscription ends.
 //!
-//! Requests share a reply subject in groups, because a reply subject is costly for the server. If
-//! the server has just seen a subject, it finds the subscription much faster. To find it for a new
-//! subject is a sixth of all the work that a small write makes.
+//! Requests share a reply subject in groups, because a new reply subject is costly for the server.
+//! It caches which subscription a subject has. Looking up a new subject is a sixth of the work of a
+//! small write.
 
 mod machine;
 mod run;
@@ -49,8 +49,8 @@ pub(super) trait Operation: Items<Info = StreamInfo> {
         bucket.connection()
     }
 
-    /// Takes an answer to one of the requests of a group. Returns the sequence of the stored message
-    /// if the answer says that the request was carried out.
+    /// Takes an answer to one of the requests of a group. Returns the sequence of the stored
+    /// message if the answer says that the request was carried out.
     fn group_answer(&mut self, message: &Message, info: &StreamInfo) -> Option<u64>;
 
     /// Takes the answer to a request that was sent by itself, and made from this stream info.

@@ -79,8 +79,8 @@ async fn read(
     if batch.keys.len() > 1 && read_path(path, batch.lost, info) == ReadPath::Direct {
         multi_last::read(bucket, info, batch, deadline).await?;
     }
-    // The rest is read with one request for each key: all keys on an older server, and the keys that
-    // `multi_last` did not answer.
+    // The rest is read with one request for each key: all keys on an older server, and the keys
+    // that `multi_last` did not answer.
     let (unknown, lost) = (batch.unknown(), batch.lost);
     let total_items = batch.total_items;
     let mut reads = SingleKeyReads::new(batch, unknown, path)

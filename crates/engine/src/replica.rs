@@ -1,12 +1,12 @@
 //! A copy of a bucket in memory that is never wrong for long.
 //!
-//! The copy answers reads only while it is not older than allowed. Its age counts from a question to
-//! the stream's leader whose answer said that the copy was complete: from when the question was sent.
-//! [`machine`] decides what is asked, taken and dropped; [`run`] does it, in one task for each bucket
-//! and login.
+//! The copy answers reads only while it is not older than allowed. Its age counts from a question
+//! to the stream's leader whose answer said that the copy was complete: from when the question was
+//! sent. [`machine`] decides what is asked, taken and dropped; [`run`] does it, in one task for
+//! each bucket and login.
 //!
-//! A read that the copy cannot answer goes to the server. What this process has written, and what the
-//! server has answered, set a floor: the copy answers nothing until it has caught up with them.
+//! A read that the copy cannot answer goes to the server. What this process has written, and what
+//! the server has answered, set a floor: the copy answers nothing until it has caught up with them.
 
 mod atomic_time;
 mod clock;

@@ -1,7 +1,7 @@
 //! Reads that are answered from a copy of the bucket in memory, or else by the server.
 //!
-//! The server's answer must be no older than what the copy, or the server, has answered before. So the
-//! stream's leader answers in place of the copy. A follower that lags may answer a direct get.
+//! The server's answer must be no older than what the copy, or the server, has answered before. So
+//! the stream's leader answers in place of the copy. A follower that lags may answer a direct get.
 
 use std::collections::HashMap;
 

@@ -36,7 +36,7 @@ impl RetryReason {
         Self::ListingInterrupted,
     ];
 
-    /// Its name, as metrics have it.
+    /// Its name, in the form that metrics use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

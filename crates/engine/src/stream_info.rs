@@ -66,7 +66,7 @@ pub struct BucketTemplate {
 /// How single keys are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadPath {
-    /// From any replica, by a direct get (`allow_direct`, ADR-31).
+    /// From any node that has the stream, by a direct get (`allow_direct`, ADR-31).
     Direct,
     /// From the stream's leader, through the JetStream API.
     Leader,

@@ -43,8 +43,8 @@ pub(super) const BURST_PERMITS_DIVISOR: usize = 4;
 /// queues 128 errors of the server and drops further ones.
 pub(super) const WINDOW_ONCE_DENIED: usize = 64;
 
-/// After the server has denied one of the requests of a batch, the batch waits so long for an answer
-/// before it resends a request. It is long enough for a server that is not overloaded.
+/// After the server has denied one of the requests of a batch, the batch waits so long for an
+/// answer before it resends a request. It is long enough for a server that is not overloaded.
 pub(super) const ANSWER_TIMEOUT_ONCE_DENIED: Duration = Duration::from_millis(400);
 
 /// Writes are sent in groups only to a bucket with at least this duplicate window.

@@ -1,12 +1,12 @@
-//! A stream of the changes of a bucket, each of which is delivered at least once, and those of a key
-//! in order.
+//! A stream of the changes of a bucket, each of which is delivered at least once, and those of a
+//! key in order.
 //!
-//! A consumer in the bucket's NATS remembers what is delivered. All instances of a program that watch
-//! under one name share it. One of them at a time is active: the consumer takes one pull
+//! A consumer in the bucket's NATS remembers what is delivered. All instances of a program that
+//! watch under one name share it. One of them at a time is active: the consumer takes one pull
 //! (`max_waiting` = 1), and the pull stays open. So a key's changes are in one place, and can be
-//! delivered in order while those of other keys are delivered at the same time. Priority groups with
-//! a pinned client (ADR-42) would do the same, on servers ≥ 2.11 only, and with a timeout of their
-//! own. One message in flight at a time (`max_ack_pending` = 1) would not do: when a value is
+//! delivered in order while those of other keys are delivered at the same time. Priority groups
+//! with a pinned client (ADR-42) would do the same, on servers ≥ 2.11 only, and with a timeout of
+//! their own. One message in flight at a time (`max_ack_pending` = 1) would not do: when a value is
 //! overwritten while it is delivered, the server delivers its successor at once.
 //!
 //! `machine` decides, without I/O and clock. `run` is its loop. `consumer` has the requests.
@@ -168,8 +168,8 @@ impl fmt::Debug for Watcher {
 }
 
 impl Watcher {
-    /// Begins to watch, in a task of the current `tokio` runtime. A server that is down, or a bucket
-    /// that is missing, is waited for.
+    /// Begins to watch, in a task of the current `tokio` runtime. A server that is down, or a
+    /// bucket that is missing, is waited for.
     #[must_use]
     pub fn start(
         connection: Arc<Connection>,
@@ -203,7 +203,8 @@ impl Watcher {
         self.state.stats()
     }
 
-    /// Why nothing is delivered, if it is for a reason that has to be mended. The text names no key.
+    /// Why nothing is delivered, if it is for a reason that has to be mended. The text names no
+    /// key.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.state.trouble()
@@ -226,8 +227,8 @@ impl Watcher {
     }
 
     /// Ends all deliveries at once, and deletes the consumer. Returns whether the server has
-    /// answered, within five seconds. If it has not, the consumer may be left, and has to be deleted
-    /// by hand.
+    /// answered, within five seconds. If it has not, the consumer may be left, and has to be
+    /// deleted by hand.
     pub async fn delete(&self) -> bool {
         self.abort().await;
         let deleted = self.consumer.delete(&self.connection);

@@ -12,10 +12,11 @@ pub struct WriteSettings {
     /// and to be no mirror. Otherwise a write is [`Error::Unsupported`](crate::Error::Unsupported).
     pub value_ttl: Option<Duration>,
     /// Whether [`Bucket::set_many`](crate::Bucket::set_many) and
-    /// [`Bucket::delete_many`](crate::Bucket::delete_many) store all of a batch or nothing (ADR-50).
+    /// [`Bucket::delete_many`](crate::Bucket::delete_many) store all of a batch or nothing
+    /// (ADR-50).
     ///
-    /// The bucket has to allow it (`allow_atomic`, server ≥ 2.12.1), and to be no mirror. Otherwise a
-    /// batch is [`Error::Unsupported`](crate::Error::Unsupported). A batch has at most 1000 distinct
-    /// keys, and each value leaves 224 bytes of the largest message for headers.
+    /// The bucket has to allow it (`allow_atomic`, server ≥ 2.12.1), and to be no mirror. Otherwise
+    /// a batch is [`Error::Unsupported`](crate::Error::Unsupported). A batch has at most 1000
+    /// distinct keys, and each value leaves 224 bytes of the largest message for headers.
     pub atomic: bool,
 }

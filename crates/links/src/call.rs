@@ -76,8 +76,8 @@ pub struct CallOrigin {
 
 /// One call, from its start to its outcome in the log.
 ///
-/// A call that is dropped before it has an outcome was cut off: its caller has gone, or its time was
-/// over. The metrics, its span and the log say so.
+/// A call that is dropped before it has an outcome was cut off: its caller has gone, or its time
+/// was over. The metrics, its span and the log say so.
 #[derive(Debug)]
 pub struct Call {
     links: Arc<Links>,
@@ -85,7 +85,7 @@ pub struct Call {
     origin: CallOrigin,
     started: Instant,
     span: Span,
-    /// The bucket that the call has reached, as metrics have it.
+    /// The bucket that the call has reached, in the form that metrics use.
     bucket_attribute: Option<KeyValue>,
     /// Whether the outcome is counted.
     is_counted: bool,
@@ -161,7 +161,8 @@ impl Call {
         self.run_counted(name, keys, |_| None, work).await
     }
 
-    /// The same for a call that lists keys: `listed` tells from the result how many, for the metrics.
+    /// The same for a call that lists keys: `listed` tells from the result how many, for the
+    /// metrics.
     ///
     /// # Errors
     ///

@@ -4,8 +4,8 @@ use crate::call::CallError;
 use crate::grants::LinkError;
 use crate::hints::{setting_hint, with_hint};
 
-/// The whole text of an error, as its caller gets it where nothing but links is known: the error, and
-/// what to do about it.
+/// The whole text of an error, for front ends that add no hints of their own: the error, and what
+/// to do about it.
 #[must_use]
 pub fn error_message(error: &CallError) -> String {
     let hint = match error {

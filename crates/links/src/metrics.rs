@@ -1,8 +1,9 @@
 //! Metrics of calls, by OpenTelemetry.
 //!
-//! A front end gives [`Links`](crate::Links) the meter of its program. Each instrument is made once,
-//! from its entry in [`METRICS`]. An attribute is one of a bounded set: the name of an operation, of
-//! a bucket that a link grants, or of a case. No attribute holds a key, a value or a secret.
+//! A front end gives [`Links`](crate::Links) the meter of its program. Each instrument is made
+//! once, from its entry in [`METRICS`]. An attribute is one of a bounded set: the name of an
+//! operation, of a bucket that a link grants, or of a case. No attribute holds a key, a value or a
+//! secret.
 
 mod calls;
 mod definitions;

@@ -16,7 +16,8 @@ impl Bucket {
     /// `Some`. A key that is given twice has its value twice in the answer.
     ///
     /// The answer may be out of date. With `allow_direct` (ADR-31) any node that has the bucket
-    /// answers, which may lag behind the stream's leader. On server ≥ 2.11 one request reads up to 128 keys.
+    /// answers, which may lag behind the stream's leader. On server ≥ 2.11 one request reads up to
+    /// 128 keys.
     ///
     /// # Errors
     ///

@@ -65,9 +65,8 @@ pub(super) async fn read(
     if let Some(next) = next
         && scan.reached == after
     {
-        // The leader has a message, and the consumer had none. So the consumer is on a replica that
-        // lags behind the leader. If that happens again, the page is only the message of the
-        // leader.
+        // The leader has a message, and the consumer had none. So the consumer is on a follower
+        // that lags. If that happens again, the page is only the message of the leader.
         if interrupted < tuning::LIST_INTERRUPTIONS {
             return Err(ListError::Interrupted);
         }
@@ -175,7 +174,7 @@ impl Scan<'_> {
 
     /// The page without the keys that have a newer message after the page.
     ///
-    /// Only a read of a key's last message tells its sequence. (If a lagging replica answers, the
+    /// Only a read of a key's last message tells its sequence. (If a lagging follower answers, the
     /// message on the page may be the newer one.) The read brings the value too, which may be
     /// large. So the page ends early when enough bytes have come or the time is short.
     async fn without_overwritten(self, deadline: &Deadline) -> Result<Page, ListError> {

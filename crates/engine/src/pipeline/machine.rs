@@ -38,11 +38,11 @@
 //! Refused means that JetStream answered with an error. Denied means that the server reported a
 //! permission violation on the connection; it never answers that request.
 //!
-//! Each request in flight holds a permit of the bucket's concurrency limit. The machine asks for the
-//! permits of a whole burst at once. While it waits, it does not change that number: a new request
-//! would go to the end of the semaphore's queue. Permits that it then does not need, it releases. The
-//! states of a permit: requested, unused (granted), reserved (for the planned burst), held (by a
-//! request), released.
+//! Each request in flight holds a permit of the bucket's concurrency limit. The machine asks for
+//! the permits of a whole burst at once. While it waits, it does not change that number: a new
+//! request would go to the end of the semaphore's queue. Permits that it then does not need, it
+//! releases. The states of a permit: requested, unused (granted), reserved (for the planned burst),
+//! held (by a request), released.
 
 mod answers;
 mod attempts;
@@ -244,9 +244,9 @@ impl<I, E: Clone> Machine<I, E> {
         if self.sending.is_some() {
             return Decision::Nothing;
         }
-        // A burst is planned only when nothing else is to be told to the driver. While the stream info
-        // is being fetched none is planned, unless the run is over: then `plan_burst` only gives
-        // permits back.
+        // A burst is planned only when nothing else is to be told to the driver, and not while the
+        // stream info is being fetched. Exception: when the run is over, `plan_burst` only releases
+        // permits.
         let waits_for_info = self.refresh.running.is_some() || self.needs_refresh();
         if self.actions.is_empty() && !self.finished && (!waits_for_info || self.is_over()) {
             self.plan_burst(run);

@@ -1,8 +1,8 @@
 //! Reading the last messages of keys: their values, their sequences, or the ids of their writes.
 //!
-//! The leader has every write that was acknowledged. A direct get may be answered by a follower that
-//! lags, or by a mirror of the bucket in the same domain. So a call that has to see all writes asks
-//! the leader, even if the stream info allows direct gets.
+//! The leader has every write that was acknowledged. A direct get may be answered by a follower
+//! that lags, or by a mirror of the bucket in the same domain. So a call that has to see all writes
+//! asks the leader, even if the stream info allows direct gets.
 
 use bytes::Bytes;
 

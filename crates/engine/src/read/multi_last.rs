@@ -29,24 +29,22 @@ use crate::retries::RetryReason;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
 use pace::RequestPace;
-use response::{AnswerPart, Response, ResponseEnd};
+use response::{AnswerPart, AnsweredKey, Response, ResponseEnd};
 
 /// Reads the keys of the batch that `multi_last` answers.
 ///
 /// # Errors
 ///
-/// Only that the answer to the call is over a limit. Any other trouble leaves keys unknown.
+/// Only that the results of the call are over a limit. Any other trouble leaves keys unknown.
 pub(super) async fn read(
     bucket: &BucketState,
     info: &StreamInfo,
     batch: &mut ReadBatch<'_>,
     deadline: &Deadline,
 ) -> Result<(), Error> {
-    // Each key of a request holds a permit, so one request may have only its share of them.
-    let most_keys = bucket.limits().max_concurrency / tuning::MULTI_LAST_PERMITS_DIVISOR;
     let connection = bucket.connection();
     let client = connection.client();
-    if most_keys < tuning::MULTI_LAST_MIN_SUBJECTS
+    if max_keys_of_request(bucket) < tuning::MULTI_LAST_MIN_SUBJECTS
         || info.multi_last_denied.load(Ordering::Relaxed)
         || !client.is_server_compatible(2, 11, 0)
     {
@@ -59,28 +57,14 @@ pub(super) async fn read(
     let mut pace = RequestPace::default();
     loop {
         while !queue.is_empty() {
-            // All items that are not in this queue count as sent.
-            let sent = batch.total_items.saturating_sub(queue.len());
-            let yielding_window =
-                bucket
-                    .concurrency()
-                    .window_if_yielding(sent, batch.total_items, deadline);
-            let (max_requests, keys) = match yielding_window {
-                Some(window) => (1, window),
-                None => (
-                    pace.requests(connection.round_trip().get()) * bucket.read_connections(),
-                    tuning::MULTI_LAST_SUBJECTS,
-                ),
-            };
-            let keys = keys.min(most_keys);
-            // A request that waits for permits would stand in the queue before the next small call.
-            let max_requests = max_requests.min((bucket.limits().max_concurrency / keys).max(1));
-            if requests.len() >= max_requests {
+            let in_flight = requests.len();
+            let key_count =
+                next_request_size(bucket, batch, &pace, queue.len(), in_flight, deadline);
+            let Some(key_count) = key_count else {
                 break;
-            }
-            let keys = keys.min(queue.len());
+            };
             let subjects = queue
-                .drain(..keys)
+                .drain(..key_count)
                 .map(|index| (subject(info, batch, index), index))
                 .collect();
             requests.push(request(bucket, info, subjects, deadline));
@@ -95,20 +79,7 @@ pub(super) async fn read(
         if let Some(time) = response.service_time {
             pace.record(response.answered.len(), time);
         }
-        let bytes = response
-            .answered
-            .iter()
-            .filter_map(|(_, value, _)| value.as_ref());
-        let (values, bytes) = bytes.fold((0, 0), |(values, bytes), value| {
-            (values + 1, bytes + value.len())
-        });
-        info.mean_value_size.record(values, bytes);
-        for (index, value, sequence) in response.answered {
-            match value {
-                Some(value) => batch.found(index, value, sequence)?,
-                None => batch.missing(index, sequence),
-            }
-        }
+        take_answered(info, batch, response.answered)?;
         queue.extend(response.cut_off);
         match response.end {
             // The keys of this request stay unknown. The loop goes on with the queue.
@@ -124,6 +95,64 @@ pub(super) async fn read(
         // single keys.
         queue.clear();
     }
+}
+
+/// The most keys of one request. Each key holds a permit, so a request may have only its share of
+/// them.
+fn max_keys_of_request(bucket: &BucketState) -> usize {
+    bucket.limits().max_concurrency / tuning::MULTI_LAST_PERMITS_DIVISOR
+}
+
+/// How many of the queued keys the next request asks for. `None`: so many requests are in flight
+/// that no other is sent now.
+fn next_request_size(
+    bucket: &BucketState,
+    batch: &ReadBatch<'_>,
+    pace: &RequestPace,
+    queued: usize,
+    in_flight: usize,
+    deadline: &Deadline,
+) -> Option<usize> {
+    let connection = bucket.connection();
+    // All items that are not in this queue count as sent.
+    let sent = batch.total_items.saturating_sub(queued);
+    let concurrency = bucket.concurrency();
+    let (max_requests, max_keys) =
+        match concurrency.window_if_yielding(sent, batch.total_items, deadline) {
+            Some(window) => (1, window),
+            None => (
+                pace.requests(connection.round_trip().get()) * bucket.read_connections(),
+                tuning::MULTI_LAST_SUBJECTS,
+            ),
+        };
+    let max_keys = max_keys.min(max_keys_of_request(bucket));
+    // A request that waits for permits would stand in the queue before the next small call.
+    let max_requests = max_requests.min((bucket.limits().max_concurrency / max_keys).max(1));
+    (in_flight < max_requests).then(|| max_keys.min(queued))
+}
+
+/// Takes the keys that a response has answered.
+///
+/// # Errors
+///
+/// The results of the call are over a limit.
+fn take_answered(
+    info: &StreamInfo,
+    batch: &mut ReadBatch<'_>,
+    answered: Vec<AnsweredKey>,
+) -> Result<(), Error> {
+    let values = answered.iter().filter_map(|key| key.value.as_ref());
+    let (count, bytes) = values.fold((0, 0), |(count, bytes), value| {
+        (count + 1, bytes + value.len())
+    });
+    info.mean_value_size.record(count, bytes);
+    for key in answered {
+        match key.value {
+            Some(value) => batch.found(key.index, value, key.sequence)?,
+            None => batch.missing(key.index, key.sequence),
+        }
+    }
+    Ok(())
 }
 
 /// The subject that the request is sent to.

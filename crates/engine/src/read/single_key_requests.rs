@@ -1,4 +1,5 @@
-//! Reading keys with one request for each: a direct get (ADR-31), or a request to the stream's leader.
+//! Reading keys with one request for each: a direct get (ADR-31), or a request to the stream's
+//! leader.
 
 use std::ops::ControlFlow;
 use std::time::Duration;

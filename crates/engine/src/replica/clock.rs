@@ -1,7 +1,7 @@
 //! The time of a replica: since the replica was made, and with the time that the machine slept.
 //!
-//! The monotonic clock of Linux stands still while the machine is suspended. A copy would not grow older
-//! meanwhile. So the time is at least as much as the wall clock has gone on.
+//! The monotonic clock of Linux stands still while the machine is suspended. A copy would not grow
+//! older meanwhile. So the time is at least as much as the wall clock has gone on.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -14,8 +14,8 @@ use super::copy::nanos;
 pub(super) struct ReplicaClock {
     origin: Instant,
     wall_origin: SystemTime,
-    /// How much further than the monotonic clock the wall clock has gone on, in nanoseconds. It never
-    /// shrinks, so that the time never goes back.
+    /// How much further than the monotonic clock the wall clock has gone on, in nanoseconds. It
+    /// never shrinks, so that the time never goes back.
     ahead: AtomicU64,
 }
 

@@ -1,7 +1,7 @@
 //! A copy of a bucket, and as of when it is complete.
 //!
-//! A replica that begins anew makes another copy. Whoever reads the older one meanwhile goes on reading
-//! it, for as long as that is not too old.
+//! A replica that begins anew makes another copy. Whoever reads the older one meanwhile goes on
+//! reading it, for as long as that is not too old.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -19,15 +19,16 @@ pub(super) struct ReplicaCopy {
     position: AtomicU64,
     /// The last sequence that the consumer skipped.
     skipped: AtomicU64,
-    /// When the last question was sent to the leader whose answer said that the copy is complete: in
-    /// nanoseconds of the replica's time, and one more. 0: there was none.
+    /// When the last question was sent to the leader whose answer said that the copy is complete:
+    /// in nanoseconds of the replica's time, and one more. 0: there was none.
     complete_as_of: AtomicU64,
     /// The server's clock less the replica's time, in nanoseconds. 0: unknown.
     clock: AtomicI64,
 }
 
 impl ReplicaCopy {
-    /// A copy that will take about so many bytes. `None`: there is no room for it beside the others.
+    /// A copy that will take about so many bytes. `None`: there is no room for it beside the
+    /// others.
     pub(super) fn begin(memory: &Arc<ReplicaMemory>, bytes: usize) -> Option<Self> {
         Some(Self {
             share: MemoryShare::reserve(Arc::clone(memory), bytes)?,
@@ -66,8 +67,8 @@ impl ReplicaCopy {
         stored.checked_sub(1).map(Duration::from_nanos)
     }
 
-    /// Records that the copy has all that the leader had at this time, unless that is known of a later
-    /// time.
+    /// Records that the copy has all that the leader had at this time, unless that is known of a
+    /// later time.
     pub(super) fn complete(&self, as_of: Duration) {
         let stored = nanos(as_of).saturating_add(1);
         self.complete_as_of.fetch_max(stored, Ordering::AcqRel);

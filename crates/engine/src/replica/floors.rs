@@ -6,16 +6,16 @@ use std::time::Duration;
 use super::copy::ReplicaCopy;
 use super::record::Record;
 
-/// The floors of one bucket. Every call of this process that reaches the bucket by the same login keeps
-/// to them.
+/// The floors of one bucket. Every call of this process that reaches the bucket by the same login
+/// keeps to them.
 #[derive(Debug, Default)]
 pub(super) struct ReplicaFloors(Mutex<Floors>);
 
 /// What the answer to one call must not be older than.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Floors {
-    /// The lowest and the highest sequence of the messages that were written or read, and may not be in
-    /// the copy. 0: there is none.
+    /// The lowest and the highest sequence of the messages that were written or read, and may not
+    /// be in the copy. 0: there is none.
     lowest: u64,
     highest: u64,
     /// When the last of these sequences became known.
@@ -36,8 +36,8 @@ pub(crate) struct AnsweredMessage<'a> {
 }
 
 impl ReplicaFloors {
-    /// Where the copy is now: to be passed to [`Self::wrote`] and [`Self::read`], if it was asked for before
-    /// the request was sent.
+    /// Where the copy is now: to be passed to [`Self::wrote`] and [`Self::read`], if it was asked
+    /// for before the request was sent.
     pub(super) fn position(copy: Option<&Arc<ReplicaCopy>>) -> u64 {
         copy.map_or(0, |copy| copy.position())
     }
@@ -125,8 +125,8 @@ impl Floors {
 
     /// Whether the copy has the messages of these sequences, or later ones in their place.
     ///
-    /// If the consumer has skipped sequences since, a message may be one of them. Then the one that took
-    /// its place may be still to come.
+    /// If the consumer has skipped sequences since, a message may be one of them. Then the one that
+    /// took its place may be still to come.
     fn sequence_is_met(&self, copy: &ReplicaCopy) -> bool {
         let were_delivered = self.highest <= copy.position() && copy.skipped() < self.lowest;
         self.highest == 0 || were_delivered || is_after(copy, self.sequence_at)

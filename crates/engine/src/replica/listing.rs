@@ -1,8 +1,8 @@
 //! Asking the leader for all subjects of the stream.
 //!
-//! The server answers with pages of a sorted list, which it makes anew for each page. Where keys come and
-//! go meanwhile, the pages shift. So each page begins before the end of the one before. As long as they
-//! overlap, every key that was there all the while is on one of them.
+//! The server answers with pages of a sorted list, which it makes anew for each page. Where keys
+//! come and go meanwhile, the pages shift. So each page begins before the end of the one before. As
+//! long as they overlap, every key that was there all the while is on one of them.
 
 use std::collections::HashSet;
 

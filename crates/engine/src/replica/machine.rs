@@ -1,11 +1,11 @@
-//! Decides what a replica does, without I/O and without a clock: events and the time go in, actions come
-//! out.
+//! Decides what a replica does, without I/O and without a clock: events and the time go in, actions
+//! come out.
 //!
-//! A copy follows the stream by a consumer. The consumer is not told of every value that goes (values
-//! expire, are purged, or are discarded), so the copy is compared with the leader again and again. The
-//! leader says how far its stream goes and how many subjects it has. A copy that has followed without
-//! a gap up to that position has at least the subjects that the leader has. So if it has as many, it has
-//! the same: it is complete as of the time at which the question was sent.
+//! A copy follows the stream by a consumer. The consumer is not told of every value that goes
+//! (values expire, are purged, or are discarded), so the copy is compared with the leader again and
+//! again. The leader says how far its stream goes and how many subjects it has. A copy that has
+//! followed without a gap up to that position has at least the subjects that the leader has. So if
+//! it has as many, it has the same: it is complete as of the time at which the question was sent.
 //!
 //! Times are since the replica was made.
 

@@ -1,4 +1,5 @@
-//! The keys of a copy, in shards. Readers lock a shard for one look-up, the one writer for one change.
+//! The keys of a copy, in shards. Readers lock a shard for one look-up, the one writer for one
+//! change.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -9,7 +10,8 @@ use super::record::{Record, RecordParts};
 
 pub(super) const SHARDS: usize = 64;
 
-/// What a key takes in its shard's table: 17 bytes a slot, and a table that is half full after it has grown.
+/// What a key takes in its shard's table: 17 bytes a slot, and a table that is half full after it
+/// has grown.
 const SLOT: usize = 17 * 2;
 
 /// The last message of every key that the copy knows of, markers included.

@@ -55,8 +55,8 @@ impl MemoryShare {
         })
     }
 
-    /// Takes or gives back, so that so many bytes are taken, or what is reserved. Returns whether there
-    /// was room. Only one task may call this.
+    /// Takes or gives back, so that so many bytes are taken, or what is reserved. Returns whether
+    /// there was room. Only one task may call this.
     pub(super) fn set(&self, bytes: usize) -> bool {
         let bytes = bytes.max(self.reserved.load(Ordering::Relaxed));
         let before = self.taken.load(Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! Tells the replica what the server has answered, so that later answers from the copy are not older.
+//! Tells the replica what the server has answered, so that later answers from the copy are not
+//! older.
 
 use std::sync::{Arc, Weak};
 
@@ -55,8 +56,8 @@ impl ReplicaObserver<'_> {
         }
     }
 
-    /// Records that writes were acknowledged, of which these are the lowest and the highest sequence.
-    /// No read may miss them from now on.
+    /// Records that writes were acknowledged, of which these are the lowest and the highest
+    /// sequence. No read may miss them from now on.
     pub(crate) fn record_written(&self, (lowest, highest): (u64, u64)) {
         let Some(shown) = self.same_copy() else {
             return self.replica.raise_replica_floor();
@@ -75,8 +76,8 @@ impl ReplicaObserver<'_> {
         self.replica.raise_replica_floor();
     }
 
-    /// The copy, if it is the one of the call's beginning. Another one may be of another stream, whose
-    /// sequences say nothing.
+    /// The copy, if it is the one of the call's beginning. Another one may be of another stream,
+    /// whose sequences say nothing.
     fn same_copy(&self) -> Option<Arc<ReplicaCopy>> {
         let shown = self.replica.state().copy()?;
         let is_same = std::ptr::eq(self.copy.as_ptr(), Arc::as_ptr(&shown));

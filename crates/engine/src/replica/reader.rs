@@ -38,8 +38,8 @@ pub(crate) struct CopyReader<'a> {
 }
 
 impl ReplicaHandle {
-    /// A copy that may answer a call that begins now. Waits for it shortly, and not longer than `latest`.
-    /// `None`: the server is to answer.
+    /// A copy that may answer a call that begins now. Waits for it shortly, and not longer than
+    /// `latest`. `None`: the server is to answer.
     pub(crate) async fn reader(&self, latest: Instant) -> Option<CopyReader<'_>> {
         let state = self.start_task();
         let (required_as_of, floors) = (self.required_as_of(state.now()), state.floors.now());
@@ -56,8 +56,8 @@ impl ReplicaHandle {
         }
     }
 
-    /// Records that the bucket has a message that breaks the client's parser. A consumer would deliver
-    /// it, and the connection would be lost.
+    /// Records that the bucket has a message that breaks the client's parser. A consumer would
+    /// deliver it, and the connection would be lost.
     pub(crate) fn quarantine(&self) {
         let state = self.start_task();
         state.counts.fall_back(FallbackReason::Off);
@@ -107,8 +107,8 @@ impl CopyReader<'_> {
         0..SHARDS
     }
 
-    /// Shows each key of one part that has a value, as it stands in the bucket. A value whose time is
-    /// over counts until the leader has dropped it.
+    /// Shows each key of one part that has a value, as it stands in the bucket. A value whose time
+    /// is over counts until the leader has dropped it.
     ///
     /// # Errors
     ///
@@ -130,8 +130,8 @@ impl CopyReader<'_> {
         as_of.is_some_and(|as_of| now.saturating_sub(as_of) < RECENT)
     }
 
-    /// Counts that the leader answers instead, because a value may have expired. Has the task ask the
-    /// leader which values are gone.
+    /// Counts that the leader answers instead, because a value may have expired. Has the task ask
+    /// the leader which values are gone.
     pub(crate) fn give_up(&self) {
         let state = self.replica.start_task();
         state.counts.fall_back(FallbackReason::Expired);
@@ -140,9 +140,9 @@ impl CopyReader<'_> {
         }
     }
 
-    /// Whether the copy is still young enough to answer the call with what was read. Counts an answer
-    /// of the copy if so, and one of the server otherwise. A call that wants to be fresh is answered as
-    /// of when it began.
+    /// Whether the copy is still young enough to answer the call with what was read. Counts an
+    /// answer of the copy if so, and one of the server otherwise. A call that wants to be fresh is
+    /// answered as of when it began.
     pub(crate) fn accept_if_young(&self) -> bool {
         let (replica, state) = (self.replica, self.replica.state());
         let is_young = || {

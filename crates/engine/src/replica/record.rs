@@ -1,7 +1,8 @@
 //! One key of a copy: its last message, in one block of memory.
 //!
-//! A block holds the sequence, the expiry if there is one, the key and the value, one after the other. So a
-//! key costs one allocation, and a reader that holds the block keeps nothing else alive.
+//! A block holds the sequence, the expiry if there is one, the key and the value, one after the
+//! other. So a key costs one allocation, and a reader that holds the block keeps nothing else
+//! alive.
 
 use std::borrow::Borrow;
 use std::hash::{Hash, Hasher};
@@ -18,8 +19,8 @@ const EXPIRES: u8 = 1;
 /// The key has a value.
 const VALUE: u8 = 2;
 
-/// A value of at least so many bytes is answered as a part of the block. A smaller one is copied, which is
-/// quicker.
+/// A value of at least so many bytes is answered as a part of the block. A smaller one is copied,
+/// which is quicker.
 const SHARED_VALUE: usize = 2048;
 
 /// The last message of a key. Records are equal if their keys are.
@@ -109,8 +110,8 @@ impl Record {
         self.has(VALUE)
     }
 
-    /// Whether the message may have expired at `now` by the server's clock. Only the leader knows: the
-    /// clocks of two nodes differ, and an expired message stays for a while.
+    /// Whether the message may have expired at `now` by the server's clock. Only the leader knows:
+    /// the clocks of two nodes differ, and an expired message stays for a while.
     pub(super) fn may_have_expired(&self, now: u64) -> bool {
         let expires = self.expires();
         expires > 0 && now >= expires

@@ -32,8 +32,8 @@ pub struct ReplicaSettings {
     pub mode: ReplicaMode,
     /// How old the copy may be, from 100 ms to an hour.
     pub staleness: Duration,
-    /// How many bytes of memory the copy may take. If several users share a copy, the most that one of
-    /// them allows.
+    /// How many bytes of memory the copy may take. If several users share a copy, the most that one
+    /// of them allows.
     pub max_bytes: usize,
 }
 
@@ -85,9 +85,9 @@ impl Replicas {
 
     /// The counts and the state of the copies of each bucket's name that was ever read from a copy.
     ///
-    /// The counts only grow. The state is that of the copies that somebody reads: if there is none, it
-    /// has no keys, no bytes and no age. Copies of buckets of the same name have different connections
-    /// or domains; the age is that of the oldest.
+    /// The counts only grow. The state is that of the copies that somebody reads: if there is none,
+    /// it has no keys, no bytes and no age. Copies of buckets of the same name have different
+    /// connections or domains; the age is that of the oldest.
     #[must_use]
     pub fn stats(&self) -> BTreeMap<String, ReplicaStats> {
         let mut by_bucket: BTreeMap<String, ReplicaStats> = {

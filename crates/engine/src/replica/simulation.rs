@@ -1,13 +1,13 @@
 //! Drives the machine through random histories, and checks after each step what a reader would be
 //! answered.
 //!
-//! A history has a stream with a leader and a node that lags behind it and has the consumer, other clients
-//! that write, delete and purge, values that expire, a stream that is created again, restored from a
-//! backup or loses its last messages, and a network that delays and loses.
+//! A history has a stream with a leader and a node that lags behind it and has the consumer, other
+//! clients that write, delete and purge, values that expire, a stream that is created again,
+//! restored from a backup or loses its last messages, and a network that delays and loses.
 //!
-//! What is checked: an answer from the copy is, for each key, what the leader had at some time since the
-//! copy is said to be complete as of. A reader sees what this process wrote, and never goes back in time.
-//! When the trouble is over, the copy becomes complete and equal to the stream.
+//! What is checked: an answer from the copy is, for each key, what the leader had at some time
+//! since the copy is said to be complete as of. A reader sees what this process wrote, and never
+//! goes back in time. When the trouble is over, the copy becomes complete and equal to the stream.
 
 mod reader;
 mod store;

@@ -29,7 +29,7 @@ impl FallbackReason {
         Self::Expired,
     ];
 
-    /// Its name, as metrics have it.
+    /// Its name, in the form that metrics use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -55,15 +55,16 @@ pub struct ReplicaStats {
     pub keys: usize,
     /// About how many bytes of memory the copy takes.
     pub bytes: usize,
-    /// The copy's age: the time since a question to the leader was sent whose answer said that the copy
-    /// was complete. `None` if there is no complete copy.
+    /// The copy's age: the time since a question to the leader was sent whose answer said that the
+    /// copy was complete. `None` if there is no complete copy.
     pub age: Option<Duration>,
     /// Why there is no copy, if so.
     pub off: Option<&'static str>,
 }
 
 impl ReplicaStats {
-    /// Adds the state of one copy. Its counts are not added: they are counted with those of its bucket.
+    /// Adds the state of one copy. Its counts are not added: they are counted with those of its
+    /// bucket.
     pub(super) fn add_state(&mut self, copy: &Self) {
         self.keys += copy.keys;
         self.bytes += copy.bytes;
@@ -79,8 +80,8 @@ pub(super) struct ReplicaCounts {
     of_bucket: Arc<BucketCounts>,
 }
 
-/// What all replicas of one bucket's name have counted, those included that are gone. A sum over those
-/// that are there would go backwards.
+/// What all replicas of one bucket's name have counted, those included that are gone. A sum over
+/// those that are there would go backwards.
 #[derive(Debug, Default)]
 pub(super) struct BucketCounts {
     counts: ReadCounts,

@@ -11,8 +11,9 @@ use super::copy::nanos;
 use super::machine::{Answered, StreamState};
 use crate::message::is_transient;
 
-/// For how long a leader that hears of no other node is still the only one. A node waits at least four
-/// seconds for its leader before it stands for election, and the leader gives a sign each second.
+/// For how long a leader that hears of no other node is still the only one. A node waits at least
+/// four seconds for its leader before it stands for election, and the leader gives a sign each
+/// second.
 const LEADS_WITHOUT_NEWS: Duration = Duration::from_millis(2500);
 
 /// The answer to `$JS.API.STREAM.INFO`.
@@ -145,9 +146,9 @@ impl ClusterJson {
         (!self.replicas.is_empty()).then(|| self.leader.clone())
     }
 
-    /// Whether the one that answers still leads: with it, most nodes have been heard of since another
-    /// one can have been elected. One that was frozen or cut off goes on for a while as if it led. One
-    /// that knows no leader answers as well, with what it had when it last knew one.
+    /// Whether the one that answers still leads: with it, most nodes have been heard of since
+    /// another one can have been elected. One that was frozen or cut off goes on for a while as if
+    /// it led. One that knows no leader answers as well, with what it had when it last knew one.
     fn follows(&self) -> bool {
         if self.leader.is_empty() && !self.replicas.is_empty() {
             return false;

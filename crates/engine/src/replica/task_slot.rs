@@ -27,8 +27,8 @@ enum Slot {
 }
 
 impl TaskSlot {
-    /// Starts the task, if there is none. `ended` is called if the task of before is found to have ended by
-    /// itself.
+    /// Starts the task, if there is none. `ended` is called if the task of before is found to have
+    /// ended by itself.
     pub(super) fn start(
         &self,
         spawn: impl FnOnce(CancellationToken) -> JoinHandle<()>,

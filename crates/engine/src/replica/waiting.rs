@@ -37,8 +37,8 @@ impl Missing {
 }
 
 impl ReplicaState {
-    /// A copy that may answer: complete as of `required_as_of` or later, and with all that was written
-    /// and read when the call began. Waits for it shortly.
+    /// A copy that may answer: complete as of `required_as_of` or later, and with all that was
+    /// written and read when the call began. Waits for it shortly.
     ///
     /// # Errors
     ///

@@ -1,13 +1,13 @@
 //! Decides which change is delivered next, and what becomes of it. It has no I/O and no clock.
 //!
 //! Of all instances that share a consumer, one at a time has its pull open: the consumer takes one
-//! pull (`max_waiting` = 1). The instance is active while the pull gives signs. It starts calls only
-//! then.
+//! pull (`max_waiting` = 1). The instance is active while the pull gives signs. It starts calls
+//! only then.
 //!
 //! The consumer numbers what it delivers. A gap in the numbers means that something was delivered
-//! elsewhere: to another instance, or to a connection that was lost. Then an earlier change of a key
-//! may still be under way there. So this instance settles first. It waits until no other instance can
-//! be in a call, and until all that the consumer waits for is here. Then it goes on.
+//! elsewhere: to another instance, or to a connection that was lost. Then an earlier change of a
+//! key may still be under way there. So this instance settles first. It waits until no other
+//! instance can be in a call, and until all that the consumer waits for is here. Then it goes on.
 
 mod attachment;
 mod deliveries;
@@ -133,8 +133,8 @@ impl WatchMachine {
         self.highest.sequence
     }
 
-    /// The number of the last message up to which all that the consumer delivered is settled, if all
-    /// of it is.
+    /// The number of the last message up to which all that the consumer delivered is settled, if
+    /// all of it is.
     pub(super) fn settled_to(&self) -> Option<u64> {
         let is_settled = self.settling.is_none() && !self.has_forgotten_unacked;
         is_settled.then_some(self.expected - 1)

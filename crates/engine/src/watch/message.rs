@@ -110,8 +110,8 @@ pub(super) fn status(message: &Message) -> WatchEvent {
     }
 }
 
-/// Why the server has refused a pull, if it is for another reason than that another instance has one
-/// open, or that the consumer's leader changes.
+/// Why the server has refused a pull, if it is for another reason than that another instance has
+/// one open, or that the consumer's leader changes.
 pub(super) fn refusal(message: &Message) -> Option<&str> {
     const PASSING: [&str; 4] = [
         "Exceeded MaxWaiting",

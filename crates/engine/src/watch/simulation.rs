@@ -1,13 +1,13 @@
 //! Drives machines through random histories, and checks the order in which a component is called.
 //!
-//! A history has a stream with or without history, a consumer, up to three instances of a program, and
-//! a component that is slow, fails or is not there. Instances are started, stopped, killed and frozen.
-//! Connections are lost, and the consumer forgets its pull, as when its leader changes. In some
-//! histories messages expire, or somebody deletes the consumer, or the bucket is made again.
+//! A history has a stream with or without history, a consumer, up to three instances of a program,
+//! and a component that is slow, fails or is not there. Instances are started, stopped, killed and
+//! frozen. Connections are lost, and the consumer forgets its pull, as when its leader changes. In
+//! some histories messages expire, or somebody deletes the consumer, or the bucket is made again.
 //!
-//! What is checked: no two changes of one key are in a call at the same time. No call is for an older
-//! change than one before it, of the same key. No instance holds more than it may. When the trouble is
-//! over, all changes have been delivered that the bucket still has.
+//! What is checked: no two changes of one key are in a call at the same time. No call is for an
+//! older change than one before it, of the same key. No instance holds more than it may. When the
+//! trouble is over, all changes have been delivered that the bucket still has.
 
 mod server;
 mod world;

@@ -54,8 +54,8 @@ pub(super) const QUESTION_PAUSE: Duration = Duration::from_millis(200);
 /// How often the consumer is asked whether it waits for something that is not here.
 pub(super) const LOOK_PAUSE: Duration = Duration::from_secs(10);
 
-/// For so long a change is waited for that the consumer is to deliver again. What has not come then is
-/// gone from the stream. Later changes of its key wait too.
+/// How long after a requested redelivery a change may come. What has not come then is gone from the
+/// stream. Later changes of its key wait for it that long.
 pub(super) const REDELIVERY_TIME: Duration = Duration::from_secs(2);
 
 /// How long after this instance was given a message another one may still be in a call.

@@ -14,7 +14,7 @@ use opentelemetry::KeyValue;
 #[derive(Clone, Debug)]
 pub(super) struct GrantedBucket {
     pub(super) bucket: Arc<Bucket>,
-    /// Its name, as metrics have it.
+    /// Its name, in the form that metrics use.
     pub(super) attribute: KeyValue,
 }
 

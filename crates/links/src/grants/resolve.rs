@@ -16,7 +16,7 @@ pub struct Grant {
     pub link: Arc<Link>,
     /// The bucket.
     pub bucket: Arc<Bucket>,
-    /// The bucket's name, as metrics have it.
+    /// The bucket's name, in the form that metrics use.
     pub(crate) attribute: KeyValue,
 }
 
@@ -35,8 +35,8 @@ impl Links {
     /// The bucket that `name` means in a call of `caller` over its link `link`. In this order:
     ///
     /// 1. the link's own bucket: an empty name, `default`, the link's name, or the bucket's name;
-    /// 2. the own bucket of the caller's other link that has this name. The limits and the timeout of
-    ///    that link apply then;
+    /// 2. the own bucket of the caller's other link that has this name. The limits and the timeout
+    ///    of that link apply then;
     /// 3. an entry of the link's `buckets`, by its alias.
     ///
     /// Only links of the same caller are looked at.

@@ -57,8 +57,8 @@ pub(super) struct Watches(Mutex<HashMap<WatchId, WatchEntry>>);
 
 impl Links {
     /// Adds a link over which `handler` is told of changes, or replaces the link of the same target
-    /// and name. What was not delivered over the old one is delivered over the new one, if both watch
-    /// the same bucket, also with another login or by other addresses.
+    /// and name. What was not delivered over the old one is delivered over the new one, if both
+    /// watch the same bucket, also with another login or by other addresses.
     ///
     /// `default_timeout` is how long a call may take unless the link says.
     ///
@@ -95,8 +95,8 @@ impl Links {
         }
     }
 
-    /// Ends a link whose settings cannot be read at all. Its consumer stays for when the link is put
-    /// again.
+    /// Ends a link whose settings cannot be read at all. Its consumer stays for when the link is
+    /// put again.
     pub async fn refuse_watch(&self, id: WatchId, error: ConfigError) {
         let _serialized = self.defaults.lock().await;
         let before = self.end_watch(&id).await;

@@ -95,8 +95,8 @@ impl EngineCounts {
         points
     }
 
-    /// Not a number for a bucket without a complete copy. Without any value, the exporter would go on
-    /// with the last one.
+    /// Not a number for a bucket without a complete copy. Without any value, the exporter would go
+    /// on with the last one.
     fn lags(&self) -> Points<f64> {
         self.of_replicas(|replica| replica.age.map_or(f64::NAN, |age| age.as_secs_f64()))
     }

@@ -24,7 +24,7 @@ impl ShedReason {
         Self::Requests,
     ];
 
-    /// Its name, as metrics have it.
+    /// Its name, in the form that metrics use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -45,8 +45,8 @@ pub fn is_secret_setting(key: &str) -> bool {
 /// The setting whose secret this one names: of `password_secret` it is `password`. `None` if the
 /// setting names no secret.
 ///
-/// Its value is the name that the secret has among the link's secrets. Without it, the secret has the
-/// name of its setting.
+/// Its value is the name that the secret has among the link's secrets. Without it, the secret has
+/// the name of its setting.
 #[must_use]
 pub fn named_secret_setting(key: &str) -> Option<&str> {
     let setting = key.strip_suffix("_secret")?;

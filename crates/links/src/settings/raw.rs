@@ -159,8 +159,8 @@ impl<'a> Lookup<'a> {
         )
     }
 
-    /// A time to live of a message. The server counts whole seconds, and takes none under one second
-    /// (ADR-43).
+    /// A time to live of a message. The server counts whole seconds, and takes none under one
+    /// second (ADR-43).
     pub(super) fn time_to_live(&self, key: &str) -> Result<Option<Duration>, ConfigError> {
         let min = Duration::from_secs(1);
         let parse = |text: &str| {

@@ -109,7 +109,8 @@ impl WatchLinkSettings {
     }
 }
 
-/// The entries of `watch`: a key or a wildcard, with `SET@` or `DEL@` before it for one kind of change.
+/// The entries of `watch`: a key or a wildcard, with `SET@` or `DEL@` before it for one kind of
+/// change.
 fn parse_patterns(list: &str, encoding: KeyEncoding) -> Result<Vec<WatchPattern>, ConfigError> {
     let mut patterns = Vec::new();
     for entry in list.split(',') {

@@ -48,6 +48,7 @@ impl<I, E: Clone> Machine<I, E> {
                 self.fail(item, maybe_stored, FailReason::Error(error));
             }
             AnswerOutcome::Unusable(error) => self.fail(item, true, FailReason::Error(error)),
+            // Only a group is not acknowledged; it has ended above.
             AnswerOutcome::NoResponders
             | AnswerOutcome::StreamNotFound
             | AnswerOutcome::NotAcknowledged => {

@@ -13,8 +13,9 @@ pub(super) struct Attempts {
 /// What became of the copies that were sent before this one. (A read stores nothing. For a read,
 /// "stored" means that it was carried out.)
 ///
-/// The order says how likely it is that a copy is stored if the server refuses the next copy. If the
-/// server denies the next copy, the order differs, so [`Attempts::with`] treats one pair by itself.
+/// Ordered by how much doubt remains when the next copy is *refused*. For a *denied* copy,
+/// `MaybeStored` leaves more doubt than `LikelyPermissionDenied`; [`Attempts::with`] handles that
+/// pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum EarlierAttempts {
     /// No copy was stored.
@@ -42,8 +43,8 @@ impl Attempts {
     }
 
     /// Whether a copy may be stored although the server refuses this copy. A server recognizes this
-    /// copy by its id before it refuses it. So no earlier copy is stored yet, and only an unanswered
-    /// copy may still arrive.
+    /// copy by its id before it refuses it. So no earlier copy is stored yet, and only an
+    /// unanswered copy may still arrive.
     pub(super) fn may_be_stored_if_refused(self) -> bool {
         self.earlier >= EarlierAttempts::LikelyPermissionDenied
     }

@@ -72,8 +72,8 @@ impl GroupAnswers {
 #[derive(Debug)]
 pub(super) struct InFlight<I> {
     by_token: HashMap<usize, InFlightGroup<I>>,
-    /// When each group was sent to last, oldest first. An entry is out of date if its group is
-    /// gone, or was sent to again.
+    /// When each group last got a request, oldest first. An entry is out of date if its group is
+    /// gone, or got more requests since.
     by_age: VecDeque<(Time, usize)>,
     requests: usize,
     value_bytes: usize,

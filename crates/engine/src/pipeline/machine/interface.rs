@@ -25,8 +25,8 @@ pub(crate) trait Items {
     fn value_bytes(&self, item: usize) -> usize;
 
     /// Whether the item may share a reply subject with others. The server has to recognize a second
-    /// copy of it (all of a group are sent again if one fails), and its good answer must be valid
-    /// whichever item it is for.
+    /// copy of it (all of a group are sent again if one fails), and a good answer must mean the
+    /// same for every item of the group.
     fn may_group(&self, item: usize, info: &Self::Info) -> bool;
 
     /// How long, from the first send, the item may safely be resent, even if its first copy is

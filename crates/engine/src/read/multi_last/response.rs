@@ -21,13 +21,22 @@ const END_OF_BATCH: u16 = 204;
 pub(super) struct Response {
     /// The subjects without an answer, and the indexes of their keys.
     unanswered: HashMap<String, usize>,
-    /// Each answered key, its value if it has one, and the sequence of its last message.
-    pub(super) answered: Vec<(usize, Option<Bytes>, u64)>,
+    pub(super) answered: Vec<AnsweredKey>,
     /// The keys to ask for again, because the server ended the answer at `max_bytes`.
     pub(super) cut_off: Vec<usize>,
     pub(super) end: ResponseEnd,
     /// How long the answer took from its first message to its last.
     pub(super) service_time: Option<Duration>,
+}
+
+/// A key that the server has answered.
+pub(super) struct AnsweredKey {
+    /// Its index in the batch.
+    pub(super) index: usize,
+    /// Its value, if it has one.
+    pub(super) value: Option<Bytes>,
+    /// The sequence of its last message. 0: the server told none.
+    pub(super) sequence: u64,
 }
 
 /// How a response ended.
@@ -79,7 +88,11 @@ impl Response {
                 sequence,
             } => {
                 if let Some(index) = self.unanswered.remove(&subject) {
-                    self.answered.push((index, value, sequence));
+                    self.answered.push(AnsweredKey {
+                        index,
+                        value,
+                        sequence,
+                    });
                 }
                 return ControlFlow::Continue(());
             }

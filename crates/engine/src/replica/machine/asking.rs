@@ -16,8 +16,8 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the leader is asked at least, until the copy is complete for the first time.
 const INTERVAL_UNTIL_COMPLETE: Duration = Duration::from_secs(1);
 
-/// A copy about which the leader has said nothing for longer is read anew. In so long a time a stream may
-/// have lost messages and have taken others in their place.
+/// A copy about which the leader has said nothing for longer is read anew. In so long a time a
+/// stream may have lost messages and have taken others in their place.
 const DORMANT: Duration = Duration::from_secs(60);
 
 impl ReplicaMachine {

@@ -1,8 +1,8 @@
 //! Comparing the copy with what the leader says, and dropping what has gone without an event.
 //!
-//! An answer tells how far the stream went after the question was sent, and how many subjects it had. It
-//! is conclusive if the consumer has skipped no sequence since the question was sent. A skipped message
-//! has been overwritten, and the message that took its place may still be to come.
+//! An answer tells how far the stream went after the question was sent, and how many subjects it
+//! had. It is conclusive if the consumer has skipped no sequence since the question was sent. A
+//! skipped message has been overwritten, and the message that took its place may still be to come.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use crate::replica::record::{Record, RecordParts};
 /// Answers in a row that are not conclusive, before the next question waits for its turn.
 const HASTY: u32 = 3;
 
-/// Answers in a row by which the leader is behind the copy, before the stream counts as another one.
+/// Answers in a row by which the leader is behind the copy, before the stream counts as another
+/// one.
 const LEADER_BEHIND: u32 = 3;
 
 /// Subjects are listed at most for one part in so many of the time.
@@ -195,8 +196,9 @@ impl ReplicaMachine {
         }
     }
 
-    /// The leader still had as many subjects as the copy when it answered. So a message was still there
-    /// then whose time had long been over by the copy's reckoning, and the reckoning is wrong.
+    /// The leader still had as many subjects as the copy when it answered. So a message was still
+    /// there then whose time had long been over by the copy's reckoning, and the reckoning is
+    /// wrong.
     fn correct_expiries(&mut self, copy: &ReplicaCopy, state: &StreamState, now: Duration) {
         let checked = self.audit.expiries_checked;
         if !self.audit.has_expiring || state.server_time == 0 || now < checked + LINGERING {
@@ -271,8 +273,8 @@ impl ReplicaMachine {
 
     /// Drops every key that the leader did not have at some time while it listed them.
     ///
-    /// That does not make the copy complete: another key may have gone before, and have come again while
-    /// the list was made. So the leader is asked again.
+    /// That does not make the copy complete: another key may have gone before, and have come again
+    /// while the list was made. So the leader is asked again.
     fn compare_list(&mut self, copy: &ReplicaCopy, now: Duration) {
         let Some(list) = self.audit.listing.waiting.take() else {
             return;

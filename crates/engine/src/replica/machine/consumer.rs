@@ -1,4 +1,5 @@
-//! Looking after the consumer: creating it, asking for messages, and finding out whether it is still there.
+//! Looking after the consumer: creating it, asking for messages, and finding out whether it is
+//! still there.
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use super::{LOSSES, ReplicaMachine};
 /// How long after the last heartbeat was due a consumer is doubted.
 const SILENCE: Duration = Duration::from_millis(500);
 
-/// How long to wait before the leader is asked again that does not know the consumer, and how long that
-/// may go on.
+/// How long to wait before the leader is asked again that does not know the consumer, and how long
+/// that may go on.
 const UNLISTED: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 
 /// How many times in a row nobody may answer for a consumer.
@@ -52,8 +53,8 @@ impl ReplicaMachine {
         }
     }
 
-    /// Asks for messages. The request takes the place of the one before, of which nothing counts any
-    /// more. So there is one open request, whatever ends the one before.
+    /// Asks for messages. The request takes the place of the one before, of which nothing counts
+    /// any more. So there is one open request, whatever ends the one before.
     ///
     /// Without the bound in bytes, one message is asked for.
     pub(super) fn pull(&mut self, bounded: bool, anew: bool) {
@@ -87,8 +88,8 @@ impl ReplicaMachine {
         }
     }
 
-    /// The leader says that the stream has no consumer. So what the consumer still delivers may be of an
-    /// earlier stream, or the leader has not heard of the consumer yet.
+    /// The leader says that the stream has no consumer. So what the consumer still delivers may be
+    /// of an earlier stream, or the leader has not heard of the consumer yet.
     pub(super) fn is_unlisted(&mut self, now: Duration) {
         let Some(feed) = &mut self.feed else {
             return;

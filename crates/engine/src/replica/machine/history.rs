@@ -1,6 +1,7 @@
 //! How many keys the copy had at each position of late.
 //!
-//! The leader's answer is about one position of the stream. When it comes, the copy may be past that.
+//! The leader's answer is about one position of the stream. When it comes, the copy may be past
+//! that.
 
 use std::collections::VecDeque;
 

@@ -118,7 +118,8 @@ pub(in crate::replica) enum PullEnd {
     Trouble,
 }
 
-/// What has happened. Numbers tell what an answer is to; answers to what nobody waits for are ignored.
+/// What has happened. Numbers tell what an answer is to; answers to what nobody waits for are
+/// ignored.
 #[derive(Debug)]
 pub(in crate::replica) enum ReplicaEvent<'a> {
     /// Somebody reads. With `question`, the leader has to be asked from now on.

@@ -1,13 +1,13 @@
 //! Whether the one that answers for the stream still leads it.
 //!
-//! A node that was frozen while another one was elected may answer once or twice before it notices. So an
-//! answer counts only if the same node has answered for a while, without a gap in which there can have
-//! been an election.
+//! A node that was frozen while another one was elected may answer once or twice before it notices.
+//! So an answer counts only if the same node has answered for a while, without a gap in which there
+//! can have been an election.
 
 use std::time::Duration;
 
-/// How long a node has to have answered until it is believed. One that does not lead any more notices in
-/// less, because the others' messages wait for it.
+/// How long a node has to have answered until it is believed. One that does not lead any more
+/// notices in less, because the others' messages wait for it.
 pub(super) const CONFIRM: Duration = Duration::from_millis(500);
 
 /// A longer silence may have been an election, which takes four seconds.

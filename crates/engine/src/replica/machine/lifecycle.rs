@@ -42,7 +42,8 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// Whether connections have been lost over the copy, and it has not been live for a while since.
+    /// Whether connections have been lost over the copy, and it has not been live for a while
+    /// since.
     pub(super) fn have_grown_by_losses(&self) -> bool {
         self.off_after_losses > OFF_AFTER_LOSSES.0
     }

@@ -1,5 +1,5 @@
-//! The questions to the leader: which have no answer yet, which answers wait for the copy to come as far,
-//! and when to ask again.
+//! The questions to the leader: which have no answer yet, which answers wait for the copy to come
+//! as far, and when to ask again.
 
 use std::time::Duration;
 

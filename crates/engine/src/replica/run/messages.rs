@@ -57,15 +57,15 @@ impl ReplicaTask {
         self.machine.handle(event, now);
     }
 
-    /// Whether the server does not let this login ask the consumer for messages. Such a request has no
-    /// answer.
+    /// Whether the server does not let this login ask the consumer for messages. Such a request has
+    /// no answer.
     pub(super) fn is_pull_denied(&self) -> bool {
         let pulled = self.pulled.as_ref();
         pulled.is_some_and(|(subject, since)| self.connection.is_denied(subject, *since))
     }
 
-    /// Sends a request for messages. Its number is the token of the reply subject, so that the end of
-    /// an earlier request is told from its own.
+    /// Sends a request for messages. Its number is the token of the reply subject, so that the end
+    /// of an earlier request is told from its own.
     pub(super) async fn pull(&mut self, pull: MessagePull) {
         if pull.anew {
             self.inbox = None;

@@ -27,8 +27,8 @@ pub(super) struct StreamStateAnswer {
 impl StreamConfigAnswer {
     /// How long the bucket keeps changes.
     ///
-    /// An older one is gone when so many newer ones of its key have come, unless one of those may go
-    /// before it.
+    /// An older one is gone when so many newer ones of its key have come, unless one of those may
+    /// go before it.
     pub(super) fn retention(&self) -> ChangeRetention {
         let goes_in_order = self.deny_delete && !self.allow_msg_ttl;
         let history = match usize::try_from(self.max_msgs_per_subject) {

@@ -30,8 +30,8 @@ pub(in crate::watch) struct LastSeen {
 }
 
 impl WatchConsumer {
-    /// Finds the consumer, or creates it. If there was one before, the new one begins where that one
-    /// stood.
+    /// Finds the consumer, or creates it. If there was one before, the new one begins where that
+    /// one stood.
     pub(in crate::watch) async fn attach(
         &self,
         connection: &Connection,

@@ -18,12 +18,12 @@ const DESCRIPTION: &str = "tells a component of changes (eventual-batch)";
 /// After how long without a pull the server drops a consumer that is not durable.
 const INACTIVE: Duration = Duration::from_secs(10);
 
-/// How many changes the consumer hands out for each that is in a call. A key whose changes wait does
-/// not hold up the others so soon.
+/// How many changes the consumer hands out for each that is in a call. A key whose changes wait
+/// does not hold up the others so soon.
 const HANDED_OUT_FACTOR: usize = 4;
 
-/// Messages that one pull asks for. The consumer's `max_ack_pending` bounds how many come at once. A
-/// pull that is used up leaves a moment for another instance, so it is large.
+/// Messages that one pull asks for. The consumer's `max_ack_pending` bounds how many come at once.
+/// A pull that is used up leaves a moment for another instance, so it is large.
 const PULL: usize = 100_000;
 
 /// What one pull may ask for. A server may set limits (`jetstream.limits`, `consumer_limits`).

@@ -1,7 +1,7 @@
 //! Finding the messages that the NATS client cannot parse.
 //!
-//! When such a message is delivered, the client drops its connection. The consumer waits for it, and
-//! delivers it again and again. `$JS.API.STREAM.MSG.GET` shows its headers as base64 text.
+//! When such a message is delivered, the client drops its connection. The consumer waits for it,
+//! and delivers it again and again. `$JS.API.STREAM.MSG.GET` shows its headers as base64 text.
 
 use std::collections::HashSet;
 

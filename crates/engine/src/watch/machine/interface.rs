@@ -64,8 +64,8 @@ pub(in crate::watch) struct Attachment {
 pub(in crate::watch) struct ChangeRetention {
     /// How many changes of a key have to come until an earlier one is gone. At least 1.
     pub(in crate::watch) history: usize,
-    /// Whether a change goes only when the next one of its key comes. Then all that is here and has no
-    /// successor here is in the bucket.
+    /// Whether a change goes only when the next one of its key comes. Then all that is here and has
+    /// no successor here is in the bucket.
     pub(in crate::watch) keeps_last_only: bool,
 }
 

@@ -28,8 +28,8 @@ struct Item {
 enum Standing {
     /// The consumer waits for it, and delivered it under this number last.
     Confirmed(u64),
-    /// Since then it is not known whether the consumer has it still. The stream may have dropped it, or
-    /// another instance may have it.
+    /// Since then it is not known whether the consumer has it still. The stream may have dropped
+    /// it, or another instance may have it.
     Doubtful(Duration),
 }
 
@@ -225,8 +225,8 @@ impl HeldChanges {
         started
     }
 
-    /// Notes the end of a call. Returns how many calls there were for the change; `None`: it is in no
-    /// call.
+    /// Notes the end of a call. Returns how many calls there were for the change; `None`: it is in
+    /// no call.
     pub(super) fn call_ended(
         &mut self,
         id: ChangeId,

@@ -9,8 +9,8 @@ use super::interface::ChangeId;
 /// How many keys are remembered.
 const REMEMBERED: usize = 8192;
 
-/// The last change of each key that was done lately. The consumer may deliver an older one of that key
-/// again, if its acknowledgement was lost.
+/// The last change of each key that was done lately. The consumer may deliver an older one of that
+/// key again, if its acknowledgement was lost.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     by_key: HashMap<Arc<str>, ChangeId>,
@@ -27,8 +27,8 @@ impl Recent {
         }
     }
 
-    /// Whether this change or a later one of the key was done. What was stored later was not, whatever
-    /// its sequence.
+    /// Whether this change or a later one of the key was done. What was stored later was not,
+    /// whatever its sequence.
     pub(super) fn is_done(&self, key: &str, id: ChangeId) -> bool {
         let is_before = |last: &ChangeId| id.sequence <= last.sequence && id.time <= last.time;
         self.by_key.get(key).is_some_and(is_before)

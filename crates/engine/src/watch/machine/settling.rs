@@ -23,8 +23,8 @@ pub(super) struct ConsumerQuestions {
     asked: u64,
     /// The question that waits for its answer.
     open: Option<u64>,
-    /// When to ask next whether the consumer waits for a change that is not held here. Not used while
-    /// settling.
+    /// When to ask next whether the consumer waits for a change that is not held here. Not used
+    /// while settling.
     next_look: Duration,
 }
 
@@ -96,9 +96,9 @@ impl WatchMachine {
 
     /// When the consumer has delivered all here that was delivered before the gap and is not done.
     ///
-    /// The count of held changes may include some that the stream has dropped. Then it can equal the
-    /// consumer's count although one change is at another instance. If changes can vanish from the
-    /// bucket without a sign, wait until the consumer has redelivered everything (`ack_wait`).
+    /// The count of held changes may include some that the stream has dropped. Then it can equal
+    /// the consumer's count although one change is at another instance. If changes can vanish from
+    /// the bucket without a sign, wait until the consumer has redelivered everything (`ack_wait`).
     fn all_has_come(&self, settling: &Settling) -> Duration {
         let retention = self.retention;
         let keeps_last_only = retention.is_some_and(|retention| retention.keeps_last_only);
@@ -141,8 +141,8 @@ impl WatchMachine {
 
     /// Ends the settling if the consumer waits for nothing that is not here.
     ///
-    /// What it had delivered when it answered, and what is here, counts in its number. If that is all
-    /// of the number, nothing is elsewhere.
+    /// What it had delivered when it answered, and what is here, counts in its number. If that is
+    /// all of the number, nothing is elsewhere.
     pub(super) fn answered(
         &mut self,
         question: u64,

@@ -11,8 +11,8 @@ use crate::quarantine::LostConnections;
 use crate::watch::consumer::{AttachError, UnreadableMessage};
 
 impl WatchTask {
-    /// Notes that the connection was lost with a pull open. After the second time, a message that the
-    /// NATS client cannot parse may be the reason.
+    /// Notes that the connection was lost with a pull open. After the second time, a message that
+    /// the NATS client cannot parse may be the reason.
     pub(super) fn look_for_unreadable(&mut self) {
         if !self.lost.suggest_unparsable_message() {
             return;

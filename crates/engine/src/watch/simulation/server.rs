@@ -138,8 +138,8 @@ impl SimulatedConsumer {
         self.exists = true;
         self.life += 1;
         self.next = first;
-        // An instance that takes this consumer for the one before knows it by the numbers, which are
-        // hardly those that it expects. Here they never are.
+        // An instance that takes this consumer for the one before knows it by the numbers, which
+        // are hardly those that it expects. Here they never are.
         self.consumer_sequence = (self.life - 1) * 1_000_000;
         self.settled_to = 0;
     }

@@ -3,6 +3,7 @@
 mod component;
 mod instance;
 mod network;
+mod request;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,9 @@
-//! The state machine of one atomic batch: when to send its messages, when to begin anew, and what is
-//! known of it.
+//! The state machine of one atomic batch: when to send its messages, when to begin anew, and what
+//! is known of it.
 //!
-//! The machine is plain data, without I/O and without a clock. Its driver tells it what has happened
-//! ([`AtomicEvent`]) and the time since the call began. The machine says what to do next ([`AtomicAction`]).
+//! The machine is plain data, without I/O and without a clock. Its driver tells it what has
+//! happened ([`AtomicEvent`]) and the time since the call began. The machine says what to do next
+//! ([`AtomicAction`]).
 //!
 //! An attempt sends the whole batch under a batch id of its own (ADR-50):
 //!
@@ -28,7 +29,7 @@
 //!   stores nothing twice, and its answer tells that the first one is stored. That holds for the
 //!   bucket's duplicate window.
 //! - A message of the batch that is read at the leader proves that all of the batch is stored. That
-//!   none is read proves nothing: other writes may have followed. (On a stream with one replica only
+//!   none is read proves nothing: other writes may have followed. (On a stream on one node only
 //!   all messages prove it: the server may stop in mid-batch when a storage limit is reached.)
 
 mod interface;

@@ -173,9 +173,9 @@ impl AtomicMessages {
         }
     }
 
-    /// The message that makes the server drop what it has staged of an attempt. Its sequence leaves a
-    /// gap. The server would otherwise wait for the rest of the batch for ten seconds, and it takes
-    /// only 50 batches of a stream at once.
+    /// The message that makes the server drop what it has staged of an attempt. Its sequence leaves
+    /// a gap. The server would otherwise wait for the rest of the batch for ten seconds, and it
+    /// takes only 50 batches of a stream at once.
     ///
     /// It expects a revision that no key has. So a node that knows no batches does not store it.
     pub(super) fn abort(&self, attempt: u32) -> (String, HeaderMap) {
@@ -198,9 +198,9 @@ impl AtomicMessages {
 pub(super) enum DoubtfulAnswer {
     /// A refusal that may come from a stale stream info.
     Stale(Error),
-    /// The commit met a storage limit on a stream with one replica. Some messages may be stored.
+    /// The commit met a storage limit on a stream on one node. Some messages may be stored.
     LimitReached(Error),
-    /// A stream with one replica knows the id of a message. The others may not be stored.
+    /// A stream on one node knows the id of a message. The others may not be stored.
     PartKnown,
 }
 

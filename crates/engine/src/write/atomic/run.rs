@@ -303,8 +303,8 @@ impl AtomicRun<'_> {
         self.permission_errors_seen = new.count;
         let all = self.messages.writes.len();
         let denied = if self.machine.is_committing() {
-            // Only the last message is unanswered, so an error for another subject is another call's.
-            // Without an inbox its answer is lost, but the batch may be stored.
+            // Only the last message is unanswered, so an error for another subject is another
+            // call's. Without an inbox its answer is lost, but the batch may be stored.
             new.by_subject.get(&self.messages.subject(all - 1)).cloned()
         } else {
             new.of_inbox.or_else(|| {

@@ -14,8 +14,8 @@ use eventual_batch_engine::{ChangeHandler, Connection, DeliveryOutcome, KeyChang
 
 #[derive(Clone)]
 pub(super) struct WatchEntry {
-    /// What the link was put with. It is read again when the defaults change. `None`: it could not be
-    /// read at all.
+    /// What the link was put with. It is read again when the defaults change. `None`: it could not
+    /// be read at all.
     pub(super) put: Option<WatchPut>,
     pub(super) state: WatchLinkState,
 }
@@ -71,8 +71,8 @@ impl RunningWatch {
     /// Gives the place to a watch with these settings.
     ///
     /// Whether two addresses are of the same NATS is not known, and another login may see another
-    /// account. So a consumer is never deleted of which the next watch may have need. One that is left
-    /// behind costs little, and one that is deleted costs changes.
+    /// account. So a consumer is never deleted of which the next watch may have need. One that is
+    /// left behind costs little, and one that is deleted costs changes.
     pub(super) async fn replace(&self, settings: &WatchLinkSettings) {
         if self.settings.watch.name != settings.watch.name {
             return self.delete().await;

@@ -1,8 +1,8 @@
 //! Which of a link's secrets a setting means.
 //!
-//! A secret has the name of its setting, unless a setting `KEY_secret` says another name. Deployment
-//! tools may keep one secret of each name for a whole lattice or a whole manifest. So a link must be
-//! able to say which one is its password.
+//! A secret has the name of its setting, unless a setting `KEY_secret` says another name.
+//! Deployment tools may keep one secret of each name for a whole lattice or a whole manifest. So a
+//! link must be able to say which one is its password.
 
 use tracing::warn;
 

@@ -5,10 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::WatchWorld;
-use super::network::{Found, SimulatedRequest};
+use super::request::SimulatedRequest;
 use crate::watch::machine::{NewChange, WatchAction, WatchEvent, WatchMachine, WatchPullEnd};
 use crate::watch::simulation::server::Sent;
 use crate::watch::timing;
+
+/// What an instance knows of the consumer that it found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) stream: u64,
+    pub(super) consumer: u64,
+    pub(super) ack_floor: u64,
+}
 
 #[derive(Debug)]
 pub(super) struct Instance {

@@ -2,32 +2,13 @@
 
 use std::time::Duration;
 
-use super::instance::Instance;
+use super::instance::{Found, Instance};
+use super::request::SimulatedRequest;
 use super::trouble::BucketFault;
 use super::{ENDLESS, WatchWorld};
 use crate::watch::machine::{Attachment, ChangeRetention, PendingMessages, WatchEvent};
 use crate::watch::simulation::server::{OpenPull, Sent};
 use crate::watch::timing;
-
-/// What an instance sends, or a request of which it waits for the answer.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum SimulatedRequest {
-    Attach,
-    Pull { inbox: u64 },
-    Pending { question: u64 },
-    Acknowledge(u64),
-    GiveBack(u64),
-    InProgress(u64),
-    Settled(u64),
-}
-
-/// What an instance knows of the consumer that it found.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    stream: u64,
-    consumer: u64,
-    ack_floor: u64,
-}
 
 impl WatchWorld {
     /// Lets the server take what has arrived.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::WatchWorld;
-use super::network::SimulatedRequest;
+use super::request::SimulatedRequest;
 use crate::watch::machine::WatchEvent;
 
 /// What happens to the bucket and to the consumer.
@@ -42,8 +42,8 @@ impl WatchWorld {
         }
         let place = self.chance.place(self.instances.len());
         let lets_end = self.fault.lets_instances_end();
-        // An instance that does not notice that the bucket is another one may acknowledge a change of
-        // the new one for one of the old one. It has only a sequence to say which it means.
+        // An instance that does not notice that the bucket is another one may acknowledge a change
+        // of the new one for one of the old one. It has only a sequence to say which it means.
         let notices = self.fault != BucketFault::IsMadeAgain || self.instances.len() == 1;
         match self.chance.below(700) {
             0 if lets_end => self.kill(place),

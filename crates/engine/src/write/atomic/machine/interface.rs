@@ -44,8 +44,8 @@ pub(in crate::write::atomic) enum AtomicAnswer<E> {
 pub(in crate::write::atomic) enum FoundBatch {
     /// All of it is stored.
     Whole,
-    /// Some messages are the last ones of their keys, and others are not. Only for a stream that may
-    /// store a part of a batch.
+    /// Some messages are the last ones of their keys, and others are not. Only for a stream that
+    /// may store a part of a batch.
     Part,
     /// No message of it is the last one of its key, or it could not be read.
     Nothing,
@@ -80,7 +80,8 @@ pub(in crate::write::atomic) enum AtomicEvent<E> {
     },
     /// The server denies this login one of the messages, or the answers.
     Denied(E),
-    /// What came of [`AtomicAction::Refresh`]: an error if the bucket cannot be written to any more.
+    /// What came of [`AtomicAction::Refresh`]: an error if the bucket cannot be written to any
+    /// more.
     Refreshed(Option<E>),
     /// What came of [`AtomicAction::LookUp`].
     LookedUp(FoundBatch),

@@ -34,7 +34,7 @@ impl AtomicRun<'_> {
         }
     }
 
-    /// What the leader has of the batch. On a stream with several replicas one message proves the
+    /// What the leader has of the batch. On a stream on several nodes one message proves the
     /// batch, so only a few keys are read.
     pub(super) async fn find_stored(&self) -> Result<FoundBatch, Error> {
         let is_whole = self.messages.info.is_replicated;
