@@ -32,6 +32,14 @@ const KIB: usize = 1024;
 const COUNTS: [usize; 4] = [1, 10, 100, 1000];
 const SIZES: [usize; 3] = [64, KIB, 16 * KIB];
 
+/// How many keys the batches have that are read from memory, and the sizes of their values.
+const COPIED_COUNTS: [usize; 3] = [1, 100, 1000];
+const COPIED_SIZES: [usize; 2] = [128, KIB];
+
+/// The links with a replica, by its mode.
+const BOUNDED: &str = "bounded";
+const FRESH: &str = "fresh";
+
 /// How many requests at once are made, when requests a second are counted.
 const CLIENTS: [usize; 3] = [1, 16, 64];
 
@@ -39,6 +47,7 @@ const CLIENTS: [usize; 3] = [1, 16, 64];
 const BUCKET: &str = "components";
 
 const BATCHES: &str = "components";
+const COPIED: &str = "from memory in a component";
 const ONE_KEY: &str = "one key in a component";
 const REQUESTS: &str = "requests to a component";
 
@@ -50,6 +59,8 @@ pub(crate) fn plan(beside: usize, time: Duration) -> Vec<PlannedRow> {
     let begin = Duration::from_millis(200);
     let batches = OPERATIONS.len() * COUNTS.len() * SIZES.len();
     let mut rows = planned(BATCHES, vec![time + begin; batches]);
+    let copied = COPIED_COUNTS.len() * COPIED_SIZES.len();
+    rows.extend(planned(COPIED, vec![time + begin; copied]));
     rows.extend(planned(ONE_KEY, [time + begin; 2]));
     // The requests of a row are made to one host after the other, this project's two first.
     let hosts = u32::try_from(beside + 2).unwrap_or(u32::MAX);
@@ -85,7 +96,8 @@ pub(crate) async fn print(
     let connections = Connections::new("bench");
     let connection = connections.get(&engine::settings(url.clone())).await?;
     let bucket = engine::bucket(&connection, BUCKET);
-    let links = [BucketLink::to(BUCKET)];
+    let copied = |mode| BucketLink::to(BUCKET).named(mode).with("replica", mode);
+    let links = [BucketLink::to(BUCKET), copied(BOUNDED), copied(FRESH)];
     let serve = Serve::start(program, component, &url, &links).await?;
     let native = Service::new(serve.address());
     let mut hosts = vec![
@@ -101,16 +113,19 @@ pub(crate) async fn print(
         hosts.push(MeasuredHost::new(name, Service::new(address), path));
     }
     print_batches(&bucket, &hosts, time, recorder).await?;
+    print_copied(&hosts, time, recorder).await?;
     print_one_key(&jetstream, &bucket, &hosts, time, recorder).await?;
     print_requests(&hosts, time, recorder).await?;
     serve.stop().await
 }
 
-/// A host that serves the component, and the interface that the component uses there.
+/// A host that serves the component, and the interface and the link that the component uses there.
+#[derive(Clone)]
 struct MeasuredHost {
     name: String,
     service: Service,
     path: String,
+    link: &'static str,
 }
 
 impl MeasuredHost {
@@ -119,6 +134,16 @@ impl MeasuredHost {
             name: name.to_owned(),
             service,
             path: path.to_owned(),
+            link: "default",
+        }
+    }
+
+    /// The same over the link with a replica of this mode.
+    fn copied(&self, mode: &'static str) -> Self {
+        Self {
+            name: mode.to_owned(),
+            link: mode,
+            ..self.clone()
         }
     }
 
@@ -137,8 +162,8 @@ impl MeasuredHost {
 
     fn request(&self, batch: TimedBatch, rounds: usize) -> String {
         let TimedBatch { op, keys, size } = batch;
-        let path = &self.path;
-        format!("/run?path={path}&op={op}&keys={keys}&size={size}&rounds={rounds}")
+        let Self { path, link, .. } = self;
+        format!("/run?path={path}&link={link}&op={op}&keys={keys}&size={size}&rounds={rounds}")
     }
 }
 
@@ -229,7 +254,7 @@ fn print_row(what: String, figures: Vec<Figure>) -> FigureRow {
         if figure.unit == FigureUnit::Ratio {
             print!(" {:.2} |", figure.value);
         } else {
-            print!(" {:.3} |", figure.value);
+            print!(" {:.4} |", figure.value);
         }
     }
     println!();
@@ -283,6 +308,48 @@ async fn engine_times(bucket: &Bucket, batch: TimedBatch, rounds: usize) -> Resu
         }
     }
     Ok(times)
+}
+
+/// The same reads from a copy in the host's memory. While it is loaded the server answers, which the
+/// medians do not show.
+async fn print_copied(
+    hosts: &[MeasuredHost],
+    time: Duration,
+    recorder: &mut FigureRecorder,
+) -> Result<()> {
+    let [off, _, others @ ..] = hosts else {
+        bail!("two of the hosts are of this project");
+    };
+    let mut sides = vec![off.clone(), off.copied(BOUNDED), off.copied(FRESH)];
+    sides.extend(others.iter().cloned());
+    print!("\n| read in the component | server |");
+    for side in sides.iter().skip(1) {
+        print!(" {} | / server |", side.name);
+    }
+    println!("\n| --- | ---: |{}", " ---: | ---: |".repeat(sides.len() - 1));
+    for keys in COPIED_COUNTS {
+        for size in COPIED_SIZES {
+            let op = "get";
+            let batch = TimedBatch { op, keys, size };
+            recorder.begin_row(&batch.to_string());
+            for side in &sides {
+                side.times(TimedBatch { op: "set", ..batch }, 1).await?;
+            }
+            let turn = async |side: usize| match sides.get(side) {
+                Some(side) => side.times(batch, batch.rounds()).await,
+                None => Ok(Vec::new()),
+            };
+            let times = take_turns(sides.len(), time, turn).await?;
+            let medians = sides
+                .iter()
+                .zip(&times)
+                .map(|(side, times)| Figure::median(&side.name, times));
+            let figures = with_ratios(&medians.collect::<Vec<_>>(), |_| 0);
+            let row = print_row(batch.to_string(), figures);
+            recorder.keep(COPIED, row.at("keys", keys).at("bytes", size));
+        }
+    }
+    Ok(())
 }
 
 /// Opening a bucket and reading one key of it, beside one direct get without either.

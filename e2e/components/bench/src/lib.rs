@@ -6,6 +6,7 @@
 //! | `op` | `get`, of what a `set` with the same parameters stored; `open`: the same with the opening of the bucket; `set`; `nothing`: a get-many of no keys | `nothing` |
 //! | `keys`, `size` | how many values a batch has, and of how many bytes | 1, 64 |
 //! | `kind` | `text`: ASCII; `random`: bytes that are not UTF-8 | `text` |
+//! | `link` | the name of a link | `default` |
 //! | `rounds` | how many batches, one after the other | 1 |
 //!
 //! The answer is `{"ns": [12345, …]}`, one time for each batch, or `{"error": "…"}`. But for
@@ -37,6 +38,7 @@ impl http::Server for Service {
 /// What the address asks for.
 struct Run {
     draft: bool,
+    link: String,
     op: String,
     keys: usize,
     size: usize,
@@ -48,6 +50,7 @@ impl Run {
     fn of(uri: &http::Uri) -> Result<Self, String> {
         let mut run = Self {
             draft: false,
+            link: "default".to_owned(),
             op: "nothing".to_owned(),
             keys: 1,
             size: 64,
@@ -64,6 +67,7 @@ impl Run {
                         _ => return Err(format!("there is no path {value:?}")),
                     };
                 }
+                "link" => run.link = value.into_owned(),
                 "op" => run.op = value.into_owned(),
                 "keys" => run.keys = number()?,
                 "size" => run.size = number()?,
@@ -86,7 +90,7 @@ impl Run {
     }
 
     fn on<P: Path>(&self) -> Result<Json, String> {
-        let path = P::open("default")?;
+        let path = P::open(&self.link)?;
         let values: Vec<_> = (0..self.keys)
             .map(|n| (self.key(n), self.value(n)))
             .collect();
@@ -101,7 +105,7 @@ impl Run {
         };
         let timed = |op: &str| match op {
             "get" => checked(time(|| path.get_many(&keys))?),
-            "open" => checked(time(|| P::open("default")?.get_many(&keys))?),
+            "open" => checked(time(|| P::open(&self.link)?.get_many(&keys))?),
             "set" => Ok(time(|| path.set_many(&values))?.0),
             "nothing" => Ok(time(|| path.get_many(&[]))?.0),
             op => Err(format!("there is no op {op:?}")),
