@@ -79,8 +79,12 @@ pub(crate) fn hand_over(command: &mut Command, program: &Path) -> Result<ExitCod
     run(command, &program.display().to_string()).map(|()| ExitCode::SUCCESS)
 }
 
+/// The host's workspace is linted as it is built. A build of its own for that would link the host into
+/// each program once more.
 fn cargo() -> Command {
-    cargo_in(WORKSPACE, &target_dir().join(WORKSPACE))
+    let mut command = cargo_in(WORKSPACE, &target_dir().join(WORKSPACE));
+    command.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
+    command
 }
 
 /// Packs the provider into the archive that a host starts.
