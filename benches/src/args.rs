@@ -76,6 +76,8 @@ pub(crate) enum BenchCommand {
     Single,
     /// Only reads from memory.
     Replica,
+    /// Only changes that are told.
+    Watch,
     /// Only the memory over many calls.
     Calls { calls: Option<u64> },
     /// Only batches inside a component, on `eventual-batch serve` and beside it on other hosts.

@@ -326,7 +326,10 @@ async fn print_copied(
     for side in sides.iter().skip(1) {
         print!(" {} | / server |", side.name);
     }
-    println!("\n| --- | ---: |{}", " ---: | ---: |".repeat(sides.len() - 1));
+    println!(
+        "\n| --- | ---: |{}",
+        " ---: | ---: |".repeat(sides.len() - 1)
+    );
     for keys in COPIED_COUNTS {
         for size in COPIED_SIZES {
             let op = "get";

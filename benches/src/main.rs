@@ -28,6 +28,7 @@ mod run;
 mod setup;
 mod single;
 mod start;
+mod watch;
 
 use std::fs;
 use std::path::Path;

@@ -7,7 +7,7 @@ use crate::progress::PlannedRow;
 use crate::recorder::FigureRecorder;
 use crate::setup::BenchSetup;
 use crate::{
-    batches, callers, calls, components, keys, memory, network, pure, replica, single, start,
+    batches, callers, calls, components, keys, memory, network, pure, replica, single, start, watch,
 };
 
 /// Tables that are measured together.
@@ -19,19 +19,21 @@ enum TableGroup {
     Network,
     Callers,
     Replica,
+    Watch,
     Process,
     Calls,
     Pure,
 }
 
 /// In this order they are measured.
-const GROUPS: [TableGroup; 9] = [
+const GROUPS: [TableGroup; 10] = [
     TableGroup::Batches,
     TableGroup::Keys,
     TableGroup::Single,
     TableGroup::Network,
     TableGroup::Callers,
     TableGroup::Replica,
+    TableGroup::Watch,
     TableGroup::Process,
     TableGroup::Calls,
     TableGroup::Pure,
@@ -49,6 +51,7 @@ fn chosen(args: &BenchArgs) -> Vec<TableGroup> {
         BenchCommand::Network => vec![TableGroup::Network],
         BenchCommand::Callers => vec![TableGroup::Callers],
         BenchCommand::Replica => vec![TableGroup::Replica],
+        BenchCommand::Watch => vec![TableGroup::Watch],
         BenchCommand::Process => vec![TableGroup::Process],
         BenchCommand::Calls { .. } => vec![TableGroup::Calls],
         BenchCommand::Pure => vec![TableGroup::Pure],
@@ -82,6 +85,7 @@ pub(crate) fn plan(args: &BenchArgs) -> Result<Vec<PlannedRow>> {
         TableGroup::Network => network::plan(time),
         TableGroup::Callers => callers::plan(time),
         TableGroup::Replica => replica::plan(time),
+        TableGroup::Watch => watch::plan(time),
         TableGroup::Process => [memory::plan(), start::plan()]
             .into_iter()
             .flatten()
@@ -128,6 +132,7 @@ pub(crate) async fn measure(args: &BenchArgs, recorder: &mut FigureRecorder) -> 
                 callers::print_fairness(setup, time, recorder).await?;
             }
             TableGroup::Replica => replica::print(setup, time, recorder).await?,
+            TableGroup::Watch => watch::print(setup, time, recorder).await?,
             TableGroup::Process => {
                 memory::print(setup, recorder).await?;
                 start::print(setup, recorder).await?;
