@@ -171,6 +171,12 @@ impl Acknowledgement<'_> {
     pub(super) fn is_stored_in(&self, stream: &str) -> bool {
         self.error.is_none() && self.seq > 0 && self.stream == stream
     }
+
+    /// Whether the first copy of the write is still being replicated in this stream. Servers since 2.11
+    /// say that by an error.
+    pub(super) fn is_being_stored_in(&self, stream: &str) -> bool {
+        self.error.is_none() && self.seq == 0 && self.stream == stream
+    }
 }
 
 /// Whether the same request may succeed later, because the cluster is between leaders or
@@ -210,6 +216,22 @@ pub(super) fn is_conflict(error: &jetstream::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_write_that_is_being_replicated_is_told_from_a_stored_one() {
+        let is = |json: &str| {
+            let answer: Acknowledgement<'_> = serde_json::from_str(json).unwrap();
+            (answer.is_stored_in("a"), answer.is_being_stored_in("a"))
+        };
+        assert_eq!(is(r#"{"stream":"a","seq":7}"#), (true, false));
+        // As nats-server 2.10 answers a second copy.
+        let second = r#"{"stream":"a","seq":0,"duplicate": true}"#;
+        assert_eq!(is(second), (false, true));
+        assert_eq!(is(r#"{"stream":"b","seq":0}"#), (false, false));
+        assert_eq!(is(r#"{"stream":"b","seq":7}"#), (false, false));
+        let error = r#"{"stream":"a","seq":0,"error":{"code":400,"err_code":10077}}"#;
+        assert_eq!(is(error), (false, false));
+    }
 
     #[test]
     fn markers_are_told_from_values() {

@@ -98,6 +98,10 @@ impl Operation for WriteBatch {
                 sequence: Some(answer.seq),
             };
         }
+        if answer.is_being_stored_in(&info.write_stream) {
+            self.note_may_duplicate();
+            return AnswerOutcome::TryAgain;
+        }
         let Some(error) = answer.error else {
             return bad_answer(&LogText::fixed("it is of another stream"));
         };
