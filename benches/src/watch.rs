@@ -29,7 +29,7 @@ use crate::report::FigureRow;
 use crate::setup::{BenchSetup, LATTICE, TIMEOUT};
 
 /// How many changes a turn has, and the size of their values.
-const CHANGES: usize = 10_000;
+const CHANGES: usize = 2_000;
 const SIZE: usize = 128;
 
 /// The default of `watch_max_in_flight`, and another one.
