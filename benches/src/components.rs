@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::engine;
 use crate::figure::{Figure, FigureUnit};
-use crate::measure::order;
+use crate::measure::in_turns;
 use crate::progress::{PlannedRow, planned};
 use crate::recorder::FigureRecorder;
 use crate::report::FigureRow;
@@ -200,7 +200,8 @@ async fn print_batches(
     time: Duration,
     recorder: &mut FigureRecorder,
 ) -> Result<()> {
-    print_head("in the component", hosts);
+    let base = |number| if number < 2 { "engine" } else { "released" };
+    print_head("in the component", "engine", hosts, base);
     for op in OPERATIONS {
         for keys in COUNTS {
             for size in SIZES {
@@ -214,13 +215,19 @@ async fn print_batches(
     Ok(())
 }
 
-fn print_head(what: &str, hosts: &[MeasuredHost]) {
-    print!("\n| {what} | engine |");
-    for (number, host) in hosts.iter().enumerate() {
-        let ratio = if number < 2 { "/ engine" } else { "/ released" };
-        print!(" {} | {ratio} |", host.name);
+/// The head of a table whose rows [`print_row`] prints: the first side, and the others each with its
+/// ratio to the side that `base` names.
+fn print_head<'a>(
+    what: &str,
+    first: &str,
+    others: &'a [MeasuredHost],
+    base: impl Fn(usize) -> &'a str,
+) {
+    print!("\n| {what} | {first} |");
+    for (number, host) in others.iter().enumerate() {
+        print!(" {} | / {} |", host.name, base(number));
     }
-    println!("\n| --- | ---: |{}", " ---: | ---: |".repeat(hosts.len()));
+    println!("\n| --- | ---: |{}", " ---: | ---: |".repeat(others.len()));
 }
 
 /// The figures of the engine and of each host, and a ratio for each host: of those of this project to
@@ -385,11 +392,7 @@ async fn print_one_key(
     for host in hosts {
         host.times(set, 1).await?;
     }
-    print!("\n| one key | direct get |");
-    for host in hosts {
-        print!(" {} | / direct get |", host.name);
-    }
-    println!("\n| --- | ---: |{}", " ---: | ---: |".repeat(hosts.len()));
+    print_head("one key", "direct get", hosts, |_| "direct get");
     let rounds = batch.rounds();
     for (op, what) in [("open", "open and get"), ("get", "get")] {
         recorder.begin_row(what);
@@ -472,27 +475,20 @@ async fn client(
     Ok(done)
 }
 
-/// Lets the sides take turns of some batches each, in the order of [`order`], for so long.
+/// Lets the sides take turns of some batches each; what each batch of each side took.
 async fn take_turns(
     sides: usize,
     time: Duration,
     turn: impl AsyncFn(usize) -> Result<Vec<Duration>>,
 ) -> Result<Vec<Vec<Duration>>> {
-    const FEWEST: usize = 4;
     let mut times = vec![Vec::new(); sides];
-    for side in 0..sides {
-        turn(side).await?;
-    }
-    let begun = Instant::now();
-    let mut round = 0;
-    while begun.elapsed() < time || round < FEWEST || round % sides != 0 {
-        for side in order(round, sides) {
-            let mut more = turn(side).await?;
-            if let Some(times) = times.get_mut(side) {
-                times.append(&mut more);
-            }
+    in_turns(sides, time, async |side, counts| {
+        let mut more = turn(side).await?;
+        if counts {
+            times[side].append(&mut more);
         }
-        round += 1;
-    }
+        Ok(())
+    })
+    .await?;
     Ok(times)
 }

@@ -39,25 +39,40 @@ pub(crate) fn fastest(sides: &[Side<'_>], name: &str) -> Option<Figure> {
     figures.min_by(|one, other| one.value.total_cmp(&other.value))
 }
 
-/// Lets the sides take turns until they have had `time` together and each has had a few turns, and
-/// has come equally often after each of the others.
+/// Lets the sides take turns, and keeps what each turn took.
 pub(crate) async fn take_turns(sides: &mut [Side<'_>], time: Duration) -> Result<()> {
+    let count = sides.len();
+    in_turns(count, time, async |number, counts| {
+        let side = &mut sides[number];
+        let time = turn(side).await?;
+        if counts {
+            side.times.push(time);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Lets so many sides take turns until they have had `time` together and each has had a few turns,
+/// and has come equally often after each of the others. `turn` is told whose turn it is, and whether
+/// it counts.
+pub(crate) async fn in_turns(
+    sides: usize,
+    time: Duration,
+    mut turn: impl AsyncFnMut(usize, bool) -> Result<()>,
+) -> Result<()> {
     const FEWEST: usize = 8;
-    let cycle = 2 * sides.len().max(1);
+    let cycle = 2 * sides.max(1);
     // The first turns are for caches and buffers to settle.
-    for side in sides.iter() {
-        turn(side).await?;
+    for side in 0..sides {
+        turn(side, false).await?;
     }
     let begun = Instant::now();
     let mut rounds = 0;
     while begun.elapsed() < time || rounds < FEWEST || rounds % cycle != 0 {
-        for (place, number) in order(rounds, sides.len()).enumerate() {
-            let side = &mut sides[number];
-            let time = turn(side).await?;
+        for (place, side) in order(rounds, sides).enumerate() {
             // The first comes after the last of another round, whichever that was.
-            if place > 0 {
-                side.times.push(time);
-            }
+            turn(side, place > 0).await?;
         }
         rounds += 1;
     }
@@ -67,7 +82,7 @@ pub(crate) async fn take_turns(sides: &mut [Side<'_>], time: Duration) -> Result
 /// In which order so many sides take their turns of a round. Within the rounds of a cycle each comes
 /// equally often after each of the others, and so finds the same behind it: a side that always came
 /// after a short or an idle one would be a twentieth slower than one that came after itself.
-pub(crate) fn order(round: usize, sides: usize) -> impl Iterator<Item = usize> {
+fn order(round: usize, sides: usize) -> impl Iterator<Item = usize> {
     // To and fro between the ends, in both directions if the number is odd (a Williams design).
     let backwards = sides % 2 == 1 && round % 2 == 1;
     (0..sides).map(move |place| {

@@ -2,12 +2,10 @@
 
 use anyhow::Result;
 
-use super::canvas::{HERE, LIMIT, Mark, SECOND, head, svg};
-use super::lines::{ChartLine, LinePanel};
+use super::canvas::{HERE, LIMIT, Mark, SECOND};
+use super::lines::{ChartLine, LinePanel, side_by_side};
 use crate::network::TABLE;
 use crate::report::{BenchReport, FigureRow};
-
-const SIZE: (u32, u32) = (960, 360);
 
 /// Of these values; larger ones are in the table.
 const BYTES: f64 = 128.0;
@@ -81,13 +79,6 @@ pub(super) fn draw(report: &BenchReport) -> Result<Option<String>> {
         .collect();
     let limit = "the limit: a plain program, and an empty call".to_owned();
     legend.push((Mark::Dashes(LIMIT), limit));
-    let drawn = svg(SIZE, |canvas| {
-        let title = "Time of a batch of 128 B values over the network's delay. Less is better.";
-        let rest = head(canvas, title, &legend)?;
-        for (panel, area) in panels.iter().zip(rest.split_evenly((1, panels.len()))) {
-            panel.draw(&area)?;
-        }
-        Ok(())
-    })?;
-    Ok(Some(drawn))
+    let title = "Time of a batch of 128 B values over the network's delay. Less is better.";
+    side_by_side(title, &legend, &panels).map(Some)
 }

@@ -1,10 +1,28 @@
-//! A panel with lines.
+//! Panels with lines.
 
 use anyhow::Result;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::canvas::{Canvas, axis, mesh, panel_title, small_text};
+use super::canvas::{Canvas, Mark, axis, head, mesh, panel_title, small_text, svg};
+
+/// The size of a chart of such panels.
+const SIZE: (u32, u32) = (960, 360);
+
+/// Draws a chart of panels beside each other, below its title and its legend.
+pub(super) fn side_by_side(
+    title: &str,
+    legend: &[(Mark, String)],
+    panels: &[LinePanel<'_>],
+) -> Result<String> {
+    svg(SIZE, |canvas| {
+        let rest = head(canvas, title, legend)?;
+        for (panel, area) in panels.iter().zip(rest.split_evenly((1, panels.len()))) {
+            panel.draw(&area)?;
+        }
+        Ok(())
+    })
+}
 
 /// One line.
 pub(super) struct ChartLine {

@@ -2,12 +2,10 @@
 
 use anyhow::Result;
 
-use super::canvas::{HERE, Mark, SECOND, head, svg};
-use super::lines::{ChartLine, LinePanel};
+use super::canvas::{HERE, Mark, SECOND};
+use super::lines::{ChartLine, LinePanel, side_by_side};
 use crate::callers::THROUGHPUT;
 use crate::report::BenchReport;
-
-const SIZE: (u32, u32) = (960, 360);
 
 /// Draws a panel for reads and one for writes, with a line for each number of links.
 pub(super) fn draw(report: &BenchReport) -> Result<Option<String>> {
@@ -66,13 +64,6 @@ pub(super) fn draw(report: &BenchReport) -> Result<Option<String>> {
             (Mark::Line(*colour), format!("over {links} {what}"))
         })
         .collect();
-    let drawn = svg(SIZE, |canvas| {
-        let title = "Throughput of batches of 100 × 256 B. More is better.";
-        let rest = head(canvas, title, &legend)?;
-        for (panel, area) in panels.iter().zip(rest.split_evenly((1, panels.len()))) {
-            panel.draw(&area)?;
-        }
-        Ok(())
-    })?;
-    Ok(Some(drawn))
+    let title = "Throughput of batches of 100 × 256 B. More is better.";
+    side_by_side(title, &legend, &panels).map(Some)
 }
