@@ -16,7 +16,7 @@ use crate::figure::Figure;
 use crate::progress::PlannedRow;
 use crate::recorder::FigureRecorder;
 use crate::report::FigureRow;
-use crate::setup::{BenchSetup, LATTICE, TIMEOUT};
+use crate::setup::{BenchSetup, TIMEOUT};
 
 /// Puts of one side in a row, and how often each side has its turn.
 const PUTS: usize = 100;
@@ -104,7 +104,7 @@ pub(super) async fn print(
     let settings = settings("delay-1", "delay".to_owned(), WatchFrom::New, IN_FLIGHT[0])?;
     let watcher = Watcher::start(Arc::clone(connection), settings, Arc::new(handler));
     let lattice = setup.nats.url();
-    let component = ToldComponent::serve(&lattice, LATTICE, "delay", move |_| {
+    let component = ToldComponent::serve(&lattice, setup.ours.lattice(), "delay", move |_| {
         let _ = told.send(Instant::now());
         Reply::NOW
     });
