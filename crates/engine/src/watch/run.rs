@@ -42,8 +42,13 @@ const NOTE: Duration = Duration::from_secs(2);
 /// so long ago. What is acknowledged twice is acknowledged once.
 const SENT_AGAIN: (usize, Duration) = (1024, Duration::from_secs(10));
 
+/// Calls that are taken as ended before other events get their turn.
+const CALLS_AT_A_TIME: usize = 64;
+
 const DONE: &str = "+ACK";
 const GIVEN_UP: &str = "+TERM";
+
+type Calls = FuturesUnordered<BoxFuture<'static, (ChangeId, CallOutcome)>>;
 
 /// How a watch is to end.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +77,7 @@ struct WatchTask {
     /// The latest acknowledgements, and when they were sent.
     acknowledged: VecDeque<(Instant, Subject, &'static str)>,
     answers: FuturesUnordered<BoxFuture<'static, WatchAnswer>>,
-    calls: FuturesUnordered<BoxFuture<'static, (ChangeId, CallOutcome)>>,
+    calls: Calls,
     names: StreamNames,
     initial_until: u64,
     inbox: Option<Inbox>,
@@ -159,9 +164,7 @@ impl WatchTask {
                     is_stopping = true;
                     WatchTurn::Event(WatchEvent::Stop)
                 }
-                Some((id, outcome)) = self.calls.next() => {
-                    WatchTurn::Event(WatchEvent::CallEnded { id, outcome })
-                }
+                Some(ended) = ended_calls(&mut self.calls) => WatchTurn::Calls(ended),
                 Some(answer) = self.answers.next() => WatchTurn::Answer(answer),
                 changed = status.changed() => {
                     if changed.is_err() {
@@ -180,6 +183,11 @@ impl WatchTask {
             last_turn = Instant::now();
             match event {
                 WatchTurn::Event(event) => self.tell(event),
+                WatchTurn::Calls(ended) => {
+                    for (id, outcome) in ended {
+                        self.tell(WatchEvent::CallEnded { id, outcome });
+                    }
+                }
                 WatchTurn::Answer(answer) => self.take_answer(answer).await,
                 WatchTurn::Connection => self.look_at_connection().await,
                 WatchTurn::Message(message) => self.take_messages(message),
@@ -254,13 +262,22 @@ impl WatchTask {
     }
 
     async fn act(&mut self) {
+        // Calls begin when all that is to be acknowledged is on its way: the next change of a key is
+        // called next. If this process were killed then, and the acknowledgement were still in its
+        // memory, the next instance would tell of the earlier change again, after the later one.
+        let mut calls = Vec::new();
+        let mut has_settled = false;
         while let Some(action) = self.machine.next_action() {
+            has_settled |= matches!(
+                action,
+                WatchAction::Acknowledge { .. } | WatchAction::Terminate { .. }
+            );
             match action {
                 WatchAction::Attach => self.attach(),
                 WatchAction::Pull { anew } => self.pull(anew).await,
                 WatchAction::ClosePull => self.inbox = None,
                 WatchAction::AskPending { question } => self.ask(question),
-                WatchAction::Call { id, attempt } => self.call(id, attempt),
+                WatchAction::Call { id, attempt } => calls.push((id, attempt)),
                 WatchAction::Acknowledge { id } => self.acknowledge_with(id, DONE).await,
                 WatchAction::NakAndDrop { id } => self.acknowledge_with(id, "-NAK").await,
                 WatchAction::NakAndKeep { id } => self.recall(id).await,
@@ -269,11 +286,18 @@ impl WatchTask {
                     self.held.remove(&id);
                 }
                 WatchAction::DropCalls => {
+                    calls.clear();
                     self.calls.clear();
                     self.acknowledged.clear();
                 }
                 WatchAction::InProgress { id } => self.answer(id, "+WPI").await,
             }
+        }
+        if has_settled && self.connection.is_up() {
+            drop(timeout(SEND, self.connection.client().flush()).await);
+        }
+        for (id, attempt) in calls {
+            self.call(id, attempt);
         }
     }
 
@@ -289,9 +313,15 @@ impl WatchTask {
 /// What a turn of the loop is about.
 enum WatchTurn {
     Event(WatchEvent),
+    Calls(Vec<(ChangeId, CallOutcome)>),
     Answer(WatchAnswer),
     Connection,
     Message(Option<Message>),
+}
+
+/// The calls that have ended; `None`: there are none at all.
+async fn ended_calls(calls: &mut Calls) -> Option<Vec<(ChangeId, CallOutcome)>> {
+    calls.ready_chunks(CALLS_AT_A_TIME).next().await
 }
 
 async fn next_message(inbox: &mut Option<Inbox>) -> Option<Message> {

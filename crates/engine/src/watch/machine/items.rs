@@ -40,11 +40,21 @@ impl Item {
 }
 
 /// Changes in the order of the stream, and each key's changes.
+///
+/// With each event the machine asks for those that something is to be done about. So these are kept
+/// apart: to look through all of them each time took most of the time of a busy watch.
 #[derive(Debug, Default)]
 pub(super) struct HeldChanges {
     by_id: BTreeMap<ChangeId, Item>,
     by_key: HashMap<Arc<str>, BTreeSet<ChangeId>>,
-    calling: usize,
+    /// Those in no call.
+    waiting: BTreeSet<ChangeId>,
+    /// Those of them whose last call failed, by when the next one may start.
+    paused: BTreeSet<(Duration, ChangeId)>,
+    /// How many are [`Standing::Doubtful`].
+    doubtful: usize,
+    /// Of those that are in a call or confirmed, none was refreshed before.
+    oldest_refresh: Duration,
 }
 
 impl HeldChanges {
@@ -67,13 +77,16 @@ impl HeldChanges {
             replaces,
             standing: Standing::Confirmed(number),
         };
+        self.waiting.insert(id);
         self.by_id.insert(id, item);
     }
 
     /// Removes a change. Returns its key.
     pub(super) fn remove(&mut self, id: ChangeId) -> Option<Arc<str>> {
         let item = self.by_id.remove(&id)?;
-        self.calling -= usize::from(item.calling);
+        self.waiting.remove(&id);
+        self.paused.remove(&(item.not_before, id));
+        self.doubtful -= usize::from(!item.is_confirmed());
         if let Some(of_key) = self.by_key.get_mut(&item.key) {
             of_key.remove(&id);
             if of_key.is_empty() {
@@ -89,19 +102,19 @@ impl HeldChanges {
 
     /// The changes that are in no call.
     pub(super) fn waiting(&self) -> Vec<ChangeId> {
-        let waiting = |(id, item): (&ChangeId, &Item)| (!item.calling).then_some(*id);
-        self.by_id.iter().filter_map(waiting).collect()
+        self.waiting.iter().copied().collect()
     }
 
     /// Those of them of which it has not been known since then whether the consumer has them.
     pub(super) fn doubtful_since(&self, then: Duration) -> Vec<ChangeId> {
-        let is_doubtful = |item: &Item| match item.standing {
+        if self.doubtful == 0 {
+            return Vec::new();
+        }
+        let is_doubtful = |id: &&ChangeId| match self.by_id[*id].standing {
             Standing::Doubtful(since) => since <= then,
             Standing::Confirmed(_) => false,
         };
-        let mut waiting = self.waiting();
-        waiting.retain(|id| is_doubtful(&self.by_id[id]));
-        waiting
+        self.waiting.iter().filter(is_doubtful).copied().collect()
     }
 
     /// Whether the consumer still has the change, as far as is known.
@@ -115,6 +128,7 @@ impl HeldChanges {
         let item = self.by_id.get_mut(&id);
         let is_here = item.is_some();
         if let Some(item) = item {
+            self.doubtful -= usize::from(!item.is_confirmed());
             item.refreshed = now;
             item.standing = Standing::Confirmed(number);
         }
@@ -124,6 +138,7 @@ impl HeldChanges {
     /// Notes that the consumer may have the change no more.
     pub(super) fn doubt(&mut self, id: ChangeId, now: Duration) {
         if let Some(item) = self.by_id.get_mut(&id) {
+            self.doubtful += usize::from(item.is_confirmed());
             item.standing = Standing::Doubtful(now);
         }
     }
@@ -185,7 +200,7 @@ impl HeldChanges {
     }
 
     pub(super) fn calling(&self) -> usize {
-        self.calling
+        self.by_id.len() - self.waiting.len()
     }
 
     pub(super) fn first(&self) -> Option<ChangeId> {
@@ -202,23 +217,25 @@ impl HeldChanges {
 
     /// When the next call is due that is not due yet.
     pub(super) fn next_retry(&self, now: Duration) -> Option<Duration> {
-        let waits = |item: &&Item| !item.calling && item.is_confirmed() && item.not_before > now;
-        let waiting = self.by_id.values().filter(waits);
-        waiting.map(|item| item.not_before).min()
+        let mut later = self.paused.iter().filter(|(time, _)| *time > now);
+        let next = later.find(|(_, id)| self.by_id[id].is_confirmed())?;
+        Some(next.0)
     }
 
     /// Starts up to `max` calls. Returns the changes, and the number of each call.
     pub(super) fn start(&mut self, max: usize, now: Duration) -> Vec<(ChangeId, u32)> {
-        let is_ready = |(id, item): &(&ChangeId, &Item)| {
+        let is_ready = |id: &&ChangeId| {
+            let item = &self.by_id[*id];
             item.not_before <= now && item.is_confirmed() && self.is_next_of_key(**id, item)
         };
-        let ready = self.by_id.iter().filter(is_ready).take(max);
-        let ready: Vec<ChangeId> = ready.map(|(id, _)| *id).collect();
+        let ready = self.waiting.iter().filter(is_ready).take(max);
+        let ready: Vec<ChangeId> = ready.copied().collect();
         let mut started = Vec::with_capacity(ready.len());
         for id in ready {
             if let Some(item) = self.by_id.get_mut(&id) {
                 item.calling = true;
-                self.calling += 1;
+                self.waiting.remove(&id);
+                self.paused.remove(&(item.not_before, id));
                 started.push((id, item.calls + 1));
             }
         }
@@ -238,7 +255,7 @@ impl HeldChanges {
             return None;
         }
         item.calling = false;
-        self.calling -= 1;
+        self.waiting.insert(id);
         let pause = if outcome == CallOutcome::Unreachable {
             item.unreached = item.unreached.saturating_add(1);
             timing::backoff(timing::UNREACHABLE_PAUSE, item.unreached - 1)
@@ -248,6 +265,7 @@ impl HeldChanges {
             timing::backoff(timing::RETRY_PAUSE, item.calls - 1)
         };
         item.not_before = now + pause;
+        self.paused.insert((item.not_before, id));
         Some(item.calls)
     }
 
@@ -255,11 +273,19 @@ impl HeldChanges {
     /// those that it is to deliver again.
     pub(super) fn due_for_in_progress(&mut self, now: Duration, age: Duration) -> Vec<ChangeId> {
         let mut old = Vec::new();
+        if now < self.oldest_refresh + age {
+            return old;
+        }
+        self.oldest_refresh = now;
         for (id, item) in &mut self.by_id {
-            if now >= item.refreshed + age && (item.calling || item.is_confirmed()) {
+            if !item.calling && !item.is_confirmed() {
+                continue;
+            }
+            if now >= item.refreshed + age {
                 item.refreshed = now;
                 old.push(*id);
             }
+            self.oldest_refresh = self.oldest_refresh.min(item.refreshed);
         }
         old
     }

@@ -92,15 +92,6 @@ impl WatchTask {
             let payload = Bytes::from_static(what.as_bytes());
             let client = self.connection.client();
             let sent = client.publish(held.reply.clone(), payload);
-            let sent = async {
-                let published = sent.await;
-                // The next change of the key is called next. If this process were killed then, and
-                // the acknowledgement were still in its memory, the next instance would tell of
-                // this change again, after the one that follows it.
-                if is_over && published.is_ok() {
-                    drop(client.flush().await);
-                }
-            };
             drop(timeout(SEND, sent).await);
         }
     }
