@@ -26,6 +26,10 @@ const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 /// Tells the instances of a provider apart, whose metrics would else be taken for those of one.
 const INSTANCE_ID: &str = "service.instance.id";
 
+/// Tells which version an instance is of, while a new one takes the place of an old one.
+const VERSION: &str = "service.version";
+const THIS_VERSION: &str = concat!("service.version=", env!("CARGO_PKG_VERSION"));
+
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -43,12 +47,13 @@ fn main() -> anyhow::Result<()> {
         return outcome;
     }
     let directives = join(&given, QUIET);
-    let resource = env::var(RESOURCE_ATTRIBUTES).unwrap_or_default();
-    let resource = if resource.contains(INSTANCE_ID) {
-        resource
-    } else {
-        join(&resource, &format!("{INSTANCE_ID}={}", nuid::next()))
-    };
+    let mut resource = env::var(RESOURCE_ATTRIBUTES).unwrap_or_default();
+    if !resource.contains(INSTANCE_ID) {
+        resource = join(&resource, &format!("{INSTANCE_ID}={}", nuid::next()));
+    }
+    if !resource.contains(VERSION) {
+        resource = join(&resource, THIS_VERSION);
+    }
     let error = Command::new(env::current_exe()?)
         .args(env::args_os().skip(1))
         .env(RUST_LOG, directives)
