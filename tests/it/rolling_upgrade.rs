@@ -29,16 +29,16 @@ async fn each_instance_is_replaced_under_load_and_no_call_is_lost() -> Result<()
     stack.create_bucket("orders", kv::Config::default()).await?;
     let link = stack.link("component", "orders").config("timeout", "60s");
     stack.provider.put_link(&link).await?;
-    let mut old = Instance::start(&stack, &link, crate::support::PROVIDER).await?;
+    let mut old = MeasuredInstance::start(&stack, &link, crate::support::PROVIDER).await?;
     let load = Load::start(&stack);
     load.goes_on(&old.provider).await?;
 
-    let first = Instance::start(&stack, &link, &newer).await?;
+    let first = MeasuredInstance::start(&stack, &link, &newer).await?;
     load.goes_on(&first.provider).await?;
     let status = stack.provider.shutdown().await?;
     assert!(status.success(), "{status}");
     load.goes_on(&first.provider).await?;
-    let second = Instance::start(&stack, &link, &newer).await?;
+    let second = MeasuredInstance::start(&stack, &link, &newer).await?;
     load.goes_on(&second.provider).await?;
     let status = old.provider.shutdown().await?;
     assert!(status.success(), "{status}");
@@ -83,12 +83,12 @@ fn newer_provider(directory: &Path) -> Result<PathBuf> {
 }
 
 /// One more instance, and what collects its metrics.
-struct Instance {
+struct MeasuredInstance {
     provider: Provider,
     collector: OtlpCollector,
 }
 
-impl Instance {
+impl MeasuredInstance {
     /// It has the link from its start.
     async fn start(
         stack: &Stack,
