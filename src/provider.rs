@@ -61,11 +61,11 @@ impl EventualBatchProvider {
     /// is no number.
     pub fn new(host: &HostData) -> anyhow::Result<Self> {
         let max_response_bytes = max_response_bytes(&host.config)?;
-        let values = values(&link_defaults(&host.config), &host.secrets)?;
+        let defaults = raw_settings(&link_defaults(&host.config), &host.secrets)?;
         let call_timeout = rpc_timeout(host.default_rpc_timeout_ms);
         let timeout = default_timeout(call_timeout);
         Ok(Self {
-            links: Arc::new(Links::new(NAME, values, timeout).with_metrics(&meter(METER))),
+            links: Arc::new(Links::new(NAME, defaults, timeout).with_metrics(&meter(METER))),
             serving: Serving::new(max_response_bytes),
             lattice: host.lattice_rpc_prefix.as_str().into(),
             call_timeout,
@@ -126,8 +126,8 @@ impl Provider for EventualBatchProvider {
         if let Some(hint) = interface_hint(namespace, package, interfaces) {
             tracing::warn!(source, link = name, "{hint}");
         }
-        let put = match values(link.config, link.secrets) {
-            Ok(values) => self.links.put(source, name, values).await,
+        let put = match raw_settings(link.config, link.secrets) {
+            Ok(settings) => self.links.put(source, name, settings).await,
             Err(error) => {
                 self.links.refuse(source, name, error.clone()).await;
                 Err(error)
@@ -156,12 +156,12 @@ impl Provider for EventualBatchProvider {
             target: target.to_owned(),
             link: name.to_owned(),
         };
-        let put = match values(link.config, link.secrets) {
-            Ok(values) => {
+        let put = match raw_settings(link.config, link.secrets) {
+            Ok(settings) => {
                 let handler = ComponentWatcher::new(self.serving.outgoing(), &identity);
                 let (timeout, handler) = (self.call_timeout, Arc::new(handler));
                 self.links
-                    .put_watch(identity, values, timeout, handler)
+                    .put_watch(identity, settings, timeout, handler)
                     .await
             }
             Err(error) => {
@@ -290,7 +290,7 @@ fn max_response_bytes(config: &HashMap<String, String>) -> anyhow::Result<usize>
     })
 }
 
-fn values(
+fn raw_settings(
     config: &HashMap<String, String>,
     secrets: &HashMap<String, SecretValue>,
 ) -> Result<RawSettings, ConfigError> {

@@ -53,7 +53,8 @@ pub(super) struct Handshake {
     awaits_params: bool,
     /// Bounds the acceptances that are sent at the same time by calls that await parameters.
     acceptance_permits: Arc<Semaphore>,
-    confirmation: Option<Confirmation>,
+    /// What the caller has confirmed so far.
+    seen: Option<SeenAcceptance>,
 }
 
 /// Which acceptance is sent. It is also the index of the address that the acceptance gives.
@@ -65,13 +66,12 @@ enum Acceptance {
 
 /// Which acceptance a caller has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Confirmation {
-    /// The first one: it has missed nothing.
+pub(super) enum SeenAcceptance {
+    /// The first one: the caller has missed nothing.
     First,
-    /// A repeated one: it may have missed all that was sent to it before that.
-    Repeated,
-    /// None in time: its client does not confirm, or is very slow.
-    Unresponsive,
+    /// No earlier one than a repeated one. The caller may have missed all that was sent to it before
+    /// that, results too.
+    OnlyRepeated,
 }
 
 impl Handshake {
@@ -95,7 +95,7 @@ impl Handshake {
             param_subscriptions: [None, None],
             awaits_params,
             acceptance_permits,
-            confirmation: None,
+            seen: None,
         };
         handshake.accept(Acceptance::First).await?;
         Ok(handshake)
@@ -130,7 +130,7 @@ impl Handshake {
     ///
     /// The connection to the lattice's NATS is closed or failed.
     pub(super) async fn next_part(&mut self) -> Result<Bytes, InvocationError> {
-        if self.confirmation.is_some() {
+        if self.seen.is_some() {
             return self.next().await.map(|(_, part)| part);
         }
         let mut pause = REPEAT;
@@ -166,10 +166,10 @@ impl Handshake {
 
     fn use_address(&mut self, index: usize) {
         self.param_subscriptions[1 - index] = None;
-        self.confirmation = Some(if index == 0 {
-            Confirmation::First
+        self.seen = Some(if index == 0 {
+            SeenAcceptance::First
         } else {
-            Confirmation::Repeated
+            SeenAcceptance::OnlyRepeated
         });
     }
 
@@ -204,7 +204,7 @@ impl Handshake {
     /// The connection to the lattice's NATS is closed or failed.
     pub(super) async fn unsubscribe_params(&mut self) -> Result<(), InvocationError> {
         self.awaits_params = false;
-        if self.confirmation.is_some() {
+        if self.seen.is_some() {
             self.param_subscriptions = [None, None];
         }
         for params in self.param_subscriptions.iter_mut().flatten() {
@@ -214,12 +214,13 @@ impl Handshake {
         Ok(())
     }
 
-    /// Which acceptance the caller is known to have seen so far.
-    pub(super) fn confirmed_so_far(&self) -> Option<Confirmation> {
-        self.confirmation
+    /// Which acceptance the caller has confirmed so far.
+    pub(super) fn confirmed_so_far(&self) -> Option<SeenAcceptance> {
+        self.seen
     }
 
-    /// Waits for a while until the caller confirms that it knows of the call.
+    /// Waits for a while until the caller confirms that it knows of the call. `None`: its client does
+    /// not confirm, or is very slow.
     ///
     /// # Errors
     ///
@@ -227,8 +228,8 @@ impl Handshake {
     pub(super) async fn await_confirmation(
         &mut self,
         unresponsive: &UnresponsiveClients,
-    ) -> Result<Confirmation, InvocationError> {
-        if self.confirmation.is_none() {
+    ) -> Result<Option<SeenAcceptance>, InvocationError> {
+        if self.seen.is_none() {
             let was_unresponsive = unresponsive.contains(&self.caller_inbox);
             let limit = if was_unresponsive {
                 SHORT_CONFIRMATION_TIMEOUT
@@ -241,11 +242,11 @@ impl Handshake {
             }
             // Whatever else the caller sends is of no use.
             self.param_subscriptions = [None, None];
-            if was_unresponsive && self.confirmation.is_some() {
+            if was_unresponsive && self.seen.is_some() {
                 unresponsive.remove(&self.caller_inbox);
             }
         }
-        Ok(self.confirmation.unwrap_or(Confirmation::Unresponsive))
+        Ok(self.seen)
     }
 }
 

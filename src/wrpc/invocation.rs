@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use wrpc_transport_nats::result_subject;
 
 use super::error::InvocationError;
-use super::handshake::{Confirmation, Handshake, UnresponsiveClients};
+use super::handshake::{Handshake, SeenAcceptance, UnresponsiveClients};
 use super::load_limits::LoadLimits;
 use super::memory_budget::Reservation;
 use super::parameter_buffer::{ParameterBuffer, ParameterOutcome};
@@ -165,8 +165,8 @@ impl AcceptedInvocation {
             let confirmed_before = handshake.confirmed_so_far();
             publish(&handshake, first.clone()).await?;
             // The results are readable without their end marker, so waiting here delays no caller.
-            let confirmation = handshake.await_confirmation(unresponsive).await?;
-            if confirmed_before.is_none() && confirmation == Confirmation::Repeated {
+            let seen = handshake.await_confirmation(unresponsive).await?;
+            if confirmed_before.is_none() && seen == Some(SeenAcceptance::OnlyRepeated) {
                 // Twice does no harm: the caller reads no further than the results go.
                 publish(&handshake, first).await?;
             }

@@ -161,7 +161,7 @@ impl<T> List<T> {
     }
 }
 
-macro_rules! parameters_of_one_key {
+macro_rules! parameters_without_list {
     ($($parameters:ty),*) => {$(
         impl Parameters for $parameters {
             type Decoder = PlainDecoder<Self>;
@@ -173,7 +173,7 @@ macro_rules! parameters_of_one_key {
     )*};
 }
 
-parameters_of_one_key!(
+parameters_without_list!(
     (String, String),
     (String, String, Bytes),
     (String, String, u64),

@@ -17,7 +17,7 @@ use super::limits::Limits;
 use super::message::StoredMessage;
 use super::pipeline;
 use super::quarantine::LostConnections;
-use super::replica::{AnsweredMessage, ReplicaHandle, ReplicaObserver};
+use super::replica::{AnsweredMessage, FloorRecorder, ReplicaHandle};
 use super::response_budget::{self, ResponseBudget, Unbounded};
 use super::stream_info::{ReadPath, StreamInfo};
 use super::tuning;
@@ -35,13 +35,13 @@ pub(super) async fn get_many(
     budget: &dyn ResponseBudget,
     deadline: &Deadline,
 ) -> Result<Vec<Option<Bytes>>, Error> {
-    let observer = bucket.replica().map(ReplicaHandle::observe);
+    let recorder = bucket.replica().map(ReplicaHandle::floor_recorder);
     let mut batch = ReadBatch::new(bucket, keys, budget).await?;
     if !batch.keys.is_empty() {
         let info = bucket.stream_info(deadline).await?;
         read(bucket, &info, &mut batch, path, deadline).await?;
     }
-    batch.report_to_replica(observer);
+    batch.record_floors(recorder);
     batch.into_values().await
 }
 
@@ -211,12 +211,12 @@ impl<'a> ReadBatch<'a> {
         self.keys[index].state = KeyState::Missing(sequence);
     }
 
-    /// Tells the replica what the server has answered.
-    fn report_to_replica(&self, observer: Option<ReplicaObserver<'_>>) {
-        let Some(observer) = observer else {
+    /// Raises the floors of the replica to what the server has answered.
+    fn record_floors(&self, recorder: Option<FloorRecorder<'_>>) {
+        let Some(recorder) = recorder else {
             return;
         };
-        observer.record_read(self.keys.iter().map(|key| {
+        recorder.record_read(self.keys.iter().map(|key| {
             let (value, sequence) = match &key.state {
                 KeyState::Unknown => return None,
                 KeyState::Missing(sequence) => (None, *sequence),

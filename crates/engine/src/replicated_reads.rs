@@ -32,13 +32,13 @@ pub(super) async fn get_many(
     }
     if let Some(reader) = reader(bucket, replica, deadline).await {
         let answer = values(bucket, &reader, keys, budget).await?;
-        if reader.is_recent() {
+        if reader.proves_bucket_exists() {
             bucket.mark_existing();
         }
         match answer {
             Some(answer) if reader.accept_if_young() => return Ok(answer),
             Some(_) => {}
-            None => reader.give_up(),
+            None => reader.note_expired_value(),
         }
     }
     let answer = read::get_many(bucket, keys, Some(ReadPath::Leader), budget, deadline).await?;
@@ -55,14 +55,14 @@ pub(super) async fn keys(
 ) -> Result<Vec<String>, Error> {
     if let Some(reader) = reader(bucket, replica, deadline).await {
         let answer = names(bucket, &reader, budget).await?;
-        if reader.is_recent() {
+        if reader.proves_bucket_exists() {
             bucket.mark_existing();
         }
         if reader.accept_if_young() {
             return Ok(answer);
         }
     }
-    let answer = if replica.is_fresh() || replica.has_answered_lately() {
+    let answer = if replica.must_be_fresh() || replica.has_answered_lately() {
         list::keys_at_leader(bucket, budget, deadline).await
     } else {
         list::keys(bucket, budget, deadline).await

@@ -196,11 +196,11 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Takes an event.
-    pub(crate) fn handle(&mut self, now: Time, event: Event<I, E>, run: &impl Items<Info = I>) {
+    pub(crate) fn handle(&mut self, now: Time, event: Event<I, E>, items: &impl Items<Info = I>) {
         self.now = self.now.max(now);
         match event {
-            Event::Connection { epoch, is_up } => self.connection(epoch, is_up, run),
-            Event::ClientEnded => self.client_ended(),
+            Event::Connection { epoch, is_up } => self.on_connection(epoch, is_up, items),
+            Event::ClientEnded => self.on_client_ended(),
             Event::InboxOpened(opened) => {
                 self.inbox = if opened {
                     InboxState::Open
@@ -215,12 +215,12 @@ impl<I, E: Clone> Machine<I, E> {
                 self.requested_permits = 0;
                 self.unused_permits += permits;
             }
-            Event::Sent { count, failure } => self.sent(count, failure, run),
-            Event::Answer { token, outcome } => self.answer(token, outcome, run),
-            Event::ItemsDenied { token, denied } => self.items_denied(token, denied, run),
-            Event::InboxDenied(error) => self.inbox_denied(error),
-            Event::Refreshed(outcome) => self.refreshed(outcome, run),
-            Event::Tick => self.check_time(run),
+            Event::Sent { count, failure } => self.on_sent(count, failure, items),
+            Event::Answer { token, outcome } => self.on_answer(token, outcome, items),
+            Event::ItemsDenied { token, denied } => self.on_items_denied(token, denied, items),
+            Event::InboxDenied(error) => self.on_inbox_denied(error),
+            Event::Refreshed(outcome) => self.on_refreshed(outcome, items),
+            Event::Tick => self.check_time(items),
         }
     }
 
@@ -228,11 +228,11 @@ impl<I, E: Clone> Machine<I, E> {
     pub(crate) fn next_action(
         &mut self,
         now: Time,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) -> Option<Action<I, E>> {
         self.now = self.now.max(now);
         loop {
-            match self.decide(run) {
+            match self.decide(items) {
                 Decision::Action(action) => return Some(action),
                 Decision::Nothing => return None,
                 Decision::Again => {}
@@ -240,7 +240,7 @@ impl<I, E: Clone> Machine<I, E> {
         }
     }
 
-    fn decide(&mut self, run: &impl Items<Info = I>) -> Decision<I, E> {
+    fn decide(&mut self, items: &impl Items<Info = I>) -> Decision<I, E> {
         if self.sending.is_some() {
             return Decision::Nothing;
         }
@@ -249,7 +249,7 @@ impl<I, E: Clone> Machine<I, E> {
         // permits.
         let waits_for_info = self.refresh.running.is_some() || self.needs_refresh();
         if self.actions.is_empty() && !self.finished && (!waits_for_info || self.is_over()) {
-            self.plan_burst(run);
+            self.plan_burst(items);
         }
         if let Some(action) = self.actions.pop_front() {
             return Decision::Action(action);
@@ -271,7 +271,7 @@ impl<I, E: Clone> Machine<I, E> {
         }
         match self.next_refresh().or_else(|| self.next_inbox()) {
             Some(action) => Decision::Action(action),
-            None => self.next_send(run),
+            None => self.next_send(items),
         }
     }
 

@@ -60,16 +60,16 @@ pub(crate) async fn read_last_message(
     path: Option<ReadPath>,
     deadline: &Deadline,
 ) -> Result<Option<StoredMessage>, Error> {
-    let observer = bucket.replica().map(ReplicaHandle::observe);
+    let recorder = bucket.replica().map(ReplicaHandle::floor_recorder);
     let mut target = LastMessage {
         encoded,
         last: None,
     };
     let mut reads = SingleKeyReads::new(&mut target, vec![0], path);
     pipeline::run(bucket, &mut reads, deadline).await?;
-    if let Some(observer) = observer {
+    if let Some(recorder) = recorder {
         let last = target.last.as_ref();
-        observer.record_read([last.map(|last| AnsweredMessage {
+        recorder.record_read([last.map(|last| AnsweredMessage {
             key: encoded,
             sequence: last.revision(),
             value: last.value(),

@@ -110,7 +110,7 @@ impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
     ) -> AnswerOutcome<Error> {
         match self.target.set_last_message(self.indexes[item], last) {
             Ok(()) => AnswerOutcome::Done { sequence: None },
-            Err(error) => AnswerOutcome::Unusable(error),
+            Err(error) => AnswerOutcome::OverLimit(error),
         }
     }
 }

@@ -165,10 +165,10 @@ impl ReplicaMachine {
             ReplicaEvent::Wanted { question } => self.is_wanted(question, now),
             ReplicaEvent::Connected => self.connected = true,
             ReplicaEvent::Disconnected => self.lose_connection(now),
-            ReplicaEvent::Answered { number, answered } => self.answered(number, answered, now),
-            ReplicaEvent::Created { number, creation } => self.created(number, creation, now),
-            ReplicaEvent::Checked { number, check } => self.checked(number, check, now),
-            ReplicaEvent::Delivered(delivery) => self.delivered(&delivery, now),
+            ReplicaEvent::Answered { number, answered } => self.on_answered(number, answered, now),
+            ReplicaEvent::Created { number, creation } => self.on_created(number, creation, now),
+            ReplicaEvent::Checked { number, check } => self.on_checked(number, check, now),
+            ReplicaEvent::Delivered(delivery) => self.on_delivered(&delivery, now),
             ReplicaEvent::Unreadable => self.doubt(),
             ReplicaEvent::PullDenied => {
                 self.turn_off(OffReason::Denied(DeniedRequest::NextMessages), now);
@@ -178,9 +178,9 @@ impl ReplicaMachine {
                 pull,
                 delivered,
                 position,
-            } => self.heartbeat(pull, delivered, position, now),
-            ReplicaEvent::PullEnded { pull, end } => self.pull_ended(pull, end, now),
-            ReplicaEvent::Listed { number, listed } => self.listed(number, listed, now),
+            } => self.on_heartbeat(pull, delivered, position, now),
+            ReplicaEvent::PullEnded { pull, end } => self.on_pull_ended(pull, end, now),
+            ReplicaEvent::Listed { number, listed } => self.on_listed(number, listed, now),
             ReplicaEvent::Tick => {}
         }
         self.turn(now);

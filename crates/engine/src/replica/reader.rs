@@ -16,8 +16,8 @@ use super::stats::FallbackReason;
 /// with less.
 const LEADER_ONLY_AFTER_ANSWER: Duration = Duration::from_secs(60);
 
-/// A copy that was complete so recently shows that the bucket exists.
-const RECENT: Duration = Duration::from_secs(5);
+/// A copy that was complete so recently proves that the bucket exists.
+const PROOF_AGE: Duration = Duration::from_secs(5);
 
 /// What a copy knows of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +66,8 @@ impl ReplicaHandle {
         }
     }
 
-    /// Whether answers must be no older than the call.
-    pub(crate) fn is_fresh(&self) -> bool {
+    /// Whether the settings ask for answers that are no older than the call.
+    pub(crate) fn must_be_fresh(&self) -> bool {
         self.settings().mode == ReplicaMode::Fresh
     }
 
@@ -123,16 +123,16 @@ impl CopyReader<'_> {
         with_values.try_for_each(|record| show(record.key()))
     }
 
-    /// Whether the leader has answered for the bucket a moment ago.
-    pub(crate) fn is_recent(&self) -> bool {
+    /// Whether the leader has answered for the bucket within the last 5 s. Then the bucket exists.
+    pub(crate) fn proves_bucket_exists(&self) -> bool {
         let as_of = self.copy.complete_as_of();
         let now = self.replica.state().now();
-        as_of.is_some_and(|as_of| now.saturating_sub(as_of) < RECENT)
+        as_of.is_some_and(|as_of| now.saturating_sub(as_of) < PROOF_AGE)
     }
 
-    /// Counts that the leader answers instead, because a value may have expired. Has the task ask
-    /// the leader which values are gone.
-    pub(crate) fn give_up(&self) {
+    /// Notes that a value may have expired, so that the leader answers instead: counts a fallback for
+    /// [`FallbackReason::Expired`], and has the task ask the leader which values are gone.
+    pub(crate) fn note_expired_value(&self) {
         let state = self.replica.start_task();
         state.counts.fall_back(FallbackReason::Expired);
         if state.is_retry_due() {

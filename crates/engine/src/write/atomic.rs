@@ -80,17 +80,17 @@ pub(super) async fn write(
     let mut messages = AtomicMessages::new(bucket, writes, info);
     let cause =
         |error: Option<Error>| Box::new(error.unwrap_or_else(|| bucket.no_answer_error(deadline)));
-    let observer = bucket.replica().map(ReplicaHandle::observe);
+    let recorder = bucket.replica().map(ReplicaHandle::floor_recorder);
     let outcome = run::run(bucket, &mut messages, deadline).await;
-    if let Some(observer) = observer {
+    if let Some(recorder) = recorder {
         match outcome {
             BatchOutcome::Stored(Some(last)) => {
                 // The server stores a batch without a gap.
                 let first = (last + 1).saturating_sub(total as u64);
-                observer.record_written((first, last));
+                recorder.record_written((first, last));
             }
             BatchOutcome::Failed(_) => {}
-            _ => observer.record_unclear_write(),
+            _ => recorder.record_unclear_write(),
         }
     }
     match outcome {

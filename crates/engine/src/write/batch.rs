@@ -152,14 +152,14 @@ impl WriteBatch {
         deadline: &Deadline,
     ) -> Result<(), Error> {
         bucket.require_writes(deadline).await?;
-        let observer = bucket.replica().map(ReplicaHandle::observe);
+        let recorder = bucket.replica().map(ReplicaHandle::floor_recorder);
         let sent = pipeline::run(bucket, self, deadline).await;
-        if let Some(observer) = observer {
+        if let Some(recorder) = recorder {
             if let Some(sequences) = self.written.range() {
-                observer.record_written(sequences);
+                recorder.record_written(sequences);
             }
             if sent.is_err() || self.failures.count > 0 {
-                observer.record_unclear_write();
+                recorder.record_unclear_write();
             }
         }
         sent

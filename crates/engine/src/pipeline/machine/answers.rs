@@ -11,11 +11,11 @@ use crate::retries::RetryReason;
 
 impl<I, E: Clone> Machine<I, E> {
     /// Takes an answer. An answer that comes after its group was removed is ignored.
-    pub(super) fn answer(
+    pub(super) fn on_answer(
         &mut self,
         token: usize,
         outcome: AnswerOutcome<E>,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) {
         let Some(group) = self.in_flight.get(token) else {
             return;
@@ -23,7 +23,7 @@ impl<I, E: Clone> Machine<I, E> {
         if group.items.len() > 1 {
             self.in_flight.record_answer(token, &outcome);
             self.permits_to_release += 1;
-            self.end_group_if_answered(token, run);
+            self.end_group_if_answered(token, items);
             return;
         }
         let item = group.items.start;
@@ -37,7 +37,7 @@ impl<I, E: Clone> Machine<I, E> {
             }
             AnswerOutcome::TryAgain => {
                 let why = RetryReason::NotReady;
-                self.resend_unless_denied(item, group.attempts, self.backoff, why, run);
+                self.resend_unless_denied(item, group.attempts, self.backoff, why, items);
             }
             AnswerOutcome::Refused(error) => {
                 let maybe_stored = group.attempts.may_be_stored_if_refused();
@@ -47,13 +47,15 @@ impl<I, E: Clone> Machine<I, E> {
                 let maybe_stored = group.attempts.may_be_stored();
                 self.fail(item, maybe_stored, FailReason::Error(error));
             }
-            AnswerOutcome::Unusable(error) => self.fail(item, true, FailReason::Error(error)),
+            AnswerOutcome::Unusable(error) | AnswerOutcome::OverLimit(error) => {
+                self.fail(item, true, FailReason::Error(error));
+            }
             // Only a group is not acknowledged; it has ended above.
             AnswerOutcome::NoResponders
             | AnswerOutcome::StreamNotFound
             | AnswerOutcome::NotAcknowledged => {
                 let why = RetryReason::NoResponders;
-                self.resend_unless_denied(item, group.attempts, self.backoff, why, run);
+                self.resend_unless_denied(item, group.attempts, self.backoff, why, items);
                 self.refresh_info_soon();
             }
             AnswerOutcome::RefusedMaybeStale(error) => {
@@ -70,7 +72,7 @@ impl<I, E: Clone> Machine<I, E> {
     /// Ends a group if all of its requests are answered. If all answers are good, its items are
     /// done. Otherwise each item is sent again by itself, because nothing tells which item a bad
     /// answer is to.
-    fn end_group_if_answered(&mut self, token: usize, run: &impl Items<Info = I>) {
+    fn end_group_if_answered(&mut self, token: usize, items: &impl Items<Info = I>) {
         let is_answered = |group: &InFlightGroup<I>| group.outstanding() == 0;
         if !self.in_flight.get(token).is_some_and(is_answered) {
             return;
@@ -97,7 +99,7 @@ impl<I, E: Clone> Machine<I, E> {
             _ => (self.backoff, RetryReason::NoResponders),
         };
         for item in group.items {
-            self.resend_unless_denied(item, attempts, pause, why, run);
+            self.resend_unless_denied(item, attempts, pause, why, items);
         }
         if no_responders > 0 {
             self.refresh_info_soon();
@@ -111,11 +113,11 @@ impl<I, E: Clone> Machine<I, E> {
         attempts: Attempts,
         pause: Duration,
         why: RetryReason,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) {
         match self.denied.clone() {
             Some(denied) => self.fail(item, attempts.may_be_stored(), FailReason::Error(denied)),
-            None => self.resend(item, attempts, pause, why, run),
+            None => self.resend(item, attempts, pause, why, items),
         }
     }
 
@@ -124,11 +126,11 @@ impl<I, E: Clone> Machine<I, E> {
     /// Most likely the server denies all items of the run, so no other item is sent for the first
     /// time. The other items of the group are sent again, each by itself, because the group can no
     /// longer get all of its answers.
-    pub(super) fn items_denied(
+    pub(super) fn on_items_denied(
         &mut self,
         token: usize,
         denied: Vec<(usize, E)>,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) {
         let Some((_, first)) = denied.first() else {
             return;
@@ -149,14 +151,14 @@ impl<I, E: Clone> Machine<I, E> {
                 Some((_, error)) => self.fail(item, maybe_stored, FailReason::Error(error)),
                 None => {
                     let why = RetryReason::GroupFailed;
-                    self.resend(item, attempts, Duration::ZERO, why, run);
+                    self.resend(item, attempts, Duration::ZERO, why, items);
                 }
             }
         }
     }
 
     /// Takes the permission error of the inbox: no answer can come, so all items fail.
-    pub(super) fn inbox_denied(&mut self, error: E) {
+    pub(super) fn on_inbox_denied(&mut self, error: E) {
         let reason = FailReason::Error(error.clone());
         for token in self.in_flight.tokens() {
             self.fail_group(token, &reason);

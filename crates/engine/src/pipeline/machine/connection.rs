@@ -8,7 +8,7 @@ use crate::retries::RetryReason;
 impl<I, E: Clone> Machine<I, E> {
     /// Takes the state of the connection. After a reconnect, answers to what was sent before it may
     /// never come, so those items are sent again.
-    pub(super) fn connection(&mut self, epoch: u64, is_up: bool, run: &impl Items<Info = I>) {
+    pub(super) fn on_connection(&mut self, epoch: u64, is_up: bool, items: &impl Items<Info = I>) {
         self.is_connected = is_up;
         if epoch > self.epoch {
             self.epoch = epoch;
@@ -18,12 +18,12 @@ impl<I, E: Clone> Machine<I, E> {
             }
             for token in lost {
                 let earlier = EarlierAttempts::MaybeStoredLater;
-                self.resend_group(token, earlier, RetryReason::ConnectionLost, run);
+                self.resend_group(token, earlier, RetryReason::ConnectionLost, items);
             }
         }
     }
 
-    pub(super) fn client_ended(&mut self) {
+    pub(super) fn on_client_ended(&mut self) {
         if self.inbox == InboxState::Open {
             self.inbox = InboxState::Ended;
         }

@@ -50,9 +50,10 @@ pub(crate) enum AnswerOutcome<E> {
     Refused(E),
     /// The server refused the request before the id check, so an earlier copy may be stored.
     RefusedBeforeIdCheck(E),
-    /// The answer does not say whether the server carried the request out, or the operation cannot
-    /// use it.
+    /// The answer does not say whether the server carried the request out.
     Unusable(E),
+    /// The server carried the request out, but with this answer the call's result is over a limit.
+    OverLimit(E),
     /// The stream refused the request for its size, or for what it asks for. The item fails, unless
     /// the request was made from a stale stream info.
     RefusedMaybeStale(E),

@@ -69,7 +69,11 @@ impl<I, E: Clone> Machine<I, E> {
         self.refresh.is_due |= !self.last_refresh.is_some_and(is_recent);
     }
 
-    pub(super) fn refreshed(&mut self, outcome: RefreshOutcome<I, E>, run: &impl Items<Info = I>) {
+    pub(super) fn on_refreshed(
+        &mut self,
+        outcome: RefreshOutcome<I, E>,
+        items: &impl Items<Info = I>,
+    ) {
         // The burst was planned for the old stream info.
         self.cancel_burst();
         match self.refresh.running.take() {
@@ -83,14 +87,18 @@ impl<I, E: Clone> Machine<I, E> {
                     RefreshOutcome::TimedOut => {}
                 }
             }
-            Some(RefreshReason::RefusedMaybeStale) => self.judge_first_awaiting(outcome, run),
+            Some(RefreshReason::RefusedMaybeStale) => self.judge_first_awaiting(outcome, items),
             None => {}
         }
     }
 
     /// Decides about the first item that awaits the stream info. If the stream has changed, the
     /// item is sent again. If not, its error stands.
-    fn judge_first_awaiting(&mut self, outcome: RefreshOutcome<I, E>, run: &impl Items<Info = I>) {
+    fn judge_first_awaiting(
+        &mut self,
+        outcome: RefreshOutcome<I, E>,
+        items: &impl Items<Info = I>,
+    ) {
         let Some(waiting) = self.awaiting_refresh.pop_front() else {
             return;
         };
@@ -105,7 +113,7 @@ impl<I, E: Clone> Machine<I, E> {
                     waiting.attempts,
                     Duration::ZERO,
                     RetryReason::StreamChanged,
-                    run,
+                    items,
                 );
             }
             _ => self.fail_awaiting(waiting),

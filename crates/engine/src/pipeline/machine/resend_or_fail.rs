@@ -20,9 +20,9 @@ impl<I, E: Clone> Machine<I, E> {
         attempts: Attempts,
         pause: Duration,
         why: RetryReason,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) {
-        if !self.may_resend(item, attempts, run) {
+        if !self.may_resend(item, attempts, items) {
             self.fail(item, true, FailReason::ResendUnsafe);
             return;
         }
@@ -40,9 +40,9 @@ impl<I, E: Clone> Machine<I, E> {
         &self,
         item: usize,
         attempts: Attempts,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) -> bool {
-        !attempts.may_be_stored() || self.now < self.resend_deadline(item, attempts, run)
+        !attempts.may_be_stored() || self.now < self.resend_deadline(item, attempts, items)
     }
 
     /// The end of the item's resend window.
@@ -50,9 +50,9 @@ impl<I, E: Clone> Machine<I, E> {
         &self,
         item: usize,
         attempts: Attempts,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) -> Time {
-        let window = run.resend_window(item, &self.info);
+        let window = items.resend_window(item, &self.info);
         attempts.first_sent.after(window)
     }
 
@@ -112,14 +112,14 @@ impl<I, E: Clone> Machine<I, E> {
         token: usize,
         earlier: EarlierAttempts,
         why: RetryReason,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) {
         let Some(group) = self.stop_waiting(token) else {
             return;
         };
         let attempts = group.attempts.with(earlier);
         for item in group.items {
-            self.resend(item, attempts, Duration::ZERO, why, run);
+            self.resend(item, attempts, Duration::ZERO, why, items);
         }
     }
 }

@@ -29,13 +29,13 @@ pub(super) struct Sending {
 
 impl<I, E: Clone> Machine<I, E> {
     /// Plans the next burst, and which permits to acquire and to release for it.
-    pub(super) fn plan_burst(&mut self, run: &impl Items<Info = I>) {
+    pub(super) fn plan_burst(&mut self, items: &impl Items<Info = I>) {
         if self.reserved_permits > 0 && self.may_send_now() {
             return;
         }
         self.cancel_burst();
         let wanted = if self.may_send_now() {
-            self.next_burst(run)
+            self.next_burst(items)
         } else {
             0
         };
@@ -70,13 +70,13 @@ impl<I, E: Clone> Machine<I, E> {
     ///
     /// It is a whole burst or nothing, even if there is room for a part of it. Client and server
     /// spend less on each message when messages come many at a time.
-    fn next_burst(&self, run: &impl Items<Info = I>) -> usize {
-        let (window, burst) = self.window_and_burst(run);
+    fn next_burst(&self, items: &impl Items<Info = I>) -> usize {
+        let (window, burst) = self.window_and_burst(items);
         let room = window.saturating_sub(self.in_flight.requests());
         let mut bytes = self.in_flight.value_bytes();
         let mut count = 0;
         for item in self.queue.sendable(self.now).take(burst) {
-            bytes += run.value_bytes(item);
+            bytes += items.value_bytes(item);
             let is_only_value = count == 0 && self.in_flight.is_empty();
             if bytes > self.config.window_bytes && !is_only_value {
                 break;
@@ -90,13 +90,13 @@ impl<I, E: Clone> Machine<I, E> {
     ///
     /// While small batches are expected, a large call keeps few requests in flight. A server
     /// answers in the order in which requests come, so a small batch would wait behind all of them.
-    fn window_and_burst(&self, run: &impl Items<Info = I>) -> (usize, usize) {
+    fn window_and_burst(&self, items: &impl Items<Info = I>) -> (usize, usize) {
         let config = &self.config;
         if self.denied.is_some() {
             let window = config.window_once_denied;
             return (window, config.burst.min(window));
         }
-        let total = run.total_items();
+        let total = items.total_items();
         if total < config.large_batch || self.now >= self.small_expected_until {
             return (config.window, config.burst);
         }
@@ -111,12 +111,12 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Sends the next items of the burst: one that is sent again, or several that go together.
-    pub(super) fn next_send(&mut self, run: &impl Items<Info = I>) -> Decision<I, E> {
+    pub(super) fn next_send(&mut self, items: &impl Items<Info = I>) -> Decision<I, E> {
         if self.reserved_permits == 0 {
             return Decision::Nothing;
         }
         let (range, attempts, why_again) = match self.queue.pop_resend(self.burst_planned_at) {
-            Some(resend) if !self.may_resend(resend.item, resend.attempts, run) => {
+            Some(resend) if !self.may_resend(resend.item, resend.attempts, items) => {
                 // The resend window has ended while the item was queued.
                 self.fail(resend.item, true, FailReason::ResendUnsafe);
                 (0..0, None, None)
@@ -127,7 +127,7 @@ impl<I, E: Clone> Machine<I, E> {
                 why,
                 ..
             }) => (item..item + 1, Some(attempts), Some(why)),
-            None => (self.pop_group(run), None, None),
+            None => (self.pop_group(items), None, None),
         };
         if range.is_empty() {
             // The queue has changed, so another burst has to be planned.
@@ -139,10 +139,10 @@ impl<I, E: Clone> Machine<I, E> {
         let may_duplicate = attempts.is_some_and(Attempts::may_be_stored);
         let mut send_before = self.send_deadline;
         if let Some(attempts) = attempts.filter(|_| may_duplicate) {
-            send_before = send_before.min(self.resend_deadline(range.start, attempts, run));
+            send_before = send_before.min(self.resend_deadline(range.start, attempts, items));
         }
-        let group = self.group_to_join(&range, attempts, run);
-        let token = group.unwrap_or_else(|| group_token(&range, run.len()));
+        let group = self.group_to_join(&range, attempts, items);
+        let token = group.unwrap_or_else(|| group_token(&range, items.len()));
         self.sending = Some(Sending {
             token,
             items: range.clone(),
@@ -161,9 +161,9 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Takes the next items from the queue that go together. It may be a single item.
-    fn pop_group(&mut self, run: &impl Items<Info = I>) -> Range<usize> {
+    fn pop_group(&mut self, items: &impl Items<Info = I>) -> Range<usize> {
         let next = self.queue.never_sent().take(self.reserved_permits);
-        let group = next.take_while(|&item| run.may_group(item, &self.info));
+        let group = next.take_while(|&item| items.may_group(item, &self.info));
         let group = group.count().clamp(1, self.config.group);
         self.queue.pop_never_sent(group)
     }
@@ -174,7 +174,7 @@ impl<I, E: Clone> Machine<I, E> {
         &self,
         range: &Range<usize>,
         attempts: Option<Attempts>,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) -> Option<usize> {
         let group = self.in_flight.get(self.last_token)?;
         let may_join = attempts.is_none()
@@ -183,16 +183,16 @@ impl<I, E: Clone> Machine<I, E> {
             && group.items.len() + range.len() <= self.config.group
             && group.epoch == self.epoch
             && Arc::ptr_eq(&group.info, &self.info)
-            && run.may_group(range.start, &self.info);
+            && items.may_group(range.start, &self.info);
         may_join.then_some(self.last_token)
     }
 
     /// Takes what came of the last [`Action::Send`].
-    pub(super) fn sent(
+    pub(super) fn on_sent(
         &mut self,
         count: usize,
         failure: Option<SendFailure<E>>,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) {
         let Some(sending) = self.sending.take() else {
             return;
@@ -201,11 +201,11 @@ impl<I, E: Clone> Machine<I, E> {
         let unsent = (start + count).min(end)..end;
         self.permits_to_release += unsent.len();
         if unsent.start > start {
-            self.put_in_flight(start..unsent.start, &sending, run);
+            self.put_in_flight(start..unsent.start, &sending, items);
         }
         if let Some(failure) = failure {
             let again = sending.attempts.zip(sending.why_again);
-            self.send_failed(unsent, again, failure, run);
+            self.send_failed(unsent, again, failure, items);
         }
     }
 
@@ -213,9 +213,9 @@ impl<I, E: Clone> Machine<I, E> {
         &mut self,
         range: Range<usize>,
         sending: &Sending,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) {
-        let value_bytes = range.clone().map(|item| run.value_bytes(item)).sum();
+        let value_bytes = range.clone().map(|item| items.value_bytes(item)).sum();
         if sending.joins_group {
             self.in_flight
                 .extend(sending.token, &range, value_bytes, self.now);
@@ -242,18 +242,18 @@ impl<I, E: Clone> Machine<I, E> {
         unsent: Range<usize>,
         again: Option<(Attempts, RetryReason)>,
         failure: SendFailure<E>,
-        run: &impl Items<Info = I>,
+        items: &impl Items<Info = I>,
     ) {
         let item = unsent.start;
         let maybe_stored = again.is_some_and(|(attempts, _)| attempts.may_be_stored());
         match (failure, again) {
             (SendFailure::ClientEnded, None) => {
-                self.client_ended();
+                self.on_client_ended();
                 self.queue.put_back(&unsent);
             }
             (SendFailure::ClientEnded, Some((attempts, why))) => {
-                self.client_ended();
-                self.resend(item, attempts, Duration::ZERO, why, run);
+                self.on_client_ended();
+                self.resend(item, attempts, Duration::ZERO, why, items);
             }
             (SendFailure::Rejected(error), _) => {
                 self.queue.put_back(&(item + 1..unsent.end));

@@ -10,7 +10,7 @@ use crate::retries::RetryReason;
 
 impl<I, E: Clone> Machine<I, E> {
     /// Fails, or sends again, the items whose time is over.
-    pub(super) fn check_time(&mut self, run: &impl Items<Info = I>) {
+    pub(super) fn check_time(&mut self, items: &impl Items<Info = I>) {
         if self.now >= self.send_deadline {
             self.fail_queued(&FailReason::DeadlinePassed);
         }
@@ -32,7 +32,7 @@ impl<I, E: Clone> Machine<I, E> {
                 Some(_) => EarlierAttempts::LikelyPermissionDenied,
                 None => EarlierAttempts::MaybeStoredLater,
             };
-            self.resend_group(token, earlier, RetryReason::NoAnswer, run);
+            self.resend_group(token, earlier, RetryReason::NoAnswer, items);
         }
     }
 

@@ -49,7 +49,7 @@ impl ReplicaMachine {
         }
     }
 
-    pub(super) fn answered(&mut self, number: u64, answered: Answered, now: Duration) {
+    pub(super) fn on_answered(&mut self, number: u64, answered: Answered, now: Duration) {
         let Some(question) = self.questions.close(number) else {
             return;
         };

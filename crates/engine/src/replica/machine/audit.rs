@@ -224,7 +224,7 @@ impl ReplicaMachine {
         }
     }
 
-    pub(super) fn listed(&mut self, number: u64, listed: Listed, now: Duration) {
+    pub(super) fn on_listed(&mut self, number: u64, listed: Listed, now: Duration) {
         let open = self
             .audit
             .listing

@@ -32,7 +32,7 @@ impl ReplicaMachine {
         self.heartbeat_interval() * 5 / 2 + SILENCE
     }
 
-    pub(super) fn created(&mut self, number: u64, creation: Creation, now: Duration) {
+    pub(super) fn on_created(&mut self, number: u64, creation: Creation, now: Duration) {
         let Some(feed) = self.feed.as_mut().filter(|feed| feed.number == number) else {
             return;
         };
@@ -74,7 +74,7 @@ impl ReplicaMachine {
         self.actions.push_back(ReplicaAction::Pull(pull));
     }
 
-    pub(super) fn pull_ended(&mut self, pull: u64, end: PullEnd, now: Duration) {
+    pub(super) fn on_pull_ended(&mut self, pull: u64, end: PullEnd, now: Duration) {
         let is_open = |feed: &&mut Feed| feed.state == FeedState::Pulling && feed.pull == pull;
         let Some(feed) = self.feed.as_mut().filter(is_open) else {
             return;
@@ -155,7 +155,7 @@ impl ReplicaMachine {
         }
     }
 
-    pub(super) fn checked(&mut self, number: u64, check: ConsumerCheck, now: Duration) {
+    pub(super) fn on_checked(&mut self, number: u64, check: ConsumerCheck, now: Duration) {
         let is_this = |feed: &&mut Feed| feed.number == number && feed.state == FeedState::Checking;
         let Some(feed) = self.feed.as_mut().filter(is_this) else {
             return;

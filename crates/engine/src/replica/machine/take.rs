@@ -8,7 +8,7 @@ use super::interface::{Delivery, MessageTtl, OffReason};
 use crate::replica::record::RecordParts;
 
 impl ReplicaMachine {
-    pub(super) fn delivered(&mut self, delivery: &Delivery<'_>, now: Duration) {
+    pub(super) fn on_delivered(&mut self, delivery: &Delivery<'_>, now: Duration) {
         let (Some(feed), Some(copy)) = (&mut self.feed, &self.copy) else {
             return;
         };
@@ -59,7 +59,7 @@ impl ReplicaMachine {
         }
     }
 
-    pub(super) fn heartbeat(&mut self, pull: u64, delivered: u64, position: u64, now: Duration) {
+    pub(super) fn on_heartbeat(&mut self, pull: u64, delivered: u64, position: u64, now: Duration) {
         let Some(feed) = self.feed.as_mut().filter(|feed| feed.pull == pull) else {
             return;
         };

@@ -128,10 +128,10 @@ impl<E: Clone> AtomicMachine<E> {
             return;
         }
         match event {
-            AtomicEvent::Connection { epoch, is_up } => self.connection(epoch, is_up),
-            AtomicEvent::Begun(begun) => self.begun(begun),
-            AtomicEvent::Sent { count, failure } => self.sent(count, failure),
-            AtomicEvent::Answer { attempt, answer } => self.answer(attempt, answer),
+            AtomicEvent::Connection { epoch, is_up } => self.on_connection(epoch, is_up),
+            AtomicEvent::Begun(begun) => self.on_begun(begun),
+            AtomicEvent::Sent { count, failure } => self.on_sent(count, failure),
+            AtomicEvent::Answer { attempt, answer } => self.on_answer(attempt, answer),
             AtomicEvent::Denied(error) | AtomicEvent::Refreshed(Some(error)) => self.refuse(error),
             AtomicEvent::LookedUp(FoundBatch::Whole) => self.end_with(BatchOutcome::Stored(None)),
             AtomicEvent::LookedUp(FoundBatch::Part) => {
@@ -174,7 +174,7 @@ impl<E: Clone> AtomicMachine<E> {
         }
     }
 
-    fn connection(&mut self, epoch: u64, is_up: bool) {
+    fn on_connection(&mut self, epoch: u64, is_up: bool) {
         self.epoch = epoch;
         self.is_up = is_up;
         if let AtomicPhase::Staging { epoch: used, .. }
@@ -185,7 +185,7 @@ impl<E: Clone> AtomicMachine<E> {
         }
     }
 
-    fn begun(&mut self, begun: Result<u64, Option<E>>) {
+    fn on_begun(&mut self, begun: Result<u64, Option<E>>) {
         match begun {
             Ok(epoch) => {
                 self.phase = AtomicPhase::Staging {
@@ -194,14 +194,14 @@ impl<E: Clone> AtomicMachine<E> {
                     staged: 0,
                     progress_at: self.now,
                 };
-                self.connection(self.epoch, self.is_up);
+                self.on_connection(self.epoch, self.is_up);
             }
             Err(None) => self.pause(),
             Err(Some(error)) => self.refuse(error),
         }
     }
 
-    fn sent(&mut self, count: usize, failure: Option<SendProblem<E>>) {
+    fn on_sent(&mut self, count: usize, failure: Option<SendProblem<E>>) {
         let last = self.config.sizes.len() - 1;
         let AtomicPhase::Staging {
             epoch,
@@ -235,7 +235,7 @@ impl<E: Clone> AtomicMachine<E> {
         matches!(self.phase, AtomicPhase::Committing { .. })
     }
 
-    fn answer(&mut self, attempt: u32, answer: AtomicAnswer<E>) {
+    fn on_answer(&mut self, attempt: u32, answer: AtomicAnswer<E>) {
         match answer {
             // Each attempt has the same messages, so it does not matter whose answer it is.
             AtomicAnswer::Stored(sequence) => self.end_with(BatchOutcome::Stored(sequence)),

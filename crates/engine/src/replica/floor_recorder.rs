@@ -1,4 +1,4 @@
-//! Tells the replica what the server has answered, so that later answers from the copy are not
+//! Raises the floors by what the server has answered, so that later answers from the copy are not
 //! older.
 
 use std::sync::{Arc, Weak};
@@ -7,21 +7,25 @@ use super::copy::ReplicaCopy;
 use super::floors::{AnsweredMessage, ReplicaFloors};
 use super::shared::ReplicaHandle;
 
-/// Observes a call that the server answers. It is made before the call's first request is sent.
+/// Records the floors of one call that the server answers.
+///
+/// It is made before the call's first request is sent, because it notes the copy and its position of
+/// then. The copy may have a write before the write's answer is here. But a sequence that was not
+/// above the copy's position before the request is of another stream.
 #[derive(Debug)]
-pub(crate) struct ReplicaObserver<'a> {
+pub(crate) struct FloorRecorder<'a> {
     replica: &'a ReplicaHandle,
-    /// The copy at the beginning. The observer does not keep its memory.
+    /// The copy before the first request. The recorder does not keep its memory.
     copy: Weak<ReplicaCopy>,
-    /// Where the copy was before.
+    /// Where the copy was before the first request.
     position: u64,
 }
 
 impl ReplicaHandle {
-    /// Begins to observe a call that the server answers.
-    pub(crate) fn observe(&self) -> ReplicaObserver<'_> {
+    /// The recorder of a call that the server will answer. Make it before the first request.
+    pub(crate) fn floor_recorder(&self) -> FloorRecorder<'_> {
         let copy = self.state().copy();
-        ReplicaObserver {
+        FloorRecorder {
             replica: self,
             position: ReplicaFloors::position(copy.as_ref()),
             copy: copy.as_ref().map(Arc::downgrade).unwrap_or_default(),
@@ -29,7 +33,7 @@ impl ReplicaHandle {
     }
 }
 
-impl ReplicaObserver<'_> {
+impl FloorRecorder<'_> {
     /// Records what was read: the last message of each key. `None`: the key has none.
     pub(crate) fn record_read<'k>(
         self,
