@@ -44,22 +44,14 @@ impl ConcurrencyLimit {
 
     /// How many key operations a batch may have in flight, if it has to yield to small batches.
     /// `None`: it need not yield. The batch has sent `sent` of its `total` items.
-    ///
-    /// A large batch yields while small batches are expected. A server answers in the order in
-    /// which requests come, so a small batch would wait behind all of the large batch's requests.
     pub(super) fn window_if_yielding(
         &self,
         sent: usize,
         total: usize,
         deadline: &Deadline,
     ) -> Option<usize> {
-        if total < tuning::LARGE_BATCH || !self.expects_small_at(self.created.elapsed()) {
-            None
-        } else if deadline.is_late(sent, total) {
-            Some(tuning::WINDOW_WHEN_LATE)
-        } else {
-            Some(tuning::WINDOW_BESIDE_SMALL)
-        }
+        let small_expected = self.expects_small_at(self.created.elapsed());
+        tuning::YIELD_RULE.window(total, small_expected, deadline.is_late(sent, total))
     }
 
     /// Until this time small batches are expected.
@@ -106,8 +98,9 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let deadline = Deadline::new(Instant::now(), hour);
         let window = |sent, total| limit.window_if_yielding(sent, total, &deadline);
-        assert_eq!(window(10_000, 20_000), Some(tuning::WINDOW_BESIDE_SMALL));
-        assert_eq!(window(0, 20_000), Some(tuning::WINDOW_WHEN_LATE));
+        let rule = tuning::YIELD_RULE;
+        assert_eq!(window(10_000, 20_000), Some(rule.window_beside_small));
+        assert_eq!(window(0, 20_000), Some(rule.window_when_late));
         assert_eq!(window(10, 100), None, "it is not large");
     }
 }

@@ -123,13 +123,23 @@ impl Inbox {
 /// Keeps one inbox for a connection's next batch, because a subscription costs as much as several
 /// small requests. If the inbox is in use, a call opens its own.
 #[derive(Debug, Default)]
-pub(super) struct InboxPool(Mutex<Pooled>);
+pub(super) struct InboxPool(Mutex<PoolState>);
 
 #[derive(Debug, Default)]
-struct Pooled {
+struct PoolState {
     inbox: Option<Inbox>,
     /// Alive while there is a pooled inbox, in the pool or in use by a batch.
     pool_slot: Weak<()>,
+}
+
+/// What a call finds in the pool.
+enum Pooled {
+    /// The pooled inbox, which no batch uses.
+    Inbox(Inbox),
+    /// There is no pooled inbox. One that is opened with this slot becomes it.
+    Vacant(PoolSlot),
+    /// Another batch uses the pooled inbox.
+    InUse,
 }
 
 impl InboxPool {
@@ -137,11 +147,12 @@ impl InboxPool {
     /// `epoch` is that of the connection.
     pub(super) async fn open(&self, client: Client, epoch: u64, tokens: usize) -> Option<Inbox> {
         let mut inbox = match self.take_pooled(epoch) {
-            Ok(mut inbox) => {
+            Pooled::Inbox(mut inbox) => {
                 inbox.drain();
                 inbox
             }
-            Err(pool_slot) => Inbox::subscribe(client, epoch, tokens, pool_slot).await?,
+            Pooled::Vacant(slot) => Inbox::subscribe(client, epoch, tokens, Some(slot)).await?,
+            Pooled::InUse => Inbox::open_fresh(client, epoch, tokens).await?,
         };
         inbox.first_token = inbox.next_token;
         inbox.next_token += tokens;
@@ -156,24 +167,23 @@ impl InboxPool {
         }
     }
 
-    /// The pooled inbox. `Err(Some(slot))`: there is none; open one with this slot. `Err(None)`:
-    /// another batch uses it; open an inbox without a slot. An inbox of an earlier epoch is
-    /// dropped, because the server may not deliver its answers.
-    fn take_pooled(&self, epoch: u64) -> Result<Inbox, Option<PoolSlot>> {
-        let mut pooled = self.lock();
-        let inbox = pooled.inbox.take().filter(|inbox| inbox.epoch == epoch);
-        inbox.ok_or_else(|| {
-            let vacant = pooled.pool_slot.strong_count() == 0;
-            vacant.then(|| {
-                let pool_slot = PoolSlot::default();
-                pooled.pool_slot = Arc::downgrade(&pool_slot);
-                pool_slot
-            })
-        })
+    /// Takes the pooled inbox. An inbox of an earlier epoch is dropped, because the server may not
+    /// deliver its answers.
+    fn take_pooled(&self, epoch: u64) -> Pooled {
+        let mut state = self.lock();
+        if let Some(inbox) = state.inbox.take().filter(|inbox| inbox.epoch == epoch) {
+            return Pooled::Inbox(inbox);
+        }
+        if state.pool_slot.strong_count() > 0 {
+            return Pooled::InUse;
+        }
+        let slot = PoolSlot::default();
+        state.pool_slot = Arc::downgrade(&slot);
+        Pooled::Vacant(slot)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Pooled> {
-        let Self(pooled) = self;
-        pooled.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        let Self(state) = self;
+        state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

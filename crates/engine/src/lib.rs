@@ -108,6 +108,7 @@ mod watch;
 mod write;
 mod write_ids;
 mod write_settings;
+mod yield_rule;
 
 pub use bucket::Bucket;
 pub use concurrency::ConcurrencyLimit;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::yield_rule::YieldRule;
 
 /// The most requests of one batch in flight, if its concurrency limit allows as many. With a limit
 /// of 256, ten thousand writes take a fifth longer than with 512 or more. A thousand writes do not.
@@ -22,13 +23,14 @@ pub(super) const SMALL_BATCH: usize = 64;
 /// A batch of at least this many keys is large.
 pub(super) const LARGE_BATCH: usize = 2048;
 
-/// The most requests of a large batch in flight while small batches are expected. With 8, the
-/// slowest small batch in a hundred takes two to three times as long as without the large batch
-/// (with 32, three to four times). The large batch takes three times as long.
-pub(super) const WINDOW_BESIDE_SMALL: usize = 8;
-
-/// The most requests of a large batch that is late in flight, while small batches are expected.
-pub(super) const WINDOW_WHEN_LATE: usize = 32;
+/// How large batches yield to small ones. With 8 requests in flight, the slowest small batch in a
+/// hundred takes two to three times as long as without the large batch (with 32, three to four
+/// times). The large batch takes three times as long.
+pub(super) const YIELD_RULE: YieldRule = YieldRule {
+    large_batch: LARGE_BATCH,
+    window_beside_small: 8,
+    window_when_late: 32,
+};
 
 /// How long after a small batch another one is expected.
 pub(super) const SMALL_EXPECTED_FOR: Duration = Duration::from_millis(20);

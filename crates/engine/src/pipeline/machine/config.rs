@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::yield_rule::YieldRule;
 
 /// The sizes and pauses of one run. "Window" means the requests in flight, as in flow control.
 #[derive(Clone, Debug)]
@@ -16,12 +17,8 @@ pub(crate) struct PipelineConfig {
     pub(crate) burst: usize,
     /// The most requests that share a reply subject.
     pub(crate) group: usize,
-    /// A call of at least this many items is large.
-    pub(crate) large_batch: usize,
     /// The window of a large call while small batches are expected.
-    pub(crate) window_beside_small: usize,
-    /// The window of a large call that is late, while small batches are expected.
-    pub(crate) window_when_late: usize,
+    pub(crate) yield_rule: YieldRule,
     /// The pause before resending an item that nobody received.
     pub(crate) backoff: Backoff,
     /// The window after the server has denied one of the requests.

@@ -87,9 +87,6 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// The most requests in flight, and the most that are sent at a time.
-    ///
-    /// While small batches are expected, a large call keeps few requests in flight. A server
-    /// answers in the order in which requests come, so a small batch would wait behind all of them.
     fn window_and_burst(&self, items: &impl Items<Info = I>) -> (usize, usize) {
         let config = &self.config;
         if self.denied.is_some() {
@@ -97,17 +94,14 @@ impl<I, E: Clone> Machine<I, E> {
             return (window, config.burst.min(window));
         }
         let total = items.total_items();
-        if total < config.large_batch || self.now >= self.small_expected_until {
-            return (config.window, config.burst);
-        }
-        let sent = total - self.queue.never_sent().len();
+        let sent = total.saturating_sub(self.queue.never_sent().len());
         let elapsed = self.elapsed_before + self.now.since_start();
-        let window = if self.time_limits.is_late(sent, total, elapsed) {
-            config.window_when_late
-        } else {
-            config.window_beside_small
-        };
-        (window, config.burst.min(window / 2))
+        let is_late = self.time_limits.is_late(sent, total, elapsed);
+        let small_expected = self.now < self.small_expected_until;
+        match config.yield_rule.window(total, small_expected, is_late) {
+            Some(window) => (window, config.burst.min(window / 2)),
+            None => (config.window, config.burst),
+        }
     }
 
     /// Sends the next items of the burst: one that is sent again, or several that go together.

@@ -14,6 +14,7 @@ use super::{
     Action, AnswerOutcome, Event, Items, Machine, PipelineConfig, RefreshOutcome, SendFailure, Time,
 };
 use crate::deadline::TimeLimits;
+use crate::yield_rule::YieldRule;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -133,9 +134,11 @@ fn config() -> PipelineConfig {
         window_bytes: 1000,
         burst: 64,
         group: 256,
-        large_batch: 2000,
-        window_beside_small: 8,
-        window_when_late: 32,
+        yield_rule: YieldRule {
+            large_batch: 2000,
+            window_beside_small: 8,
+            window_when_late: 32,
+        },
         backoff: crate::tuning::BACKOFF,
         window_once_denied: 10,
         answer_timeout_once_denied: 400 * MS,

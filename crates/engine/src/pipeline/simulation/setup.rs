@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::tape::Tape;
 use crate::deadline::TimeLimits;
 use crate::pipeline::machine::{Items, PipelineConfig, Time};
+use crate::yield_rule::YieldRule;
 
 /// What is known of the stream.
 #[derive(Debug)]
@@ -101,9 +102,11 @@ impl HistorySetup {
             window_bytes: 12,
             burst: tape.of(&[4, 3, 2, 1]).min(permits).min(window),
             group: tape.of(&[4, 3, 2]),
-            large_batch: 6,
-            window_beside_small: 2,
-            window_when_late: 3,
+            yield_rule: YieldRule {
+                large_batch: 6,
+                window_beside_small: 2,
+                window_when_late: 3,
+            },
             backoff: crate::tuning::BACKOFF,
             window_once_denied: 2,
             answer_timeout_once_denied: millis(400),

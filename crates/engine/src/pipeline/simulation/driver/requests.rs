@@ -19,10 +19,11 @@ impl Driver {
         let config = &world.setup.config;
         let (in_flight, bytes) = self.machine.load();
         let more: usize = items.clone().map(|item| self.items.value_bytes[item]).sum();
+        let rule = config.yield_rule;
         let large =
-            self.items.total_items >= config.large_batch && world.now < self.small_expected_until;
+            self.items.total_items >= rule.large_batch && world.now < self.small_expected_until;
         let window = if large {
-            config.window_when_late
+            rule.window_when_late
         } else {
             config.window
         };
