@@ -100,8 +100,8 @@ impl LatticeLogin {
     }
 }
 
-/// The pause before an attempt to connect, after so many that failed. The engine has the same for
-/// the buckets' connections; its crate does not offer it, as it is no part of what it is for.
+/// The pause before an attempt to connect, after so many that failed. The engine's connections use
+/// the same rule. It is not exported, because a pause is not part of the engine's interface.
 fn pause(failed: usize) -> Duration {
     let doublings = u32::try_from(failed).unwrap_or(u32::MAX).min(8);
     (Duration::from_millis(10) * 2_u32.pow(doublings)).min(RECONNECT_MAX)

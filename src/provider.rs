@@ -240,10 +240,10 @@ fn watch_id(target: &str, link: &str) -> WatchId {
 /// stay as it was; and it records by the component alone, so of a component's links it knows only
 /// the last. Nothing else reads that record.
 ///
-/// The SDK makes the record when the handler of the put has returned, and may look for it as soon
-/// as the next put is there. So its lock is taken here, before the handler returns, and the next
-/// turn at it is queued for before it is let go: locks are granted in turn, hence whenever the SDK
-/// gets its turn, the one after is this task's.
+/// The SDK inserts its record after the handler of the put has returned, and may look for it as
+/// soon as the next put is there. So we take the write lock before the handler returns. Before each
+/// release we queue for the lock again. The lock is fair: after the SDK has inserted its record we
+/// are next, and remove it.
 async fn forget_link(recorded: &'static SdkRecord, component: String) {
     const TURNS: u32 = 1000;
     let mut record = Arc::clone(recorded).write_owned().await;

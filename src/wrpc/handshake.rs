@@ -7,9 +7,10 @@
 //! file". This happens to about one call in a few hundred where many calls are under way.
 //!
 //! Once the client has seen the acceptance it knows of the call, and loses nothing more. It shows
-//! that: it ends its parameters, at the address that the acceptance gave. So the acceptance is
-//! repeated, with a second address, until something comes from the caller. The address that the
-//! caller uses tells whether it has missed the first acceptance, and what else it may have missed.
+//! that by publishing an empty message, the end of its parameters, to the address in the
+//! acceptance. So the acceptance is repeated, with a second address, until something comes from the
+//! caller. The address that the caller uses tells whether it has missed the first acceptance, and
+//! what else it may have missed.
 
 use std::collections::HashSet;
 use std::future::{pending, poll_fn};
@@ -69,8 +70,8 @@ enum Acceptance {
 pub(super) enum SeenAcceptance {
     /// The first one: the caller has missed nothing.
     First,
-    /// No earlier one than a repeated one. The caller may have missed all that was sent to it before
-    /// that, results too.
+    /// No earlier one than a repeated one. The caller may have missed all that was sent to it
+    /// before that, results too.
     OnlyRepeated,
 }
 
@@ -153,8 +154,8 @@ impl Handshake {
     /// Drops the address at which an end has come, if the caller may send its parameters to the
     /// other one. Returns whether it was dropped.
     ///
-    /// A caller may answer each acceptance, and send its parameters to one address only. What comes
-    /// at the other address is then an empty message that does not end the parameters.
+    /// A caller may send an end marker to both addresses and its parameters to only one. So an end
+    /// marker at one address means nothing while the other may still bring parameters.
     fn drop_unused_address(&mut self, index: usize) -> bool {
         let has_other = self.param_subscriptions[1 - index].is_some();
         let drops = self.awaits_params && has_other;
@@ -219,8 +220,8 @@ impl Handshake {
         self.seen
     }
 
-    /// Waits for a while until the caller confirms that it knows of the call. `None`: its client does
-    /// not confirm, or is very slow.
+    /// Waits for a while until the caller confirms that it knows of the call. `None`: its client
+    /// does not confirm, or is very slow.
     ///
     /// # Errors
     ///

@@ -20,7 +20,7 @@ const MAX_INVOCATIONS: usize = 16_384;
 /// and need no permit.
 const MAX_INCOMPLETE: usize = 4096;
 
-/// How many invocations whose parameters are waited for are being accepted at once. Without
+/// The most acceptances that are being sent at once to callers that still owe parameters. Without
 /// this bound, the acceptances for thousands of abandoned invocations would delay what other calls
 /// send.
 const MAX_ACCEPTING: usize = 64;

@@ -72,7 +72,7 @@ impl<P: Parameters> ParameterBuffer<P> {
         }
         let left = self.undecoded.len();
         if left < before / 2 {
-            // The rest would keep all of the buffer alive, beside what was decoded of it.
+            // The rest pins the whole allocation. Copying the small rest frees the decoded part.
             self.undecoded = BytesMut::from(&self.undecoded[..]);
         }
         let bytes = self.bytes + P::decoder_overhead(&self.decoder);

@@ -12,7 +12,8 @@ use wrpc_transport_nats::Reader;
 /// The longest name of a bucket that is read, in bytes.
 const MAX_NAME_BYTES: usize = 64 * 1024;
 
-/// The parameters of a function: the name of a bucket, and then a list if it is a batch, or a key.
+/// The parameters of a function. The first is the name of a bucket. A list, a key with more, or a
+/// cursor may follow.
 pub trait Parameters: Sized {
     /// Takes them from the bytes that have come so far; there is one for each call.
     type Decoder: Decoder<Item = Self, Error = ParameterError> + Send;

@@ -18,7 +18,8 @@ pub(crate) trait Results {
     /// The element that is encoded part by part.
     type Item: EncodeItem;
 
-    /// An upper bound in bytes. For an error, which is small, an estimate.
+    /// An upper bound in bytes, if the function succeeded. An error counts as one byte, without its
+    /// text: texts are small, and are encoded as a whole.
     fn encoded_size(&self) -> usize;
 
     /// Encodes what comes before the items, and hands these over.

@@ -51,14 +51,15 @@ impl Bucket {
         }
     }
 
-    /// The same bucket with reads that may be answered from a copy in memory.
+    /// The same bucket with reads that may be answered from its replica: the copy of the bucket in
+    /// this process's memory, and not a node of the stream's cluster.
     ///
     /// [`Bucket::get_many`] and [`Bucket::keys`] may. Single keys and counters are read from the
     /// stream's leader. Later reads see what is written through a bucket of the same `replicas`,
     /// connection and name. So a bucket whose own reads never use a copy
     /// ([`ReplicaMode::Off`](crate::ReplicaMode::Off)) should be made with this too.
     ///
-    /// The copy is read at the first read, by a task of the current `tokio` runtime.
+    /// The first read starts a task that loads the copy, in the `tokio` runtime of that read.
     #[must_use]
     pub fn with_replica(self, replicas: &Replicas, settings: ReplicaSettings) -> Self {
         self.state.join_replica(replicas, settings);
@@ -72,8 +73,9 @@ impl Bucket {
         self
     }
 
-    /// The same bucket with reads of one key that this node answers. It counts for
-    /// [`Bucket::single_reads`].
+    /// The same bucket with another answer of [`Bucket::single_reads`]. [`Bucket::get`] and
+    /// [`Bucket::exists`] ignore it: a front end passes it to [`Bucket::get_from`] and
+    /// [`Bucket::exists_from`].
     #[must_use]
     pub fn with_single_reads(self, single_reads: ReadNode) -> Self {
         self.state.set_single_reads(single_reads);

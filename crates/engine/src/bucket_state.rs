@@ -81,7 +81,7 @@ impl BucketState {
         }
     }
 
-    /// Makes the bucket a user of its replica, unless it is one.
+    /// Joins the bucket's replica, if it has not joined already.
     pub(crate) fn join_replica(&self, replicas: &Replicas, settings: ReplicaSettings) {
         self.replica.get_or_init(|| {
             let source = ReplicaSource {

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 
 pub(super) use time_limits::TimeLimits;
 
-/// The times of one call: when it began, until when it sends requests, and when it must have
-/// answered.
+/// The times of one call: when it began, until when it sends reads and writes, and when it must
+/// have answered.
 ///
-/// Between its send deadline and its call deadline a call sends nothing. It only waits for the
-/// answers to what it has sent, so that few writes are left with an unknown outcome. This last part
-/// is a fifth of the timeout, and at most a second.
+/// Between its send deadline and its call deadline a call sends no read or write of a key. It only
+/// waits for the answers to what it has sent, so that few writes are left with an unknown outcome.
+/// (It may still ask for the stream info, and go on with a listing.) This last part is a fifth of
+/// the timeout, and at most a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     start: Instant,
@@ -43,7 +44,7 @@ impl Deadline {
         self.limits
     }
 
-    /// After this the call sends no request.
+    /// After this the call sends no read or write of a key.
     #[must_use]
     pub fn send_deadline(&self) -> Instant {
         self.start + self.limits.send_within

@@ -133,6 +133,10 @@ struct PoolState {
 }
 
 /// What a call finds in the pool.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, so a box would cost more than it saves"
+)]
 enum Pooled {
     /// The pooled inbox, which no batch uses.
     Inbox(Inbox),

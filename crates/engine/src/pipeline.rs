@@ -59,10 +59,10 @@ pub(super) trait Operation: Items<Info = StreamInfo> {
     /// Notes that the connection was lost while some items were in flight.
     fn connection_lost(&mut self) {}
 
-    /// Notes that an item is sent again of which an earlier copy may be stored.
+    /// Notes that an item is sent again of which an earlier attempt may be stored.
     fn note_may_duplicate(&mut self) {}
 
-    /// Turns the error of an item into one that says that a copy of the item may be stored.
+    /// Turns the error of an item into one that says that an attempt may be stored.
     fn to_unclear_error(&self, error: Error) -> Error;
 
     /// Notes that an item failed. `Break` ends the whole run with that error.

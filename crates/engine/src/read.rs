@@ -27,7 +27,7 @@ use single_key_requests::{ReadTarget, SingleKeyReads, read_path};
 pub(crate) use last_messages::{exists, get, last_write_ids, read_last_message, revisions};
 
 /// The value of each key. The caller has checked that the limits allow the keys. `path` overrides
-/// the stream info's read path.
+/// the stream info's read path. Any path but [`ReadPath::Direct`] takes one request for each key.
 pub(super) async fn get_many(
     bucket: &BucketState,
     keys: &[String],

@@ -63,7 +63,8 @@ pub struct BucketTemplate {
     pub allow_batched: bool,
 }
 
-/// How single keys are read.
+/// How keys are read. Only a direct get can ask for many keys at once (`multi_last`). So a batch
+/// that is read by another path takes one request for each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadPath {
     /// From any node that has the stream, by a direct get (`allow_direct`, ADR-31).
@@ -79,9 +80,11 @@ pub(super) enum ReadPath {
 #[derive(Debug)]
 pub(super) struct StreamInfo {
     pub(super) stream: String,
-    /// A key is stored under the subject that is this and the key.
+    /// The prefix of the subjects that keys are stored under: the subject is `read_prefix` and the
+    /// key.
     pub(super) read_prefix: String,
-    /// A key is published to the subject that is this and the key.
+    /// The prefix of the subjects that keys are published to: the subject is `write_prefix` and the
+    /// key.
     pub(super) write_prefix: String,
     pub(super) api_prefix: String,
     pub(super) read_path: ReadPath,
@@ -281,7 +284,7 @@ pub(super) fn api_prefix(spec: &BucketSpec) -> String {
 }
 
 impl StreamInfo {
-    /// How single keys are read, with regard to the quarantine.
+    /// How keys are read, with regard to the quarantine.
     pub(super) fn effective_read_path(&self) -> ReadPath {
         if self.quarantine.is_active() {
             ReadPath::Leader
@@ -294,8 +297,9 @@ impl StreamInfo {
         self.problem(BucketFeature::AtomicBatches).is_none()
     }
 
-    /// Whether the stream info is too old to write by. What is written with a time to live is right
-    /// only while the bucket keeps no older values, and an operator may have changed that.
+    /// Whether the stream info is too old to write by. A write with a time to live is right only
+    /// while the bucket's history is 1: otherwise the older value comes back when the newer one
+    /// expires. An operator may have raised the history meanwhile.
     pub(super) fn is_outdated_for_writes(&self) -> bool {
         self.features.has_ttl() && self.fetched.elapsed() > tuning::TTL_RULES_KNOWN_FOR
     }

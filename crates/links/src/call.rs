@@ -126,8 +126,10 @@ impl Call {
         }
     }
 
-    /// The limits for one batch of the link that the call names. The name in the call may reach the
-    /// bucket of another link, with other limits; the engine checks those.
+    /// The limits for one batch of the link that the call comes over ([`CallOrigin::link`]).
+    ///
+    /// The name of the bucket, among the parameters, is not read yet. It may mean the bucket of
+    /// another link. The engine checks the limits of that link later.
     ///
     /// # Errors
     ///

@@ -82,7 +82,8 @@ impl PermissionErrors {
         self.latest.range(known..)
     }
 
-    /// The last error since then of an inbox, or of a subject for which `is_mine` holds.
+    /// The last error, not older than `since`, that is about an inbox or about a subject for which
+    /// `is_mine` holds.
     pub(super) fn find(
         &self,
         since: Instant,
@@ -92,12 +93,12 @@ impl PermissionErrors {
             .find(|error| error.is_of_inbox() || is_mine(error.subject()))
     }
 
-    /// Whether the server has denied a request to this subject since then.
+    /// Whether the server has denied a request to this subject at `since` or later.
     pub(super) fn is_denied(&self, subject: &str, since: Instant) -> bool {
         self.since(since).any(|error| error.subject() == subject)
     }
 
-    /// The errors since then, the latest first.
+    /// The errors that are not older than `since`, the latest first.
     fn since(&self, since: Instant) -> impl Iterator<Item = &PermissionError> {
         let latest = self.latest.iter().rev();
         latest.take_while(move |error| error.when >= since)

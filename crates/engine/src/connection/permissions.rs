@@ -21,7 +21,8 @@ pub(crate) struct NewPermissionErrors {
 }
 
 impl Connection {
-    /// The last permission error since then of an inbox, or of a subject for which `is_mine` holds.
+    /// The last permission error, not older than `since`, that is about an inbox or about a subject
+    /// for which `is_mine` holds.
     pub(super) fn permission_error_since(
         &self,
         since: Instant,
@@ -32,8 +33,8 @@ impl Connection {
         Some(self.to_error(error))
     }
 
-    /// Waits for a permission error since then of an inbox, or of a subject for which `is_mine`
-    /// holds.
+    /// Waits for a permission error, not older than `since`, that is about an inbox or about a
+    /// subject for which `is_mine` holds.
     pub(crate) async fn until_permission_error(
         &self,
         since: Instant,
@@ -53,7 +54,7 @@ impl Connection {
         std::future::pending().await
     }
 
-    /// Whether the server has denied a request to this subject since then.
+    /// Whether the server has denied a request to this subject at `since` or later.
     pub(crate) fn is_denied(&self, subject: &str, since: Instant) -> bool {
         let status = self.status.borrow();
         status.permission_errors.is_denied(subject, since)

@@ -91,7 +91,8 @@ impl Status {
     }
 
     /// Notes why the last attempt to connect failed. The servers' errors say more than the event
-    /// does. Returns the reason if the attempt before failed for another one.
+    /// does. Returns the reason if it differs from the one that was logged last, so that it is
+    /// logged once.
     pub(super) fn attempt_failed(&mut self, servers: &[Server]) -> Option<LogText> {
         let errors = || {
             servers

@@ -83,7 +83,8 @@ pub(crate) use self::tokens::token_count;
 pub(crate) struct Machine<I, E> {
     config: PipelineConfig,
     time_limits: TimeLimits,
-    /// From then on the machine sends nothing, and only waits for answers.
+    /// From then on the machine sends no item, and only waits for answers. It may still have the
+    /// stream info fetched.
     send_deadline: Time,
     /// From then on it waits for no answer.
     call_deadline: Time,
@@ -244,9 +245,9 @@ impl<I, E: Clone> Machine<I, E> {
         if self.sending.is_some() {
             return Decision::Nothing;
         }
-        // A burst is planned only when nothing else is to be told to the driver, and not while the
-        // stream info is being fetched. Exception: when the run is over, `plan_burst` only releases
-        // permits.
+        // No burst is planned while actions are pending, or while the stream info is being fetched.
+        // At the end of the run `plan_burst` is called all the same: then it only gives permits
+        // back.
         let waits_for_info = self.refresh.running.is_some() || self.needs_refresh();
         if self.actions.is_empty() && !self.finished && (!waits_for_info || self.is_over()) {
             self.plan_burst(items);

@@ -21,7 +21,7 @@ use crate::message::is_no_responders;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
 
-/// Carries the operation out. It is told each item that fails.
+/// Carries the operation out, and calls [`Operation::failed`] for each item that fails.
 ///
 /// # Errors
 ///

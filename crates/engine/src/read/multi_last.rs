@@ -126,7 +126,8 @@ fn next_request_size(
             ),
         };
     let max_keys = max_keys.min(max_keys_of_request(bucket));
-    // A request that waits for permits would stand in the queue before the next small call.
+    // A request that waits for permits would stand before the next small call in the semaphore's
+    // queue.
     let max_requests = max_requests.min((bucket.limits().max_concurrency / max_keys).max(1));
     (in_flight < max_requests).then(|| max_keys.min(queued))
 }
@@ -187,8 +188,8 @@ async fn request(
         return response;
     };
     let connection = bucket.next_read_connection();
-    // With a smaller answer, an atomic batch could come between two requests for the keys of one
-    // call.
+    // An answer that is cut off needs a second request, and an atomic batch could be committed
+    // between the two. So these keys, 128 at most, may have an answer of the full size.
     let max_bytes = if info.takes_atomic_batches() {
         tuning::WINDOW_BYTES
     } else {

@@ -9,9 +9,9 @@ use super::shared::ReplicaHandle;
 
 /// Records the floors of one call that the server answers.
 ///
-/// It is made before the call's first request is sent, because it notes the copy and its position of
-/// then. The copy may have a write before the write's answer is here. But a sequence that was not
-/// above the copy's position before the request is of another stream.
+/// It is made before the call's first request is sent, because it notes the copy and its position
+/// of then. The copy may have a write before the write's answer is here. But a sequence that was
+/// not above the copy's position before the request is of another stream.
 #[derive(Debug)]
 pub(crate) struct FloorRecorder<'a> {
     replica: &'a ReplicaHandle,

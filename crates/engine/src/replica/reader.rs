@@ -130,8 +130,8 @@ impl CopyReader<'_> {
         as_of.is_some_and(|as_of| now.saturating_sub(as_of) < PROOF_AGE)
     }
 
-    /// Notes that a value may have expired, so that the leader answers instead: counts a fallback for
-    /// [`FallbackReason::Expired`], and has the task ask the leader which values are gone.
+    /// Notes that a value may have expired, so that the leader answers instead: counts a fallback
+    /// for [`FallbackReason::Expired`], and has the task ask the leader which values are gone.
     pub(crate) fn note_expired_value(&self) {
         let state = self.replica.start_task();
         state.counts.fall_back(FallbackReason::Expired);

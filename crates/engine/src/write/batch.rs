@@ -144,8 +144,12 @@ impl WriteBatch {
         }
     }
 
-    /// Sends the writes, if the bucket takes any. Later reads from a copy of the bucket see the
-    /// acknowledged ones.
+    /// Sends the writes. Raises the floors of the replica, so that later reads from memory see the
+    /// acknowledged writes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ReadOnly`] if the bucket takes no writes, or why they could not be sent at all.
     pub(super) async fn send(
         &mut self,
         bucket: &BucketState,

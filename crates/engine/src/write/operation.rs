@@ -188,7 +188,7 @@ fn to_unclear_error(error: Error) -> Error {
             what: "a second copy of the write",
             reason,
         })),
-        // Without the bucket there is no value of it.
+        // If the bucket does not exist, nothing is stored: the outcome is clear.
         error if error.kind() == Kind::NoSuchBucket => error,
         error => Error::UnclearWrite(Box::new(error)),
     }

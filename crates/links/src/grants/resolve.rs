@@ -35,8 +35,9 @@ impl Links {
     /// The bucket that `name` means in a call of `caller` over its link `link`. In this order:
     ///
     /// 1. the link's own bucket: an empty name, `default`, the link's name, or the bucket's name;
-    /// 2. the own bucket of the caller's other link that has this name. The limits and the timeout
-    ///    of that link apply then;
+    /// 2. the own bucket of the caller's other link that has this name. The work then has the
+    ///    limits and the timeout of that link. While parameters come in, those of `link` apply
+    ///    ([`Call::limits`](crate::Call::limits));
     /// 3. an entry of the link's `buckets`, by its alias.
     ///
     /// Only links of the same caller are looked at.

@@ -1,31 +1,38 @@
-//! What is known of the copies of an item that were sent earlier.
+//! What is known of the earlier attempts of an item. An attempt is one send of its request.
 
 use super::time::Time;
 
-/// The copies of one item, up to the one that is in flight or queued.
+/// The attempts of one item, up to the one that is in flight or queued.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempts {
-    /// When the first copy was handed over to be sent.
+    /// When the first attempt was handed over to be sent.
     pub(super) first_sent: Time,
     pub(super) earlier: EarlierAttempts,
 }
 
-/// What became of the copies that were sent before this one. (A read stores nothing. For a read,
-/// "stored" means that it was carried out.)
+/// What became of the attempts before this one. (A read stores nothing. For a read, "stored" means
+/// that it was carried out.)
 ///
-/// Ordered by how much doubt remains when the next copy is *refused*. For a *denied* copy,
-/// `MaybeStored` leaves more doubt than `LikelyPermissionDenied`; [`Attempts::with`] handles that
-/// pair.
+/// Whether an earlier attempt may be stored, if this one is refused or denied:
+///
+/// | earlier attempts | refused | denied |
+/// | --- | --- | --- |
+/// | `NotStored` | no | no |
+/// | `MaybeStored` | no | yes |
+/// | `LikelyPermissionDenied` | yes | no |
+/// | `MaybeStoredLater` | yes | yes |
+///
+/// The order of the variants is that of the column "refused", from the least doubt to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum EarlierAttempts {
-    /// No copy was stored.
+    /// No attempt was stored.
     NotStored,
-    /// A copy was sent in a group. All answers to the group have come, and some were not good.
+    /// An attempt was sent in a group. All answers to the group have come, and some were not good.
     MaybeStored,
-    /// A copy stayed unanswered, after the server had denied another item of the run. Most likely
-    /// it was denied too. If not, it may be stored now, or later.
+    /// An attempt stayed unanswered, after the server had denied another item of the run. Most
+    /// likely it was denied too. If not, it may be stored now, or later.
     LikelyPermissionDenied,
-    /// A copy stayed unanswered. It may be stored now, or later.
+    /// An attempt stayed unanswered. It may be stored now, or later.
     MaybeStoredLater,
 }
 
@@ -42,18 +49,18 @@ impl Attempts {
         self.earlier != EarlierAttempts::NotStored
     }
 
-    /// Whether a copy may be stored although the server refuses this copy. A server recognizes this
-    /// copy by its id before it refuses it. So no earlier copy is stored yet, and only an
-    /// unanswered copy may still arrive.
+    /// Whether an attempt may be stored although the server refuses this one. A server recognizes
+    /// the id before it refuses the request. So no earlier attempt is stored yet, and only an
+    /// unanswered one may still arrive.
     pub(super) fn may_be_stored_if_refused(self) -> bool {
         self.earlier >= EarlierAttempts::LikelyPermissionDenied
     }
 
-    /// Whether a copy may be stored although the server denies this copy.
+    /// Whether an attempt may be stored although the server denies this one.
     ///
-    /// A denial comes before the id check, so it says nothing of earlier copies that were answered:
-    /// the login may have lost its permission since. A copy without an answer counts as denied too,
-    /// if the server had just denied another item.
+    /// A denial comes before the id check, so it says nothing of earlier attempts that were
+    /// answered: the login may have lost its permission since. An attempt without an answer counts
+    /// as denied too, if the server had just denied another item.
     pub(super) fn may_be_stored_if_permission_denied(self) -> bool {
         match self.earlier {
             EarlierAttempts::NotStored | EarlierAttempts::LikelyPermissionDenied => false,
@@ -61,10 +68,11 @@ impl Attempts {
         }
     }
 
-    /// Notes what became of one more copy. The worst case counts.
+    /// Notes what became of one more attempt. The worst case counts.
     pub(super) fn with(self, earlier: EarlierAttempts) -> Self {
         let earlier = match (self.earlier, earlier) {
-            // One copy was answered, so it was not denied, and another one may be stored later.
+            // The answered attempt shows that the login was allowed. So the silent one was probably
+            // not denied, and may be stored later.
             (EarlierAttempts::MaybeStored, EarlierAttempts::LikelyPermissionDenied) => {
                 EarlierAttempts::MaybeStoredLater
             }
@@ -73,11 +81,12 @@ impl Attempts {
         Self { earlier, ..self }
     }
 
-    /// Notes that a copy was refused by a rule of the stream (its size, its TTL). The server checks
-    /// the id first, so no answered copy is stored.
+    /// Notes that an attempt was refused by a rule of the stream (its size, its TTL). The server
+    /// checks the id first, so no answered attempt is stored.
     ///
     /// One exception: a replicated stream checks the size first. If its limit was lowered between
-    /// two copies, the item is written twice, one right after the other.
+    /// two attempts, the refused one may hide a stored one. With the new, smaller limit the write
+    /// may fit only without an id, and is then stored again.
     pub(super) fn after_refusal_maybe_stale(self) -> Self {
         let earlier = match self.earlier {
             EarlierAttempts::MaybeStored => EarlierAttempts::NotStored,

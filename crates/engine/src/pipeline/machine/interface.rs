@@ -25,12 +25,12 @@ pub(crate) trait Items {
     fn value_bytes(&self, item: usize) -> usize;
 
     /// Whether the item may share a reply subject with others. The server has to recognize a second
-    /// copy of it (all of a group are sent again if one fails), and a good answer must mean the
-    /// same for every item of the group.
+    /// attempt (all of a group are sent again if one fails), and a good answer must mean the same
+    /// for every item of the group.
     fn may_group(&self, item: usize, info: &Self::Info) -> bool;
 
-    /// How long, from the first send, the item may safely be resent, even if its first copy is
-    /// stored.
+    /// How long, from the first send, the item may safely be resent, even if its first attempt
+    /// is stored.
     fn resend_window(&self, item: usize, info: &Self::Info) -> Duration;
 }
 
@@ -45,10 +45,10 @@ pub(crate) enum AnswerOutcome<E> {
     StreamNotFound,
     /// The server cannot carry the request out now. Send it again after a pause.
     TryAgain,
-    /// The server refused the request after the id check: no earlier copy is stored yet. Otherwise
-    /// the server would have recognized the id, and acknowledged the request.
+    /// The server refused the request after the id check: no earlier attempt is stored yet.
+    /// Otherwise the server would have recognized the id, and acknowledged the request.
     Refused(E),
-    /// The server refused the request before the id check, so an earlier copy may be stored.
+    /// The server refused the request before the id check, so an earlier attempt may be stored.
     RefusedBeforeIdCheck(E),
     /// The answer does not say whether the server carried the request out.
     Unusable(E),
@@ -125,8 +125,7 @@ pub(crate) enum Event<I, E> {
 pub(crate) enum FailReason<E> {
     /// The call's send deadline or call deadline has passed.
     DeadlinePassed,
-    /// There was no answer in time, and a second copy of the item could be stored besides the
-    /// first.
+    /// There was no answer in time, and a second attempt could be stored besides the first.
     ResendUnsafe,
     Error(E),
 }
@@ -141,7 +140,7 @@ pub(crate) enum Action<I, E> {
         items: Range<usize>,
         /// From this time on it is too late to send them.
         send_before: Time,
-        /// Whether an earlier copy may be stored.
+        /// Whether an earlier attempt may be stored.
         may_duplicate: bool,
         /// Why they are sent again. `None`: they were never sent before.
         why_again: Option<RetryReason>,
@@ -168,7 +167,7 @@ pub(crate) enum Action<I, E> {
     /// Note that these items failed.
     Failed {
         items: Range<usize>,
-        /// Whether a copy that was sent may be stored, or may still be stored later.
+        /// Whether an attempt may be stored, or may still be stored later.
         maybe_stored: bool,
         reason: FailReason<E>,
     },

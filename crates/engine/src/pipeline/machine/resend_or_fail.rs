@@ -12,8 +12,8 @@ use super::time::Time;
 use crate::retries::RetryReason;
 
 impl<I, E: Clone> Machine<I, E> {
-    /// Queues an item to be sent again after a pause. If an earlier copy may be stored and the
-    /// resend window is over, the item fails instead.
+    /// Queues an item to be sent again after a pause. If an earlier attempt may be stored and
+    /// the resend window is over, the item fails instead.
     pub(super) fn resend(
         &mut self,
         item: usize,
@@ -106,7 +106,7 @@ impl<I, E: Clone> Machine<I, E> {
     }
 
     /// Sends the items of an unanswered group again, each by itself. `earlier` says what became of
-    /// the unanswered copies.
+    /// the unanswered attempts.
     pub(super) fn resend_group(
         &mut self,
         token: usize,

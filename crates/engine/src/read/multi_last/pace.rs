@@ -37,8 +37,8 @@ impl RequestPace {
 
     /// How many requests to keep in flight on a connection with this round trip.
     ///
-    /// A server answers one request after the other. It always has the next one if as many are on
-    /// their way as it answers in one round trip, beside the one that it is answering.
+    /// A server answers one request after the other. It is never idle with `1 + round_trip /
+    /// service_time` requests in flight.
     pub(super) fn requests(&self, round_trip: Option<Duration>) -> usize {
         let round_trip = round_trip.unwrap_or_default();
         let on_their_way = round_trip
