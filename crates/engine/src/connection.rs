@@ -4,6 +4,7 @@
 mod client;
 mod connections;
 mod error_hint;
+mod next_server;
 mod no_answer;
 mod permission_error;
 mod permissions;
@@ -38,9 +39,8 @@ use super::write_ids::WriteIds;
 /// found soon. It is long enough not to be a load on a server that refuses the login.
 const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// How often the server is pinged. After two pings without an answer the connection counts as lost.
-/// If the first attempt to connect again meets the same dead node, it takes some eight seconds
-/// until the client tries another node of the cluster.
+/// How often the server is pinged. After two pings without an answer, so within 4.5 s, the
+/// connection counts as lost, and another node of the cluster is tried.
 const PING_INTERVAL: Duration = Duration::from_millis(1500);
 
 /// How long one attempt to connect may take, TLS included.

@@ -4,14 +4,15 @@
 //! in it). Anybody who may write to a bucket can store such headers. Without another client, all
 //! buckets with the same login would have no connection any more.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use async_nats::{Client, Event};
+use async_nats::{Client, Event, ReconnectToServer};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::next_server::NextServer;
 use super::settings::{ConnectionSetting, ConnectionSettings, SettingError};
 use super::status::Status;
 use super::{CONNECT_TIMEOUT, PING_INTERVAL, RECONNECT_MAX};
@@ -48,8 +49,11 @@ impl ClientFactory {
                 let status = Arc::clone(&self.status);
                 let connection_alive = Weak::clone(&self.connection_alive);
                 let names = self.settings.display_servers();
+                let next_server = Mutex::new(NextServer::default());
                 // The client calls this before each attempt to connect.
                 move |servers, _| {
+                    let mut next = next_server.lock().unwrap_or_else(PoisonError::into_inner);
+                    let next = next.choose(&servers);
                     let mut new_reason = None;
                     status.send_modify(|status| new_reason = status.attempt_failed(&servers));
                     if let Some(reason) = new_reason {
@@ -64,7 +68,8 @@ impl ClientFactory {
                         if !is_alive {
                             std::future::pending::<()>().await;
                         }
-                        None
+                        // Without a delay of its own: the callback below has it.
+                        next.map(|addr| ReconnectToServer { addr, delay: None })
                     }
                 }
             })
