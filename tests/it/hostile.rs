@@ -108,27 +108,36 @@ async fn endless_parameters_are_refused_and_not_kept_in_memory(version: &str) ->
 /// Each call is within the limits of its link, and no call is ever finished.
 async fn large_parameters_of_many_calls_are_bounded_together(version: &str) -> Result<()> {
     const CALLS: usize = 7;
+    // Calls are given ten seconds for their parameters. On a machine that is busy for a moment the
+    // first have ended before the last has brought its own.
+    const ROUNDS: usize = 5;
     const PART: usize = 1024 * 1024;
     let mut stack = stack(version).await?;
     let mut wire = WireCaller::new(&stack, "large").await?;
     let others = Bystander::start(&stack).await?;
     let value_of_4_gib = b"\x01\x01k\x00\xff\xff\xff\xff\x0f";
     let params = [&text("default")[..], value_of_4_gib].concat();
-    let mut told = 0;
-    for _ in 0..CALLS {
+    let mut said = String::new();
+    for call in 1..=ROUNDS * CALLS {
         let opened = wire
             .open(FUNCTIONS[3].0, "set-many", params.clone())
             .await?;
-        let address = wire.accepted(&opened).await?.context("not accepted")?;
+        let address = wire
+            .accepted_within(&opened, LONG_TIMEOUT)
+            .await?
+            .context("not accepted")?;
         for _ in 0..100 {
             wire.send_part(&address, vec![b'x'; PART]).await?;
         }
         wire.flush().await?;
-        let said = wire.results(&opened, Duration::from_millis(200)).await?;
-        assert!(said.is_empty() || said.contains("512 MiB"), "{said:?}");
-        told += usize::from(!said.is_empty());
+        if call % CALLS == 0 {
+            said = wire.results(&opened, Duration::from_secs(5)).await?;
+        }
+        if !said.is_empty() {
+            break;
+        }
     }
-    assert!(told > 0, "there is no end to what they may bring");
+    assert!(said.contains("512 MiB"), "{said:?}");
     // The unfinished calls end with their timeout, and their memory is free again.
     eventually("room for a large batch", async || {
         let caller = stack.caller("large").with_timeout(LONG_TIMEOUT);

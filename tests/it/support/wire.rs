@@ -87,7 +87,16 @@ impl WireCaller {
 
     /// Where the provider takes further parts; `None` if it has not accepted after 2 s.
     pub async fn accepted(&mut self, opened: &OpenedCall) -> Result<Option<String>> {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        self.accepted_within(opened, Duration::from_secs(2)).await
+    }
+
+    /// The same after `time`.
+    pub async fn accepted_within(
+        &mut self,
+        opened: &OpenedCall,
+        time: Duration,
+    ) -> Result<Option<String>> {
+        let deadline = Instant::now() + time;
         while let Some(message) = self.next(deadline).await? {
             if message.subject.as_str() == opened.0 {
                 let address = message.reply.context("no address for the parameters")?;
