@@ -50,8 +50,8 @@ impl ConcurrencyLimit {
         total: usize,
         deadline: &Deadline,
     ) -> Option<usize> {
-        let small_expected = self.expects_small_at(self.created.elapsed());
-        tuning::YIELD_RULE.window(total, small_expected, deadline.is_late(sent, total))
+        let small_expected = || self.expects_small_at(self.created.elapsed());
+        tuning::YIELD_RULE.window(total, small_expected, || deadline.is_late(sent, total))
     }
 
     /// Until this time small batches are expected.

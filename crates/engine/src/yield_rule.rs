@@ -14,16 +14,17 @@ pub(super) struct YieldRule {
 }
 
 impl YieldRule {
-    /// The most requests in flight of a batch of `total` items. `None`: it need not yield.
+    /// The most requests in flight of a batch of `total` items. `None`: it need not yield. The rest
+    /// is asked only of a large batch, since to ask reads a clock.
     pub(super) fn window(
         &self,
         total: usize,
-        small_expected: bool,
-        is_late: bool,
+        small_expected: impl FnOnce() -> bool,
+        is_late: impl FnOnce() -> bool,
     ) -> Option<usize> {
-        if total < self.large_batch || !small_expected {
+        if total < self.large_batch || !small_expected() {
             None
-        } else if is_late {
+        } else if is_late() {
             Some(self.window_when_late)
         } else {
             Some(self.window_beside_small)
@@ -42,9 +43,10 @@ mod tests {
             window_beside_small: 8,
             window_when_late: 32,
         };
-        assert_eq!(rule.window(2000, true, false), Some(8));
-        assert_eq!(rule.window(2000, true, true), Some(32));
-        assert_eq!(rule.window(2000, false, true), None, "no small one");
-        assert_eq!(rule.window(1999, true, true), None, "it is not large");
+        let window = |total, small, late| rule.window(total, || small, || late);
+        assert_eq!(window(2000, true, false), Some(8));
+        assert_eq!(window(2000, true, true), Some(32));
+        assert_eq!(window(2000, false, true), None, "no small one");
+        assert_eq!(window(1999, true, true), None, "it is not large");
     }
 }

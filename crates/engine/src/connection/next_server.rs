@@ -9,10 +9,8 @@ use async_nats::{Server, ServerAddr};
 /// The choices of one client.
 #[derive(Debug, Default)]
 pub(super) struct NextServer {
-    /// The server that was chosen last.
-    chosen: Option<ServerAddr>,
     /// The servers that have had their turn since the last connection: the one that was lost, and
-    /// those that were tried. When all have, the turns begin again.
+    /// those that were chosen, the latest last. When all have, the turns begin again.
     had_turn: Vec<ServerAddr>,
 }
 
@@ -33,21 +31,19 @@ impl NextServer {
             self.had_turn.clear();
         }
         let waits = |server: &&Server| !self.had_turn.contains(&server.addr);
-        let waiting: Vec<&Server> = servers.iter().filter(waits).collect();
-        let fewest = waiting.iter().map(|server| server.failed_attempts).min()?;
-        let best = waiting
-            .iter()
-            .filter(|server| server.failed_attempts == fewest);
-        let best: Vec<&&Server> = best.collect();
-        let chosen = fastrand::choice(best)?.addr.clone();
-        self.had_turn.push(chosen.clone());
-        self.chosen = Some(chosen.clone());
-        Some(chosen)
+        let mut waiting: Vec<&Server> = servers.iter().filter(waits).collect();
+        // Those that failed equally often share what a dead server leaves.
+        fastrand::shuffle(&mut waiting);
+        let chosen = waiting
+            .into_iter()
+            .min_by_key(|server| server.failed_attempts)?;
+        self.had_turn.push(chosen.addr.clone());
+        Some(chosen.addr.clone())
     }
 
     /// The server of a connection that was made since the last choice, and is lost now.
     fn connected(&self, servers: &[Server]) -> Option<ServerAddr> {
-        let connected = servers.iter().find(|server| match &self.chosen {
+        let connected = servers.iter().find(|server| match self.had_turn.last() {
             // A success sets the count to 0.
             Some(chosen) => {
                 server.addr == *chosen && server.did_connect && server.failed_attempts == 0

@@ -8,6 +8,7 @@ mod troubles;
 mod unreadable;
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ struct WatchTask {
     held: HashMap<ChangeId, HeldChange>,
     /// The latest acknowledgements, and when they were sent.
     acknowledged: VecDeque<(Instant, Subject, &'static str)>,
+    /// Whether an acknowledgement may still be in this process's memory.
+    has_unflushed: bool,
     answers: FuturesUnordered<BoxFuture<'static, WatchAnswer>>,
     calls: Calls,
     names: StreamNames,
@@ -127,6 +130,7 @@ pub(super) async fn run(
         machine,
         held: HashMap::new(),
         acknowledged: VecDeque::new(),
+        has_unflushed: false,
         answers: FuturesUnordered::new(),
         calls: FuturesUnordered::new(),
         names: StreamNames::default(),
@@ -266,12 +270,7 @@ impl WatchTask {
         // called next. If this process were killed then, and the acknowledgement were still in its
         // memory, the next instance would tell of the earlier change again, after the later one.
         let mut calls = Vec::new();
-        let mut has_settled = false;
         while let Some(action) = self.machine.next_action() {
-            has_settled |= matches!(
-                action,
-                WatchAction::Acknowledge { .. } | WatchAction::Terminate { .. }
-            );
             match action {
                 WatchAction::Attach => self.attach(),
                 WatchAction::Pull { anew } => self.pull(anew).await,
@@ -293,7 +292,7 @@ impl WatchTask {
                 WatchAction::InProgress { id } => self.answer(id, "+WPI").await,
             }
         }
-        if has_settled && self.connection.is_up() {
+        if mem::take(&mut self.has_unflushed) {
             drop(timeout(SEND, self.connection.client().flush()).await);
         }
         for (id, attempt) in calls {

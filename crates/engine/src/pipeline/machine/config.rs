@@ -17,7 +17,7 @@ pub(crate) struct PipelineConfig {
     pub(crate) burst: usize,
     /// The most requests that share a reply subject.
     pub(crate) group: usize,
-    /// The window of a large call while small batches are expected.
+    /// The window of a large call that yields to small ones.
     pub(crate) yield_rule: YieldRule,
     /// The pause before resending an item that nobody received.
     pub(crate) backoff: Backoff,

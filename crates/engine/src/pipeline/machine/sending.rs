@@ -94,10 +94,12 @@ impl<I, E: Clone> Machine<I, E> {
             return (window, config.burst.min(window));
         }
         let total = items.total_items();
-        let sent = total.saturating_sub(self.queue.never_sent().len());
-        let elapsed = self.elapsed_before + self.now.since_start();
-        let is_late = self.time_limits.is_late(sent, total, elapsed);
-        let small_expected = self.now < self.small_expected_until;
+        let small_expected = || self.now < self.small_expected_until;
+        let is_late = || {
+            let sent = total - self.queue.never_sent().len();
+            let elapsed = self.elapsed_before + self.now.since_start();
+            self.time_limits.is_late(sent, total, elapsed)
+        };
         match config.yield_rule.window(total, small_expected, is_late) {
             Some(window) => (window, config.burst.min(window / 2)),
             None => (config.window, config.burst),

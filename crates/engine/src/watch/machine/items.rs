@@ -10,7 +10,6 @@ use crate::watch::timing;
 #[derive(Debug)]
 struct Item {
     key: Arc<str>,
-    calling: bool,
     /// Calls so far.
     calls: u32,
     /// Calls in a row that reached nobody.
@@ -69,7 +68,6 @@ impl HeldChanges {
         self.by_key.entry(Arc::clone(&key)).or_default().insert(id);
         let item = Item {
             key,
-            calling: false,
             calls: 0,
             unreached: 0,
             not_before: now,
@@ -163,7 +161,7 @@ impl HeldChanges {
         let Some(of_key) = self.by_key.get(key) else {
             return Vec::new();
         };
-        let waits = |id: &&ChangeId| !self.by_id[*id].calling;
+        let waits = |id: &&ChangeId| self.waiting.contains(*id);
         of_key.range(..id).filter(waits).copied().collect()
     }
 
@@ -179,7 +177,7 @@ impl HeldChanges {
             return Vec::new();
         };
         let is_outdated = |(newer, id): &(usize, &ChangeId)| {
-            newer + usize::from(unheld > Some(**id)) >= history && !self.by_id[*id].calling
+            newer + usize::from(unheld > Some(**id)) >= history && self.waiting.contains(*id)
         };
         let from_newest = of_key.iter().rev().enumerate();
         from_newest.filter(is_outdated).map(|(_, id)| *id).collect()
@@ -211,7 +209,7 @@ impl HeldChanges {
     fn is_next_of_key(&self, id: ChangeId, item: &Item) -> bool {
         let of_key = &self.by_key[&item.key];
         // A change that came late may stand before one that is in a call.
-        let is_calling = |other: &ChangeId| self.by_id[other].calling;
+        let is_calling = |other: &ChangeId| !self.waiting.contains(other);
         of_key.first() == Some(&id) && !of_key.iter().any(is_calling)
     }
 
@@ -232,8 +230,7 @@ impl HeldChanges {
         let ready: Vec<ChangeId> = ready.copied().collect();
         let mut started = Vec::with_capacity(ready.len());
         for id in ready {
-            if let Some(item) = self.by_id.get_mut(&id) {
-                item.calling = true;
+            if let Some(item) = self.by_id.get(&id) {
                 self.waiting.remove(&id);
                 self.paused.remove(&(item.not_before, id));
                 started.push((id, item.calls + 1));
@@ -251,11 +248,9 @@ impl HeldChanges {
         now: Duration,
     ) -> Option<u32> {
         let item = self.by_id.get_mut(&id)?;
-        if !item.calling {
+        if !self.waiting.insert(id) {
             return None;
         }
-        item.calling = false;
-        self.waiting.insert(id);
         let pause = if outcome == CallOutcome::Unreachable {
             item.unreached = item.unreached.saturating_add(1);
             timing::backoff(timing::UNREACHABLE_PAUSE, item.unreached - 1)
@@ -278,7 +273,7 @@ impl HeldChanges {
         }
         self.oldest_refresh = now;
         for (id, item) in &mut self.by_id {
-            if !item.calling && !item.is_confirmed() {
+            if self.waiting.contains(id) && !item.is_confirmed() {
                 continue;
             }
             if now >= item.refreshed + age {

@@ -92,7 +92,8 @@ impl WatchTask {
             let payload = Bytes::from_static(what.as_bytes());
             let client = self.connection.client();
             let sent = client.publish(held.reply.clone(), payload);
-            drop(timeout(SEND, sent).await);
+            let sent = timeout(SEND, sent).await;
+            self.has_unflushed |= is_over && matches!(sent, Ok(Ok(())));
         }
     }
 
