@@ -9,7 +9,7 @@ use opentelemetry::KeyValue;
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 
-use crate::grants::{Grant, LinkError, Links, SHOWN_NAME_CHARS};
+use crate::links::{Grant, LinkError, Links, SHOWN_NAME_CHARS};
 use crate::metrics::{CANCELLED, CallMetrics, InFlightCall, ShedReason, attribute};
 
 /// The name that stands for the link's own bucket.

@@ -1,8 +1,8 @@
 //! The message of an error for its caller.
 
 use crate::call::CallError;
-use crate::grants::LinkError;
 use crate::hints::{setting_hint, with_hint};
+use crate::links::LinkError;
 
 /// The whole text of an error, for front ends that add no hints of their own: the error, and what
 /// to do about it.

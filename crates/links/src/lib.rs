@@ -7,17 +7,17 @@
 
 mod call;
 mod error_message;
-mod grants;
 mod hints;
+mod links;
 mod metrics;
 mod settings;
 
 pub use call::{Call, CallError, CallOrigin};
 pub use error_message::error_message;
-pub use grants::{
+pub use hints::{connection_hint, setting_hint, with_hint};
+pub use links::{
     DEFAULT_LINK, Grant, Link, LinkError, LinkOutage, Links, WatchId, WatchReport, WatchTrouble,
 };
-pub use hints::{connection_hint, setting_hint, with_hint};
 pub use metrics::{METRICS, MetricDefinition, MetricKind, ShedReason, WatchMetrics};
 pub use settings::{
     ConfigError, LinkKind, LinkSettings, RawSettings, WatchIdentity, WatchLinkSettings,

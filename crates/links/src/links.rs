@@ -1,4 +1,4 @@
-//! Grants: which bucket a call reaches, by its caller, its link and a name.
+//! All links, and which bucket a call reaches by its caller, its link and a name.
 //!
 //! A caller reaches only the buckets that its own links grant. No name and no key in a call changes
 //! that.
