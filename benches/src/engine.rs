@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use eventual_batch_engine::{
-    Auth, Bucket, BucketSpec, ConcurrencyLimit, Connection, ConnectionSettings, KeyEncoding,
-    Limits, Tls,
+    Auth, Bucket, BucketOptions, BucketSpec, ConcurrencyLimit, Connection, ConnectionSettings,
+    KeyEncoding, Limits, Tls,
 };
 
 /// Without a login, at this address.
@@ -18,6 +18,15 @@ pub(crate) fn settings(url: String) -> ConnectionSettings {
 
 /// A bucket with the limits that a link has if it says nothing else, but for the sizes of batches.
 pub(crate) fn bucket(connection: &Arc<Connection>, name: &str) -> Bucket {
+    bucket_with(connection, name, BucketOptions::default())
+}
+
+/// The same with these options.
+pub(crate) fn bucket_with(
+    connection: &Arc<Connection>,
+    name: &str,
+    options: BucketOptions<'_>,
+) -> Bucket {
     let limits = Limits {
         max_concurrency: 1024,
         max_batch_keys: 1_000_000,
@@ -29,11 +38,12 @@ pub(crate) fn bucket(connection: &Arc<Connection>, name: &str) -> Bucket {
         create: None,
     };
     let concurrency = Arc::new(ConcurrencyLimit::new(limits.max_concurrency));
-    Bucket::new(
+    Bucket::with_options(
         Arc::clone(connection),
         spec,
         KeyEncoding::None,
         limits,
         concurrency,
+        options,
     )
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use eventual_batch_engine::{
-    Bucket, Connection, ConnectionSettings, Connections, Deadline, ReplicaMode, ReplicaSettings,
-    Replicas,
+    Bucket, BucketOptions, Connection, ConnectionSettings, Connections, Deadline, ReplicaMode,
+    ReplicaSettings, Replicas,
 };
 use testkit::async_nats::jetstream::kv;
 use tokio::time::{Instant, sleep};
@@ -83,18 +83,8 @@ async fn in_process(
     let replicas = Replicas::new(1 << 30);
     let before = rss_kib()?;
     let off = engine::bucket(connection, name);
-    let bounded = copied(
-        engine::bucket(connection, name),
-        &replicas,
-        ReplicaMode::Bounded,
-    )
-    .await?;
-    let fresh = copied(
-        engine::bucket(connection, name),
-        &replicas,
-        ReplicaMode::Fresh,
-    )
-    .await?;
+    let bounded = copied(connection, name, &replicas, ReplicaMode::Bounded).await?;
+    let fresh = copied(connection, name, &replicas, ReplicaMode::Fresh).await?;
     let grown = rss_kib()?.saturating_sub(before);
     let js = setup.nats.jetstream().await?;
     let stream = js.get_stream_no_info(format!("KV_{name}")).await?;
@@ -236,7 +226,8 @@ async fn writers(
     }
     let alone = engine::bucket(&connection, "written-alone");
     let copied = copied(
-        engine::bucket(&connection, "written-copied"),
+        &connection,
+        "written-copied",
         &replicas,
         ReplicaMode::Bounded,
     );
@@ -264,12 +255,21 @@ async fn set(bucket: &Bucket) -> Result<()> {
 }
 
 /// A bucket whose copy is complete.
-async fn copied(bucket: Bucket, replicas: &Replicas, mode: ReplicaMode) -> Result<Bucket> {
+async fn copied(
+    connection: &Arc<Connection>,
+    name: &str,
+    replicas: &Replicas,
+    mode: ReplicaMode,
+) -> Result<Bucket> {
     let settings = ReplicaSettings {
         mode,
         ..ReplicaSettings::default()
     };
-    let bucket = bucket.with_replica(replicas, settings);
+    let options = BucketOptions {
+        replica: Some((replicas, settings)),
+        ..BucketOptions::default()
+    };
+    let bucket = engine::bucket_with(connection, name, options);
     let begun = Instant::now();
     loop {
         bucket

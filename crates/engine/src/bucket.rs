@@ -5,6 +5,7 @@ mod writes;
 
 use std::sync::Arc;
 
+use super::bucket_options::BucketOptions;
 use super::bucket_state::BucketState;
 use super::concurrency::ConcurrencyLimit;
 use super::connection::Connection;
@@ -14,9 +15,8 @@ use super::error::Error;
 use super::keys::KeyEncoding;
 use super::limits::Limits;
 use super::read_settings::ReadNode;
-use super::replica::{ReplicaSettings, ReplicaStats, Replicas};
+use super::replica::ReplicaStats;
 use super::stream_info::BucketSpec;
-use super::write_settings::WriteSettings;
 
 /// A key-value bucket. Any number of calls may use it at once. Its [`ConcurrencyLimit`] bounds how
 /// many key operations are in flight.
@@ -30,7 +30,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// A bucket whose operations share `concurrency` with other buckets.
+    /// A bucket with the default options, whose operations share `concurrency` with other buckets.
     #[must_use]
     pub fn new(
         connection: Arc<Connection>,
@@ -39,58 +39,25 @@ impl Bucket {
         limits: Limits,
         concurrency: Arc<ConcurrencyLimit>,
     ) -> Self {
+        let options = BucketOptions::default();
+        Self::with_options(connection, spec, encoding, limits, concurrency, options)
+    }
+
+    /// A bucket with these options, whose operations share `concurrency` with other buckets.
+    #[must_use]
+    pub fn with_options(
+        connection: Arc<Connection>,
+        spec: BucketSpec,
+        encoding: KeyEncoding,
+        limits: Limits,
+        concurrency: Arc<ConcurrencyLimit>,
+        options: BucketOptions<'_>,
+    ) -> Self {
+        let state = BucketState::new(connection, spec, encoding, limits, concurrency, options);
         Self {
-            state: Arc::new(BucketState::new(
-                connection,
-                spec,
-                encoding,
-                limits,
-                concurrency,
-            )),
+            state: Arc::new(state),
             counters: Counters::default(),
         }
-    }
-
-    /// The same bucket with reads that may be answered from its replica: the copy of the bucket in
-    /// this process's memory, and not a node of the stream's cluster.
-    ///
-    /// [`Bucket::get_many`] and [`Bucket::keys`] may. Single keys and counters are read from the
-    /// stream's leader. Later reads see what is written through a bucket of the same `replicas`,
-    /// connection and name. So a bucket whose own reads never use a copy
-    /// ([`ReplicaMode::Off`](crate::ReplicaMode::Off)) should be made with this too.
-    ///
-    /// The first read starts a task that loads the copy, in the `tokio` runtime of that read.
-    #[must_use]
-    pub fn with_replica(self, replicas: &Replicas, settings: ReplicaSettings) -> Self {
-        self.state.join_replica(replicas, settings);
-        self
-    }
-
-    /// The same bucket with writes that are made in this way.
-    #[must_use]
-    pub fn with_write_settings(self, settings: WriteSettings) -> Self {
-        self.state.set_write_settings(settings);
-        self
-    }
-
-    /// The same bucket with another answer of [`Bucket::single_reads`]. [`Bucket::get`] and
-    /// [`Bucket::exists`] ignore it: a front end passes it to [`Bucket::get_from`] and
-    /// [`Bucket::exists_from`].
-    #[must_use]
-    pub fn with_single_reads(self, single_reads: ReadNode) -> Self {
-        self.state.set_single_reads(single_reads);
-        self
-    }
-
-    /// The same bucket with reads that are spread over these connections and its own. They have to
-    /// be of the same server and login.
-    ///
-    /// A server takes the requests of one connection one by one. So a batch of many keys is read
-    /// faster over two. Listing keys and writing use the bucket's own connection.
-    #[must_use]
-    pub fn with_further_connections(self, connections: Vec<Arc<Connection>>) -> Self {
-        self.state.set_further_connections(connections);
-        self
     }
 
     /// Which node is to answer reads of one key, where the caller leaves that to the bucket's
@@ -101,7 +68,7 @@ impl Bucket {
     }
 
     /// The counts and the state of the copy. `None`: the bucket was made without
-    /// [`Bucket::with_replica`].
+    /// [`BucketOptions::replica`].
     #[must_use]
     pub fn replica_stats(&self) -> Option<ReplicaStats> {
         Some(self.state.replica()?.stats())

@@ -2,13 +2,14 @@
 //! cached stream info.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::bucket_options::BucketOptions;
 use super::concurrency::ConcurrencyLimit;
 use super::connection::Connection;
 use super::deadline::Deadline;
@@ -16,7 +17,7 @@ use super::error::{BucketFeature, Error, FeatureProblem, Kind};
 use super::keys::KeyEncoding;
 use super::limits::Limits;
 use super::read_settings::ReadNode;
-use super::replica::{ReplicaHandle, ReplicaSettings, ReplicaSource, Replicas};
+use super::replica::{ReplicaHandle, ReplicaSource};
 use super::stream_info::{self, BucketSpec, StreamInfo};
 use super::tuning;
 use super::write_settings::WriteSettings;
@@ -33,15 +34,16 @@ pub(crate) struct BucketState {
     encoding: KeyEncoding,
     limits: Limits,
     concurrency: Arc<ConcurrencyLimit>,
-    writes: OnceLock<WriteSettings>,
-    single_reads: OnceLock<ReadNode>,
-    further_connections: OnceLock<Vec<Arc<Connection>>>,
+    writes: WriteSettings,
+    single_reads: ReadNode,
+    /// The connections that reads use beside the bucket's own.
+    further_connections: Vec<Arc<Connection>>,
     /// How many reads have chosen a connection.
     reads_started: AtomicUsize,
     /// A permit for each atomic batch under way.
     atomic_batches: Arc<Semaphore>,
     /// The copy in memory, if the bucket may have one.
-    replica: OnceLock<ReplicaHandle>,
+    replica: Option<ReplicaHandle>,
     cached: RwLock<Option<Arc<StreamInfo>>>,
     /// The last fetch of the stream info. Locked during a fetch, so that waiting calls share it.
     last_fetch: Mutex<Option<Fetch>>,
@@ -62,72 +64,51 @@ impl BucketState {
         encoding: KeyEncoding,
         limits: Limits,
         concurrency: Arc<ConcurrencyLimit>,
+        options: BucketOptions<'_>,
     ) -> Self {
+        let replica = options.replica.map(|(replicas, settings)| {
+            let source = ReplicaSource {
+                api_prefix: stream_info::api_prefix(&spec),
+                stream: stream_info::stream_of(&spec.name),
+                prefix: format!("$KV.{}.", spec.name),
+            };
+            replicas.join(&connection, &spec, source, settings)
+        });
         Self {
             connection,
             spec,
             encoding,
             limits,
             concurrency,
-            writes: OnceLock::new(),
-            single_reads: OnceLock::new(),
-            further_connections: OnceLock::new(),
+            writes: options.writes,
+            single_reads: options.single_reads,
+            further_connections: options.further_connections,
             reads_started: AtomicUsize::new(0),
             atomic_batches: Arc::new(Semaphore::new(tuning::ATOMIC_BATCHES)),
-            replica: OnceLock::new(),
+            replica,
             cached: RwLock::default(),
             last_fetch: Mutex::default(),
             last_answer: RwLock::default(),
         }
     }
 
-    /// Joins the bucket's replica, if it has not joined already.
-    pub(crate) fn join_replica(&self, replicas: &Replicas, settings: ReplicaSettings) {
-        self.replica.get_or_init(|| {
-            let source = ReplicaSource {
-                api_prefix: stream_info::api_prefix(&self.spec),
-                stream: stream_info::stream_of(&self.spec.name),
-                prefix: format!("$KV.{}.", self.spec.name),
-            };
-            replicas.join(&self.connection, &self.spec, source, settings)
-        });
-    }
-
-    /// Sets how writes are made, unless that is set.
-    pub(crate) fn set_write_settings(&self, settings: WriteSettings) {
-        self.writes.get_or_init(|| settings);
-    }
-
     pub(crate) fn write_settings(&self) -> WriteSettings {
-        self.writes.get().copied().unwrap_or_default()
-    }
-
-    /// Sets which node answers reads of one key, unless that is set.
-    pub(crate) fn set_single_reads(&self, single_reads: ReadNode) {
-        self.single_reads.get_or_init(|| single_reads);
+        self.writes
     }
 
     pub(crate) fn single_reads(&self) -> ReadNode {
-        self.single_reads.get().copied().unwrap_or_default()
-    }
-
-    /// Sets the connections that reads use beside the bucket's own, unless that is set.
-    pub(crate) fn set_further_connections(&self, connections: Vec<Arc<Connection>>) {
-        self.further_connections.get_or_init(|| connections);
+        self.single_reads
     }
 
     /// How many connections reads are spread over.
     pub(crate) fn read_connections(&self) -> usize {
-        1 + self.further_connections.get().map_or(0, Vec::len)
+        1 + self.further_connections.len()
     }
 
     /// The connection for the next request that reads. The connections take turns. One that is down
     /// is left out, unless all are.
     pub(crate) fn next_read_connection(&self) -> &Connection {
-        let further = self
-            .further_connections
-            .get()
-            .map_or(&[][..], Vec::as_slice);
+        let further = &self.further_connections;
         if further.is_empty() {
             return &self.connection;
         }
@@ -147,7 +128,7 @@ impl BucketState {
     }
 
     pub(crate) fn replica(&self) -> Option<&ReplicaHandle> {
-        self.replica.get()
+        self.replica.as_ref()
     }
 
     pub(crate) fn name(&self) -> &str {

@@ -77,6 +77,7 @@ mod ack_subject;
 mod api_request;
 mod backoff;
 mod bucket;
+mod bucket_options;
 mod bucket_state;
 #[cfg(test)]
 mod chance;
@@ -111,6 +112,7 @@ mod write_settings;
 mod yield_rule;
 
 pub use bucket::Bucket;
+pub use bucket_options::BucketOptions;
 pub use concurrency::ConcurrencyLimit;
 pub use connection::{
     Auth, Connection, ConnectionSetting, ConnectionSettings, ConnectionStats, Connections, Secret,

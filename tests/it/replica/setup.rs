@@ -10,8 +10,8 @@ use super::{headers, within};
 use crate::support::waiting::eventually;
 use anyhow::{Context as _, Result, ensure};
 use eventual_batch_engine::{
-    Auth, Bucket, BucketSpec, ConcurrencyLimit, Connection, ConnectionSettings, Connections,
-    KeyEncoding, Limits, ReplicaMode, ReplicaSettings, ReplicaStats, Replicas, Secret,
+    Auth, Bucket, BucketOptions, BucketSpec, ConcurrencyLimit, Connection, ConnectionSettings,
+    Connections, KeyEncoding, Limits, ReplicaMode, ReplicaSettings, ReplicaStats, Replicas, Secret,
 };
 use futures::TryStreamExt as _;
 use testkit::NatsServer;
@@ -141,7 +141,7 @@ impl Replicated {
             .await?;
         let name = config.name["KV_".len()..].to_owned();
         let replicas = Replicas::new(64 * 1024 * 1024);
-        let bucket = bucket(&connection, &name).with_replica(&replicas, settings);
+        let bucket = bucket(&connection, &name, &replicas, settings);
         Ok(Self {
             bucket,
             replicas,
@@ -165,7 +165,7 @@ impl Replicated {
             mode,
             ..self.settings
         };
-        bucket(&self.connection, &self.name).with_replica(&self.replicas, settings)
+        bucket(&self.connection, &self.name, &self.replicas, settings)
     }
 
     pub(super) fn stats(&self) -> ReplicaStats {
@@ -329,7 +329,12 @@ fn is_equal(read: &BTreeMap<String, String>, listed: &[String], expected: &[(&st
     *read == expected && listed.iter().eq(expected.keys())
 }
 
-fn bucket(connection: &Arc<Connection>, name: &str) -> Bucket {
+fn bucket(
+    connection: &Arc<Connection>,
+    name: &str,
+    replicas: &Replicas,
+    settings: ReplicaSettings,
+) -> Bucket {
     let limits = Limits {
         max_concurrency: 256,
         max_batch_keys: 100_000,
@@ -340,11 +345,15 @@ fn bucket(connection: &Arc<Connection>, name: &str) -> Bucket {
         domain: None,
         create: None,
     };
-    Bucket::new(
+    Bucket::with_options(
         Arc::clone(connection),
         spec,
         KeyEncoding::None,
         limits,
         Arc::new(ConcurrencyLimit::new(limits.max_concurrency)),
+        BucketOptions {
+            replica: Some((replicas, settings)),
+            ..BucketOptions::default()
+        },
     )
 }

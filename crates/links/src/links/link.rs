@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::DEFAULT_LINK;
 use crate::metrics::bucket_attribute;
 use crate::settings::LinkSettings;
-use eventual_batch_engine::{Bucket, ConcurrencyLimit, Connection, Replicas};
+use eventual_batch_engine::{Bucket, BucketOptions, ConcurrencyLimit, Connection, Replicas};
 use opentelemetry::KeyValue;
 
 /// A bucket that a link grants.
@@ -38,18 +38,19 @@ impl Link {
     ) -> Self {
         let concurrency = Arc::new(ConcurrencyLimit::new(settings.limits.max_concurrency));
         let bucket = |spec| {
-            let bucket = Bucket::new(
+            let bucket = Bucket::with_options(
                 Arc::clone(&connection),
                 spec,
                 settings.key_encoding,
                 settings.limits,
                 Arc::clone(&concurrency),
+                BucketOptions {
+                    writes: settings.writes,
+                    single_reads: settings.single_reads,
+                    further_connections: further_connections.to_vec(),
+                    replica: Some((replicas, settings.replica)),
+                },
             );
-            let bucket = bucket
-                .with_write_settings(settings.writes)
-                .with_single_reads(settings.single_reads)
-                .with_further_connections(further_connections.to_vec())
-                .with_replica(replicas, settings.replica);
             GrantedBucket {
                 attribute: bucket_attribute(bucket.name()),
                 bucket: Arc::new(bucket),
