@@ -75,7 +75,8 @@ pub(crate) async fn print(
         let bucket = format!("{operation}-{count}-{size}");
         let wide = format!("{bucket}-wide");
         setup.bucket(&bucket).await?;
-        setup.wide_link(&wide, &bucket, WIDE_CONCURRENCY).await?;
+        let concurrency = ("max_concurrency", WIDE_CONCURRENCY);
+        setup.link_with(&wide, &bucket, concurrency).await?;
         let raw = Raw::new(setup.nats.client().await?, &bucket);
         let keys: Vec<String> = (0..count).map(|n| format!("key.{n}")).collect();
         let value = Bytes::from(vec![b'x'; size]);

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::engine;
 use crate::figure::Figure;
-use crate::measure::{Side, take_turns};
+use crate::measure::{Side, fastest, take_turns};
 use crate::progress::{PlannedRow, planned};
 use crate::raw::{Ids, Raw};
 use crate::recorder::FigureRecorder;
@@ -163,17 +163,29 @@ async fn over_the_lattice(
     time: Duration,
     recorder: &mut FigureRecorder,
 ) -> Result<()> {
-    println!("\n| over the lattice | off | bounded | off / bounded |");
-    println!("| --- | ---: | ---: | ---: |");
+    println!("\n| over the lattice | off | bounded | off / bounded | peer | peer / bounded |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
     for (count, size) in SIZES {
         let name = format!("replica-{size}");
         let link = format!("bounded-{size}");
-        let put = setup.link_to(&name).name(&link);
-        let put = put.config("timeout", "60s").config("replica", "bounded");
-        setup.ours.put_link(&put).await?;
+        setup
+            .link_with(&link, &name, ("replica", "bounded"))
+            .await?;
         let keys: Vec<String> = (0..count).map(|number| format!("key.{number}")).collect();
         let (off, bounded) = (caller(&setup.ours, &name), caller(&setup.ours, &link));
         let (off, bounded) = (&off, &bounded);
+        let peer = setup.peer.as_ref().map(|peer| caller(peer, &name));
+        let bucket = name.as_str();
+        if let Some(peer) = &peer {
+            // A peer may keep its values elsewhere.
+            let value = Bytes::from(vec![b'x'; size]);
+            let most = BATCHES.into_iter().max().unwrap_or_default();
+            let pairs: Vec<_> = keys[..most]
+                .iter()
+                .map(|key| (key.as_str(), &value))
+                .collect();
+            peer.batch().set_many_raw(bucket, &pairs).await??;
+        }
         // The copy is read meanwhile.
         bounded.get_many("", &keys[..1]).await??;
         sleep(Duration::from_secs(3)).await;
@@ -181,7 +193,7 @@ async fn over_the_lattice(
             let asked = &keys[..batch];
             let name = format!("get-many {batch} × {size} B");
             recorder.begin_row(&name);
-            let mut sides = [
+            let mut sides = vec![
                 Side::new("off", move || async move {
                     ensure!(off.get_many("", asked).await??.len() == batch);
                     Ok(())
@@ -191,15 +203,30 @@ async fn over_the_lattice(
                     Ok(())
                 }),
             ];
+            if let Some(peer) = &peer {
+                sides.push(Side::new("peer", move || async move {
+                    let found = peer.batch().get_many(bucket, asked).await??;
+                    ensure!(found.iter().flatten().count() == batch);
+                    Ok(())
+                }));
+            }
             take_turns(&mut sides, time).await?;
-            let [off, bounded] = sides.each_ref().map(Side::figure);
+            let [off, bounded] = [0, 1].map(|side: usize| sides[side].figure());
             let ratio = off.over("off / bounded", &bounded).better_if_more();
+            let peer = fastest(&sides, "peer").map(|peer| {
+                let ratio = peer.over("peer / bounded", &bounded).better_if_more();
+                [peer, ratio]
+            });
+            let cells = match &peer {
+                Some([peer, ratio]) => format!("{:.2} | {:.2}", peer.value, ratio.value),
+                None => "– | –".to_owned(),
+            };
             println!(
-                "| {name} | {:.2} | {:.2} | {:.2} |",
+                "| {name} | {:.2} | {:.2} | {:.2} | {cells} |",
                 off.value, bounded.value, ratio.value
             );
             let row = FigureRow::new(name).figures([off, bounded, ratio]);
-            recorder.keep(OVER_THE_LATTICE, row);
+            recorder.keep(OVER_THE_LATTICE, row.figures(peer.into_iter().flatten()));
         }
     }
     Ok(())

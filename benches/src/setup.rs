@@ -80,18 +80,16 @@ impl BenchSetup {
         Ok(())
     }
 
-    /// Puts a link by this name for our provider, with this `max_concurrency`.
-    pub(crate) async fn wide_link(
+    /// Puts a link by this name for our provider, with one more setting.
+    pub(crate) async fn link_with(
         &self,
         name: &str,
         bucket: &str,
-        max_concurrency: &str,
+        (setting, value): (&str, &str),
     ) -> Result<()> {
         let link = self.link_to(bucket).name(name);
         let link = link.config("timeout", LINK_TIMEOUT);
-        self.ours
-            .put_link(&link.config("max_concurrency", max_concurrency))
-            .await
+        self.ours.put_link(&link.config(setting, value)).await
     }
 
     /// Starts another process of our provider, with its default link to this bucket.

@@ -17,7 +17,16 @@ use crate::recorder::FigureRecorder;
 use crate::report::FigureRow;
 use crate::setup::{BenchSetup, COMPONENT, caller};
 
-const OPERATIONS: [&str; 4] = ["get", "set", "exists", "increment"];
+/// The operations, and which node answers those that read.
+const OPERATIONS: [(&str, &str); 6] = [
+    ("get", LEADER),
+    ("get", "nearest"),
+    ("set", LEADER),
+    ("exists", LEADER),
+    ("exists", "nearest"),
+    ("increment", LEADER),
+];
+const LEADER: &str = "leader";
 const CALLERS: [usize; 2] = [1, 64];
 const SIZE: usize = 128;
 const KEYS: usize = 1000;
@@ -55,10 +64,12 @@ pub(crate) async fn print(
         "\n| single keys | callers | here, calls/s | p50 | p99 | peer, calls/s | p50 | p99 | failed | here / peer |"
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
-    for operation in OPERATIONS {
+    for (operation, node) in OPERATIONS {
         for callers in CALLERS {
-            let bucket = format!("single-{operation}-{callers}");
+            let bucket = format!("single-{operation}-{node}-{callers}");
             setup.bucket(&bucket).await?;
+            let single_reads = ("single_reads", node);
+            setup.link_with(&bucket, &bucket, single_reads).await?;
             let keys: Vec<_> = (0..KEYS).map(key).collect();
             let raw = Raw::new(setup.nats.client().await?, &bucket);
             raw.set(&keys, &Bytes::from(vec![b'x'; SIZE]), Ids::Without)
@@ -68,9 +79,14 @@ pub(crate) async fn print(
                 callers,
                 bucket,
             };
-            let name = format!("{operation}, callers {callers}");
+            let shown = match node {
+                LEADER => operation.to_owned(),
+                node => format!("{operation}, {node}"),
+            };
+            let name = format!("{shown}, callers {callers}");
             recorder.begin_row(&name);
-            let figures = load.print_row(setup, time).await?;
+            let (figures, cells) = load.measure(setup, time).await?;
+            println!("| {shown} | {callers} | {cells} |");
             let row = FigureRow::new(name).operation(operation);
             recorder.keep(TABLE, row.at("callers", callers).figures(figures));
         }
@@ -141,7 +157,8 @@ fn cells(figures: &[Figure]) -> String {
 }
 
 impl CallLoad {
-    async fn print_row(&self, setup: &BenchSetup, time: Duration) -> Result<Vec<Figure>> {
+    /// The figures of both sides, and the cells of the row.
+    async fn measure(&self, setup: &BenchSetup, time: Duration) -> Result<(Vec<Figure>, String)> {
         let (mut here, mut there) = (Vec::new(), Vec::new());
         for turn in 0..=TURNS {
             // The first turn is for caches and buffers to settle.
@@ -170,11 +187,7 @@ impl CallLoad {
             figures.push(ratio);
             cells
         };
-        let Self {
-            operation, callers, ..
-        } = self;
-        println!("| {operation} | {callers} | {here} | {peer} |");
-        Ok(figures)
+        Ok((figures, format!("{here} | {peer}")))
     }
 
     async fn run(&self, provider: &Provider, time: Duration) -> Result<Done> {
