@@ -1,7 +1,10 @@
 //! Reads that are answered from a copy of the bucket in memory, or else by the server.
 //!
-//! The server's answer must be no older than what the copy, or the server, has answered before. So
-//! the stream's leader answers in place of the copy. A follower that lags may answer a direct get.
+//! The server's answer must be no older than what the copy, or the server, has answered before. A
+//! follower that lags may answer a direct get. So the stream's leader answers `get_many` instead.
+//!
+//! `keys` asks the leader only if the reads are to be fresh, or if the copy has answered lately.
+//! Otherwise it lists with a consumer, which may be on a node that lags.
 
 use std::collections::HashMap;
 
@@ -36,7 +39,7 @@ pub(super) async fn get_many(
             bucket.mark_existing();
         }
         match answer {
-            Some(answer) if reader.accept_if_young() => return Ok(answer),
+            Some(answer) if reader.count_hit_if_young() => return Ok(answer),
             Some(_) => {}
             None => reader.note_expired_value(),
         }
@@ -58,7 +61,7 @@ pub(super) async fn keys(
         if reader.proves_bucket_exists() {
             bucket.mark_existing();
         }
-        if reader.accept_if_young() {
+        if reader.count_hit_if_young() {
             return Ok(answer);
         }
     }
@@ -67,7 +70,7 @@ pub(super) async fn keys(
     } else {
         list::keys(bucket, budget, deadline).await
     };
-    replica.raise_replica_floor();
+    replica.raise_floor_to_now();
     let answer = answer?;
     bucket.mark_existing();
     Ok(answer)
@@ -85,8 +88,8 @@ async fn reader<'a>(
     }
     // Most of the call's time is left for the server.
     let now = Instant::now();
-    let latest = now + deadline.call_deadline().saturating_duration_since(now) / 4;
-    replica.reader(latest).await
+    let wait_until = now + deadline.call_deadline().saturating_duration_since(now) / 4;
+    replica.reader(wait_until).await
 }
 
 /// The size of an answer, which is checked while the answer grows.
@@ -112,7 +115,8 @@ impl<'a> ResultSize<'a> {
     }
 }
 
-/// The value of each key. `None`: the copy does not know one of them.
+/// The value of each key. `None`: the time of one value is over, so only the leader knows whether
+/// the value is still there.
 async fn values(
     bucket: &BucketState,
     reader: &CopyReader<'_>,

@@ -187,7 +187,7 @@ impl Bucket {
     /// ```
     pub async fn list_keys(&self, after: u64, deadline: Deadline) -> Result<Page, Error> {
         let page = list::page(&self.state, after, &deadline).await;
-        self.raise_floor_after_listing();
+        self.raise_floor_to_now_if_replicated();
         self.mark_existing_if_ok(true, page)
     }
 
@@ -233,16 +233,16 @@ impl Bucket {
             Some(replica) => replicated_reads::keys(&self.state, replica, budget, &deadline).await,
             None => {
                 let keys = list::keys(&self.state, budget, &deadline).await;
-                self.raise_floor_after_listing();
+                self.raise_floor_to_now_if_replicated();
                 self.mark_existing_if_ok(true, keys)
             }
         }
     }
 
     /// No later answer from the copy may be older than this listing.
-    fn raise_floor_after_listing(&self) {
+    fn raise_floor_to_now_if_replicated(&self) {
         if let Some(replica) = self.state.replica() {
-            replica.raise_replica_floor();
+            replica.raise_floor_to_now();
         }
     }
 }

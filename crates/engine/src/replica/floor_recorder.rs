@@ -9,9 +9,9 @@ use super::shared::ReplicaHandle;
 
 /// Records the floors of one call that the server answers.
 ///
-/// It is made before the call's first request is sent, because it notes the copy and its position
-/// of then. The copy may have a write before the write's answer is here. But a sequence that was
-/// not above the copy's position before the request is of another stream.
+/// Make it before the call's first request. It notes the copy, and the copy's position then.
+/// The answer to a write has a sequence above that position, unless the stream was replaced.
+/// The copy may receive the write before the answer is here, so a later position says nothing.
 #[derive(Debug)]
 pub(crate) struct FloorRecorder<'a> {
     replica: &'a ReplicaHandle,
@@ -40,8 +40,8 @@ impl FloorRecorder<'_> {
         answer: impl IntoIterator<Item = Option<AnsweredMessage<'k>>>,
     ) {
         // A copy that is made later includes this answer.
-        let Some(shown) = self.same_copy() else {
-            return self.replica.raise_replica_floor();
+        let Some(copy) = self.same_copy() else {
+            return self.replica.raise_floor_to_now();
         };
         let state = self.replica.state();
         let (floors, now) = (&state.floors, state.now());
@@ -49,42 +49,42 @@ impl FloorRecorder<'_> {
         for message in answer {
             match message {
                 Some(message) if message.sequence > 0 => {
-                    floors.read(message, self.position, Some(&shown), now);
+                    floors.read(message, self.position, Some(&copy), now);
                 }
                 // A key without a message has no sequence to compare with.
                 _ => without_sequence = true,
             }
         }
         if without_sequence {
-            self.replica.raise_replica_floor();
+            self.replica.raise_floor_to_now();
         }
     }
 
     /// Records that writes were acknowledged, of which these are the lowest and the highest
     /// sequence. No read may miss them from now on.
     pub(crate) fn record_written(&self, (lowest, highest): (u64, u64)) {
-        let Some(shown) = self.same_copy() else {
-            return self.replica.raise_replica_floor();
+        let Some(copy) = self.same_copy() else {
+            return self.replica.raise_floor_to_now();
         };
         let state = self.replica.state();
         let now = state.now();
         for sequence in [lowest, highest] {
             state
                 .floors
-                .wrote(sequence, self.position, Some(&shown), now);
+                .wrote(sequence, self.position, Some(&copy), now);
         }
     }
 
     /// Records a write that may be carried out, now or later.
     pub(crate) fn record_unclear_write(&self) {
-        self.replica.raise_replica_floor();
+        self.replica.raise_floor_to_now();
     }
 
     /// The copy, if it is the one of the call's beginning. Another one may be of another stream,
     /// whose sequences say nothing.
     fn same_copy(&self) -> Option<Arc<ReplicaCopy>> {
-        let shown = self.replica.state().copy()?;
-        let is_same = std::ptr::eq(self.copy.as_ptr(), Arc::as_ptr(&shown));
-        is_same.then_some(shown)
+        let copy = self.replica.state().copy()?;
+        let is_same = std::ptr::eq(self.copy.as_ptr(), Arc::as_ptr(&copy));
+        is_same.then_some(copy)
     }
 }

@@ -20,8 +20,9 @@ pub(super) struct Floors {
     highest: u64,
     /// When the last of these sequences became known.
     sequence_at: Duration,
-    /// When the server last gave an answer without a sequence.
-    time: Option<Duration>,
+    /// The copy must be complete as of a time after this one. It is raised when no sequence tells
+    /// what to wait for: after a listing, an unclear write, or a read of a key without a message.
+    complete_after: Option<Duration>,
 }
 
 /// The last message of a key, as the server has answered with it.
@@ -50,13 +51,7 @@ impl ReplicaFloors {
         copy: Option<&Arc<ReplicaCopy>>,
         now: Duration,
     ) {
-        if sequence > position_before {
-            let as_of = copy.and_then(|copy| copy.complete_as_of());
-            self.raise(sequence, now, as_of);
-        } else {
-            // The copy is of another stream.
-            self.raise_time(now);
-        }
+        self.raise_to(sequence, position_before, copy, now);
     }
 
     /// Records that the server has answered with this message of a key.
@@ -76,11 +71,29 @@ impl ReplicaFloors {
         let is_same =
             |record: &Record| record.sequence() == sequence && record.raw_value() == value;
         if !record.as_ref().is_some_and(is_same) {
-            self.wrote(sequence, position_before, copy, now);
+            self.raise_to(sequence, position_before, copy, now);
         }
     }
 
-    fn raise(&self, sequence: u64, now: Duration, complete_as_of: Option<Duration>) {
+    fn raise_to(
+        &self,
+        sequence: u64,
+        position_before: u64,
+        copy: Option<&Arc<ReplicaCopy>>,
+        now: Duration,
+    ) {
+        if sequence > position_before {
+            let as_of = copy.and_then(|copy| copy.complete_as_of());
+            self.raise_sequence(sequence, now, as_of);
+        } else {
+            // The sequence proves nothing here. A write has such a sequence only in another stream.
+            // A read may have been answered by a node that lags, or before the key was overwritten.
+            // So the copy has to be completed once more.
+            self.raise_complete_after(now);
+        }
+    }
+
+    fn raise_sequence(&self, sequence: u64, now: Duration, complete_as_of: Option<Duration>) {
         let mut floors = self.lock();
         // The sequences of before may be those of another stream.
         let is_over = complete_as_of.is_some_and(|as_of| as_of > floors.sequence_at);
@@ -93,10 +106,10 @@ impl ReplicaFloors {
         floors.sequence_at = floors.sequence_at.max(now);
     }
 
-    /// Records that the server answered at `now` or before.
-    pub(super) fn raise_time(&self, now: Duration) {
+    /// Records that the server answered at `now` or before, without a sequence to wait for.
+    pub(super) fn raise_complete_after(&self, now: Duration) {
         let mut floors = self.lock();
-        floors.time = floors.time.max(Some(now));
+        floors.complete_after = floors.complete_after.max(Some(now));
     }
 
     /// The floors of a call that begins now. Later ones do not concern it.
@@ -120,7 +133,7 @@ impl ReplicaFloors {
 impl Floors {
     /// Whether the copy has all that was written and read.
     pub(super) fn are_met(&self, copy: &ReplicaCopy) -> bool {
-        self.sequence_is_met(copy) && self.time_is_met(copy)
+        self.sequence_is_met(copy) && self.complete_after_is_met(copy)
     }
 
     /// Whether the copy has the messages of these sequences, or later ones in their place.
@@ -132,9 +145,10 @@ impl Floors {
         self.highest == 0 || were_delivered || is_after(copy, self.sequence_at)
     }
 
-    /// Whether the copy is complete as of a time after the server's last answer.
-    pub(super) fn time_is_met(&self, copy: &ReplicaCopy) -> bool {
-        self.time.is_none_or(|time| is_after(copy, time))
+    /// Whether the copy is complete as of a time after the last answer that has no sequence to wait
+    /// for.
+    pub(super) fn complete_after_is_met(&self, copy: &ReplicaCopy) -> bool {
+        self.complete_after.is_none_or(|time| is_after(copy, time))
     }
 }
 
@@ -212,7 +226,7 @@ mod tests {
         let floors = ReplicaFloors::default();
         copy.set_position(100);
         copy.complete(secs(1));
-        floors.raise_time(secs(1));
+        floors.raise_complete_after(secs(1));
         assert!(!floors.now().are_met(&copy));
         copy.complete(secs(2));
         assert!(floors.now().are_met(&copy));

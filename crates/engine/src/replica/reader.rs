@@ -38,12 +38,12 @@ pub(crate) struct CopyReader<'a> {
 }
 
 impl ReplicaHandle {
-    /// A copy that may answer a call that begins now. Waits for it shortly, and not longer than
-    /// `latest`. `None`: the server is to answer.
-    pub(crate) async fn reader(&self, latest: Instant) -> Option<CopyReader<'_>> {
+    /// A copy that may answer a call that begins now. Waits for it shortly, at most until
+    /// `wait_until`. `None`: the server is to answer.
+    pub(crate) async fn reader(&self, wait_until: Instant) -> Option<CopyReader<'_>> {
         let state = self.start_task();
         let (required_as_of, floors) = (self.required_as_of(state.now()), state.floors.now());
-        match state.usable(required_as_of, &floors, latest).await {
+        match state.usable(required_as_of, &floors, wait_until).await {
             Ok(copy) => Some(CopyReader {
                 replica: self,
                 time: copy.server_time(state.now()),
@@ -140,10 +140,11 @@ impl CopyReader<'_> {
         }
     }
 
-    /// Whether the copy is still young enough to answer the call with what was read. Counts an
-    /// answer of the copy if so, and one of the server otherwise. A call that wants to be fresh is
-    /// answered as of when it began.
-    pub(crate) fn accept_if_young(&self) -> bool {
+    /// Whether the copy may answer the call with what was read. Counts a hit or a fallback.
+    ///
+    /// With a bound on staleness, the copy may have become too old meanwhile. A fresh answer is as
+    /// of the call's start, so it cannot become too old.
+    pub(crate) fn count_hit_if_young(&self) -> bool {
         let (replica, state) = (self.replica, self.replica.state());
         let is_young = || {
             let as_of = self.copy.complete_as_of();

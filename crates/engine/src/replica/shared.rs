@@ -238,12 +238,12 @@ impl ReplicaHandle {
     }
 
     /// Records that the server has answered a read, or may have carried out a write whose outcome
-    /// is unknown.
-    pub(crate) fn raise_replica_floor(&self) {
+    /// is unknown. The copy answers only once it is complete as of a later time than now.
+    pub(crate) fn raise_floor_to_now(&self) {
         // A copy that is begun later is complete as of a later question.
         let state = &self.replica.state;
         if state.copy().is_some() {
-            state.floors.raise_time(state.now());
+            state.floors.raise_complete_after(state.now());
         }
     }
 

@@ -38,7 +38,7 @@ impl Missing {
 
 impl ReplicaState {
     /// A copy that may answer: complete as of `required_as_of` or later, and with all that was
-    /// written and read when the call began. Waits for it shortly.
+    /// written and read when the call began. Waits for it shortly, at most until `wait_until`.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl ReplicaState {
         &self,
         required_as_of: Duration,
         floors: &Floors,
-        latest: Instant,
+        wait_until: Instant,
     ) -> Result<Arc<ReplicaCopy>, FallbackReason> {
         self.tell_of_reader();
         let missing = match self.usable_now(required_as_of, floors) {
@@ -60,7 +60,7 @@ impl ReplicaState {
             }
             return Err(missing.reason());
         }
-        let until = (Instant::now() + WAIT).min(latest);
+        let until = (Instant::now() + WAIT).min(wait_until);
         let mut patience = (Instant::now() + WAIT_FOR_MESSAGE).min(until);
         let mut has_asked = false;
         loop {
@@ -118,7 +118,7 @@ impl ReplicaState {
         if self.phase() == Phase::Behind || self.is_unanswered() {
             return Err(Missing::Copy(FallbackReason::Stale));
         }
-        Err(if as_of >= required_as_of && floors.time_is_met(&copy) {
+        Err(if as_of >= required_as_of && floors.complete_after_is_met(&copy) {
             Missing::Message
         } else {
             Missing::Question
@@ -202,9 +202,9 @@ mod tests {
         let floors_of_now = async {
             tokio::time::sleep(Duration::from_millis(5)).await;
             let floors = state.floors.now();
-            let latest = Instant::now() + Duration::from_secs(30);
+            let wait_until = Instant::now() + Duration::from_secs(30);
             state
-                .usable(Duration::ZERO, &floors, latest)
+                .usable(Duration::ZERO, &floors, wait_until)
                 .await
                 .map(drop)
         };

@@ -92,7 +92,7 @@ impl ReplicaWorld {
                     let before = ReplicaFloors::position(copy);
                     self.reader.floors.read(message, before, copy, self.now);
                 }
-                None => self.reader.floors.raise_time(self.now),
+                None => self.reader.floors.raise_complete_after(self.now),
             }
             self.reader.raise(key);
         }
