@@ -35,7 +35,10 @@ const LAST_INVOCATIONS_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
     stop: CancellationToken,
-    calls: TaskTracker,
+    /// The calls under way, and the tasks that take invocations.
+    tasks: TaskTracker,
+    /// Only the tasks that take invocations.
+    intakes: TaskTracker,
     limits: LoadLimits,
     /// The client over which calls come now.
     client: Arc<watch::Sender<Option<Client>>>,
@@ -49,7 +52,8 @@ impl Serving {
         let client = Arc::<watch::Sender<Option<Client>>>::default();
         Self {
             stop: CancellationToken::new(),
-            calls: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            intakes: TaskTracker::new(),
             limits: LoadLimits::new(max_response_bytes),
             outgoing: OutgoingCalls::new(client.subscribe()),
             client,
@@ -116,11 +120,8 @@ impl Serving {
         let endpoints = subscribed.context("the lattice did not answer in time")??;
         let ended = lattice::watch_end(&context.nats).await?;
         for endpoint in endpoints {
-            self.calls.spawn(take_invocations(
-                endpoint,
-                context.nats.clone(),
-                self.clone(),
-            ));
+            let intake = take_invocations(endpoint, context.nats.clone(), self.clone());
+            self.tasks.spawn(self.intakes.track_future(intake));
         }
         self.client.send_replace(Some(context.nats.clone()));
         Ok(ended)
@@ -131,10 +132,10 @@ impl Serving {
     pub(crate) async fn stop(&self) {
         let end = Instant::now() + DRAIN_TIMEOUT;
         self.stop.cancel();
-        self.calls.close();
+        self.tasks.close();
         let calls_end = end - lattice::REQUEST_TIMEOUT;
-        if timeout_at(calls_end, self.calls.wait()).await.is_err() {
-            let unanswered = self.calls.len();
+        if timeout_at(calls_end, self.tasks.wait()).await.is_err() {
+            let unanswered = self.tasks.len().saturating_sub(self.intakes.len());
             warn!(unanswered, "stopped before all calls were answered");
         } else {
             info!("all calls that were under way are answered");
@@ -172,8 +173,9 @@ fn is_up(client: &Client) -> bool {
     client.connection_state() == State::Connected
 }
 
-/// Takes a function's invocations until the provider stops, and then those that the server has sent
-/// to this process: they were taken from the other instances, so nobody else would answer them.
+/// Takes a function's invocations until the provider stops, and then those that the server has
+/// already sent. Each invocation goes to one instance of the queue group, so no other instance
+/// answers those.
 async fn take_invocations(mut endpoint: Endpoint, nats: Client, serving: Serving) {
     let mut intake = Intake::new(&mut endpoint, &serving);
     tokio::select! {
@@ -206,22 +208,22 @@ impl<'a> Intake<'a> {
 
     /// Takes what the server has sent to this process, and ends the subscription.
     async fn drain(&mut self, nats: &Client) {
-        // What is on its way.
+        // Takes what the server has already sent.
         round_trip(nats).await;
         self.take_buffered().await;
-        // The last ones, until server and client have counted them.
+        // Has the server end the subscription after some more invocations, and takes those.
         if self.end_after(LAST_INVOCATIONS).await.is_ok()
             && timeout(LAST_INVOCATIONS_TIMEOUT, self.take_until_end())
                 .await
                 .is_err()
         {
-            // Fewer came in time. What came meanwhile.
+            // Fewer came in time. Takes what the server has sent meanwhile.
             round_trip(nats).await;
             self.take_buffered().await;
         }
     }
 
-    /// Takes invocations until the subscription ends. May be dropped between any two.
+    /// Takes invocations until the subscription ends. Cancel safe: no invocation is lost.
     async fn take_until_end(&mut self) {
         while let Some(permit) = self.permit().await
             && let Some(message) = self.endpoint.invocations.next().await
@@ -256,7 +258,7 @@ impl<'a> Intake<'a> {
     fn spawn_call(&mut self, message: Message, permit: OwnedSemaphorePermit) {
         self.count += 1;
         let handling = (self.endpoint.handle)(message);
-        self.serving.calls.spawn(async move {
+        self.serving.tasks.spawn(async move {
             if let Err(error) = handling.await {
                 debug!(%error, "an invocation was not answered");
             }
