@@ -1,6 +1,6 @@
 //! Values as they cross the lattice: text where they are UTF-8, else base64.
 //!
-//! A batch is translated bit by bit, so that other calls get their turn meanwhile.
+//! A batch is translated some values at a time, so that other calls get their turn in between.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

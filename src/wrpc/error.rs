@@ -1,8 +1,9 @@
-//! Why an invocation ends without an answer.
+//! Why an invocation ends without a whole answer.
 
 use std::error::Error;
 
-/// An invocation ended without results: nobody is there to read them, or they would not arrive.
+/// Why an invocation gets no answer, or not all of it. Its caller is gone, has broken the protocol,
+/// or came when too many calls were waiting. Or the results cannot be encoded or sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvocationError {
     #[error("the caller did not say where to send the answer")]

@@ -13,7 +13,7 @@
 //! what else it may have missed.
 
 use std::collections::HashSet;
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -70,8 +70,8 @@ enum Acceptance {
 pub(super) enum SeenAcceptance {
     /// The first one: the caller has missed nothing.
     First,
-    /// No earlier one than a repeated one. The caller may have missed all that was sent to it
-    /// before that, results too.
+    /// A repeated one, and not the first. The caller may have missed all that was sent to it before
+    /// that, results too.
     OnlyRepeated,
 }
 
@@ -178,10 +178,6 @@ impl Handshake {
     /// first: a caller that has used both has seen the first acceptance.
     async fn next(&mut self) -> Result<(usize, Bytes), InvocationError> {
         let params = &mut self.param_subscriptions;
-        if params.iter().all(Option::is_none) {
-            // There is nothing to come any more; the caller's time limit ends the wait.
-            pending::<()>().await;
-        }
         poll_fn(|context| {
             for (index, params) in params.iter_mut().enumerate() {
                 if let Some(params) = params

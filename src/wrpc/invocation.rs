@@ -100,9 +100,10 @@ impl Invocation {
             None => Some(permit_to_await_params(&limits)?),
             Some(_) => None,
         };
-        let permits = Arc::clone(&limits.accepting);
+        let acceptance_permits = Arc::clone(&limits.acceptance_permits);
+        let awaits_params = decoded.is_none();
         let mut handshake =
-            Handshake::begin(nats, caller_inbox, decoded.is_none(), permits).await?;
+            Handshake::begin(nats, caller_inbox, awaits_params, acceptance_permits).await?;
         let outcome = match decoded {
             Some(outcome) => outcome,
             None => receive_rest(&mut handshake, &mut buffer, &memory).await?,
@@ -182,7 +183,7 @@ impl AcceptedInvocation {
         }
         publish(&handshake, Bytes::new()).await?;
         if size >= FLUSHED_RESULTS {
-            // What the client has not sent yet takes memory, so the call still counts.
+            // What our own NATS client has not written yet takes memory, so the call still counts.
             flush(&handshake).await?;
         }
         Ok(())

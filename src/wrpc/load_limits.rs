@@ -23,7 +23,7 @@ const MAX_INCOMPLETE: usize = 4096;
 /// The most acceptances that are being sent at once to callers that still owe parameters. Without
 /// this bound, the acceptances for thousands of abandoned invocations would delay what other calls
 /// send.
-const MAX_ACCEPTING: usize = 64;
+const MAX_ACCEPTANCES: usize = 64;
 
 /// Bounds over all calls. Clones share them.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub(crate) struct LoadLimits {
     pub(super) responses: MemoryBudget,
     pub(crate) invocations: Arc<Semaphore>,
     pub(crate) incomplete_params: Arc<Semaphore>,
-    pub(crate) accepting: Arc<Semaphore>,
+    pub(crate) acceptance_permits: Arc<Semaphore>,
 }
 
 impl LoadLimits {
@@ -42,7 +42,7 @@ impl LoadLimits {
             responses: MemoryBudget::new(max_response_bytes),
             invocations: Arc::new(Semaphore::new(MAX_INVOCATIONS)),
             incomplete_params: Arc::new(Semaphore::new(MAX_INCOMPLETE)),
-            accepting: Arc::new(Semaphore::new(MAX_ACCEPTING)),
+            acceptance_permits: Arc::new(Semaphore::new(MAX_ACCEPTANCES)),
         }
     }
 }

@@ -90,8 +90,8 @@ mod tests {
     const MIB: usize = 1024 * 1024;
     const PAIRS: usize = 40_000;
 
-    /// The first part of a batch that is never finished.
-    fn unfinished() -> Bytes {
+    /// The first part of a batch that is never completed.
+    fn incomplete() -> Bytes {
         let mut params = vec![1, b'b', 0xff, 0xff, 3];
         for _ in 0..PAIRS {
             params.extend([1, b'k', 1, b'v']);
@@ -104,7 +104,7 @@ mod tests {
         let budget = MemoryBudget::new(4 * MIB);
         let memory = [budget.reservation(), budget.reservation()];
         let [first, second] = memory.map(|memory| {
-            let mut buffer = ParameterBuffer::<Pairs>::new(unfinished(), 100_000, u64::MAX);
+            let mut buffer = ParameterBuffer::<Pairs>::new(incomplete(), 100_000, u64::MAX);
             (buffer.decode(&memory), memory)
         });
         assert!(first.0.is_none());
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_buffer_does_not_outlive_what_was_decoded_of_it() {
         let memory = MemoryBudget::new(64 * MIB).reservation();
-        let mut first = unfinished().to_vec();
+        let mut first = incomplete().to_vec();
         first.extend([200, b'x']);
         let mut buffer = ParameterBuffer::<Pairs>::new(first.into(), 100_000, u64::MAX);
         assert!(buffer.decode(&memory).is_none());

@@ -9,7 +9,7 @@ use tokio_util::codec::Decoder;
 use wrpc_transport::{Decode, Deferred as _};
 use wrpc_transport_nats::Reader;
 
-/// The longest name of a bucket that is read, in bytes.
+/// The longest bucket name, in bytes, in parameters that are a name, or a name and a list.
 const MAX_NAME_BYTES: usize = 64 * 1024;
 
 /// The parameters of a function. The first is the name of a bucket. A list, a key with more, or a

@@ -144,7 +144,7 @@ async fn large_parameters_of_many_calls_are_bounded_together(version: &str) -> R
         }
     }
     assert!(said.contains("512 MiB"), "{said:?}");
-    // The unfinished calls end with their timeout, and their memory is free again.
+    // The incomplete calls end with their timeout, and their memory is free again.
     eventually("room for a large batch", async || {
         let caller = stack.caller("large").with_timeout(LONG_TIMEOUT);
         let value = "x".repeat(600 * 1024);

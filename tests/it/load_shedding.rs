@@ -11,14 +11,14 @@ on_version!(
     any_server,
     testkit::NEWEST,
     alone,
-    [unfinished_invocations_do_not_delay_other_callers]
+    [incomplete_invocations_do_not_delay_other_callers]
 );
 
 /// Opens more invocations than the provider keeps at a time. Each announces a batch of as many keys
 /// as the link allows, and sends none of them.
-async fn unfinished_invocations_do_not_delay_other_callers(version: &str) -> Result<()> {
+async fn incomplete_invocations_do_not_delay_other_callers(version: &str) -> Result<()> {
     const OPENED: usize = 20_000;
-    /// How many unfinished invocations the provider keeps.
+    /// How many incomplete invocations the provider keeps.
     const KEPT: u64 = 4096;
     /// How much memory they may take: a task and a subscription for each that is kept, and the
     /// messages of the others until they are refused.

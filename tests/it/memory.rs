@@ -59,7 +59,7 @@ fn rss_kib(pid: u32) -> Option<u64> {
 
 /// Each brings most of a message of keys at once, and says that more will come.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn unfinished_calls_take_no_more_than_the_bound() -> Result<()> {
+async fn incomplete_calls_take_no_more_than_the_bound() -> Result<()> {
     const CALLS: usize = 1200;
     const KEY: usize = 1000;
     const KEYS: usize = 900;
@@ -92,7 +92,7 @@ async fn unfinished_calls_take_no_more_than_the_bound() -> Result<()> {
     // Others are served while the hostile calls are waited for.
     let served = others.stop().await? - served;
     eprintln!(
-        "{CALLS} unfinished calls: {grown} MiB more; {told} of 12 were told; {served} rounds of others"
+        "{CALLS} incomplete calls: {grown} MiB more; {told} of 12 were told; {served} rounds of others"
     );
     assert!(told > 0, "no caller over the bound was told so");
     assert!(grown < 640, "{grown} MiB more than before");

@@ -87,8 +87,8 @@ pub struct Call {
     span: Span,
     /// The bucket that the call has reached, in the form that metrics use.
     bucket_attribute: Option<KeyValue>,
-    /// Whether the outcome is counted.
-    is_counted: bool,
+    /// Whether the call has an outcome. Otherwise dropping the call counts it as cancelled.
+    has_outcome: bool,
     /// `None` if the links have no metrics.
     _in_flight: Option<InFlightCall>,
 }
@@ -122,7 +122,7 @@ impl Call {
             started: Instant::now(),
             span,
             bucket_attribute: None,
-            is_counted: false,
+            has_outcome: false,
         }
     }
 
@@ -255,7 +255,7 @@ impl Call {
 
     /// Ends a call that is refused under load, and gets no answer.
     pub fn abandon(mut self, reason: ShedReason) {
-        self.is_counted = true;
+        self.has_outcome = true;
         self.name_span();
         self.links.note_shed(reason);
     }
@@ -275,7 +275,7 @@ impl Call {
 
     /// Counts the call by its outcome: `None`, or the name of an error.
     fn count(&mut self, error: Option<&'static str>) {
-        self.is_counted = true;
+        self.has_outcome = true;
         if let Some(metrics) = self.metrics() {
             let took = self.started.elapsed();
             metrics.ended(self.operation, self.bucket_attribute.as_ref(), error, took);
@@ -308,10 +308,11 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if self.is_counted {
+        if self.has_outcome {
             return;
         }
         self.count(Some(CANCELLED));
+        // A call that has reached a bucket has named its span.
         if self.bucket_attribute.is_none() {
             self.name_span();
         }

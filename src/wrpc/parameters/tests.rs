@@ -37,8 +37,8 @@ fn a_batch_is_decoded_only_with_a_list_that_is_short_enough() {
         batch(lie),
         Err(ParameterError::TooMany(4_294_967_295))
     ));
-    for unfinished in [&b""[..], b"\x05", b"\x01b", b"\x01b\xff", b"\x01b\x02\x01x"] {
-        assert!(matches!(batch(unfinished), Ok(None)), "{unfinished:?}");
+    for incomplete in [&b""[..], b"\x05", b"\x01b", b"\x01b\xff", b"\x01b\x02\x01x"] {
+        assert!(matches!(batch(incomplete), Ok(None)), "{incomplete:?}");
     }
     for not_a_batch in [&b"\xff\xff\x7f"[..], b"\x01\xff\x00", b"\x01b\x01\x01\xff"] {
         let refused = matches!(batch(not_a_batch), Err(ParameterError::Malformed));
