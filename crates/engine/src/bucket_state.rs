@@ -278,7 +278,7 @@ impl BucketState {
     /// The error that the bucket cannot do this.
     pub(crate) fn unsupported(&self, feature: BucketFeature, problem: FeatureProblem) -> Error {
         let problem = match problem {
-            // No bucket of an older server allows it.
+            // If the server is too old, that is the real reason: none of its buckets allows it.
             FeatureProblem::NotAllowed | FeatureProblem::OldLeader => {
                 FeatureProblem::of_server(feature, &self.connection.client()).unwrap_or(problem)
             }

@@ -133,7 +133,7 @@ impl Connection {
         self.retries.add(reason);
     }
 
-    /// Takes back an inbox. No answer to it may still be to come.
+    /// Takes back an inbox, all of whose requests have been answered.
     pub(super) fn return_inbox(&self, inbox: Inbox) {
         self.inbox_pool.put(inbox);
     }

@@ -262,7 +262,8 @@ pub enum Error {
         verb: &'static str,
         /// The first few that failed.
         keys: Vec<CallerText>,
-        /// Why the first one failed.
+        /// The error of the write that failed first. First in time: its key need not be the first
+        /// of the batch.
         cause: Box<Error>,
     },
 }

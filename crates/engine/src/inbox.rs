@@ -163,16 +163,17 @@ impl InboxPool {
         Some(inbox)
     }
 
-    /// Keeps the inbox for the next batch, if it is the pooled one. No answer may still be to come:
-    /// late answers would pile up until the next batch.
+    /// Keeps the inbox for the next batch, if it is the pooled one. All its requests must have been
+    /// answered. A late answer would stay in memory until the next batch.
     pub(super) fn put(&self, inbox: Inbox) {
         if inbox.pool_slot.is_some() && !inbox.client_ended {
             self.lock().inbox = Some(inbox);
         }
     }
 
-    /// Takes the pooled inbox. An inbox of an earlier epoch is dropped, because the server may not
-    /// deliver its answers.
+    /// Takes the pooled inbox. An inbox of an earlier epoch is dropped, for two reasons. Its client
+    /// may have ended. Or the client has subscribed again on the new connection, and the server may
+    /// have denied that.
     fn take_pooled(&self, epoch: u64) -> Pooled {
         let mut state = self.lock();
         if let Some(inbox) = state.inbox.take().filter(|inbox| inbox.epoch == epoch) {

@@ -193,7 +193,7 @@ pub(super) fn is_transient(error: &jetstream::Error) -> bool {
     )
 }
 
-/// Whether a replicated stream looks for this error before it looks at the write's id. So the
+/// Whether a replicated stream checks for this problem before it checks the write's id. So the
 /// stream may give this error for a copy of a write that it has stored.
 pub(super) fn is_checked_before_id(error: &jetstream::Error) -> bool {
     matches!(

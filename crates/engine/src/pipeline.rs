@@ -59,8 +59,8 @@ pub(super) trait Operation: Items<Info = StreamInfo> {
     /// Notes that the connection was lost while some items were in flight.
     fn connection_lost(&mut self) {}
 
-    /// Notes that an item is sent again of which an earlier attempt may be stored.
-    fn note_may_duplicate(&mut self) {}
+    /// Notes that the server may have taken a request more than once, or may with the next send.
+    fn note_possible_duplicate(&mut self) {}
 
     /// Turns the error of an item into one that says that an attempt may be stored.
     fn to_unclear_error(&self, error: Error) -> Error;

@@ -2,7 +2,7 @@
 //!
 //! Any client that may write to a bucket can store headers that `async-nats` cannot parse: a name
 //! with a space, or a value that is not UTF-8 or has a carriage return in it. When such a message
-//! is delivered, `async-nats` drops its connection. The stream's leader answers
+//! is delivered, `async-nats` drops its connection, or ends by a panic. The stream's leader answers
 //! `$JS.API.STREAM.MSG.GET` with the headers as base64 text, which nothing has to parse. So a
 //! bucket with such a message is put under quarantine: all reads go to the leader, which is slower.
 

@@ -111,7 +111,8 @@ struct KeyRead<'a> {
 /// The keys of one batch, each once, and what is known of them.
 struct ReadBatch<'a> {
     keys: Vec<KeyRead<'a>>,
-    /// How many keys the whole call has.
+    /// The size that decides whether the call is large: how many distinct keys it has. A listing
+    /// always counts as large.
     total_items: usize,
     /// For each key that the caller gave, its index in `keys`.
     order: Vec<usize>,

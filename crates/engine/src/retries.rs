@@ -10,7 +10,7 @@ pub enum RetryReason {
     ConnectionLost,
     /// There was no answer in time.
     NoAnswer,
-    /// Nobody received it: the stream does not exist, or has no leader now.
+    /// No stream took it: the stream does not exist, or has no leader now.
     NoResponders,
     /// The cluster could not carry it out now.
     NotReady,

@@ -17,6 +17,7 @@ pub struct WriteSettings {
     ///
     /// The bucket has to allow it (`allow_atomic`, server ≥ 2.12.1), and to be no mirror. Otherwise
     /// a batch is [`Error::Unsupported`](crate::Error::Unsupported). A batch has at most 1000
-    /// distinct keys, and each value leaves 224 bytes of the largest message for headers.
+    /// distinct keys. If it has several, each value must be at least 224 bytes smaller than the
+    /// largest message, because headers are added.
     pub atomic: bool,
 }

@@ -14,8 +14,9 @@ pub(super) struct YieldRule {
 }
 
 impl YieldRule {
-    /// The most requests in flight of a batch of `total` items. `None`: it need not yield. The rest
-    /// is asked only of a large batch, since to ask reads a clock.
+    /// The most requests in flight of a batch of `total` items. `None`: it need not yield.
+    /// `small_expected` and `is_late` are called only for a large batch, because they read the
+    /// clock.
     pub(super) fn window(
         &self,
         total: usize,

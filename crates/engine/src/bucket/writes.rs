@@ -18,8 +18,8 @@ impl Bucket {
     /// # Errors
     ///
     /// [`Error::Partial`] if not every write is acknowledged. The acknowledged writes stay: nothing
-    /// is rolled back. The cause is [`Error::UnclearWrite`] if the first write that was not
-    /// acknowledged is unclear.
+    /// is rolled back. The cause is [`Error::UnclearWrite`] if the write that failed first is
+    /// unclear.
     ///
     /// # Examples
     ///

@@ -41,8 +41,8 @@
 //! Each request in flight holds a permit of the bucket's concurrency limit. The machine asks for
 //! the permits of a whole burst at once. While it waits, it does not change that number: a new
 //! request would go to the end of the semaphore's queue. Permits that it then does not need, it
-//! releases. The states of a permit: requested, unused (granted), reserved (for the planned burst),
-//! held (by a request), released.
+//! releases. The states of a permit: requested, unused (granted), held (by a request), released.
+//! Some of the unused permits are reserved for the planned burst.
 
 mod answers;
 mod attempts;
@@ -107,9 +107,9 @@ pub(crate) struct Machine<I, E> {
     last_token: usize,
     sending: Option<Sending>,
 
-    /// The permits that no request holds.
+    /// The granted permits that no request holds.
     unused_permits: usize,
-    /// How many of the unused permits are for the burst that is being sent. Each sends one of its
+    /// How many of the unused permits the planned burst still needs: one for each of its unsent
     /// items.
     reserved_permits: usize,
     /// When the burst was planned. Items that became due later are not part of it.

@@ -132,6 +132,8 @@ impl<O: Operation> Run<'_, O> {
             while let Some(message) = self.inbox.next_now() {
                 self.handle_answer(message);
             }
+            // The run sends with its inbox's client. After that has ended, the question is whether
+            // another client is there.
             let is_up = if self.inbox.has_ended() {
                 self.tell(Event::ClientEnded);
                 self.connection.is_up()

@@ -82,7 +82,7 @@ pub(super) async fn read(
         take_answered(info, batch, response.answered)?;
         queue.extend(response.cut_off);
         match response.end {
-            // The keys of this request stay unknown. The loop goes on with the queue.
+            // Keys without an answer stay unknown. The loop goes on with the queue.
             ResponseEnd::Complete | ResponseEnd::NotSent => continue,
             ResponseEnd::Unanswered => connection.count_retry(RetryReason::NoAnswer),
             ResponseEnd::Denied => info.multi_last_denied.store(true, Ordering::Relaxed),

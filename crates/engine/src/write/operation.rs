@@ -99,7 +99,7 @@ impl Operation for WriteBatch {
             };
         }
         if answer.is_being_stored_in(&info.write_stream) {
-            self.note_may_duplicate();
+            self.note_possible_duplicate();
             return AnswerOutcome::TryAgain;
         }
         let Some(error) = answer.error else {
@@ -108,7 +108,7 @@ impl Operation for WriteBatch {
         if is_transient(&error) {
             // While a node has not noticed that it no longer leads, a cluster hands a write to it
             // and to the new leader. One refuses the write, the other stores it.
-            self.note_may_duplicate();
+            self.note_possible_duplicate();
             return AnswerOutcome::TryAgain;
         }
         if self.compare_and_set.is_some() && is_conflict(&error) {
@@ -134,7 +134,7 @@ impl Operation for WriteBatch {
         }
     }
 
-    fn note_may_duplicate(&mut self) {
+    fn note_possible_duplicate(&mut self) {
         if let Some(compare_and_set) = &mut self.compare_and_set {
             compare_and_set.may_be_duplicated = true;
         }

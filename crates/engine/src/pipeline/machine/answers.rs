@@ -50,7 +50,8 @@ impl<I, E: Clone> Machine<I, E> {
             AnswerOutcome::Unusable(error) | AnswerOutcome::OverLimit(error) => {
                 self.fail(item, true, FailReason::Error(error));
             }
-            // Only a group is not acknowledged; it has ended above.
+            // `NotAcknowledged` comes only to a group of several requests, which has returned
+            // above.
             AnswerOutcome::NoResponders
             | AnswerOutcome::StreamNotFound
             | AnswerOutcome::NotAcknowledged => {
@@ -77,11 +78,11 @@ impl<I, E: Clone> Machine<I, E> {
         if !self.in_flight.get(token).is_some_and(is_answered) {
             return;
         }
-        let Some(mut group) = self.remove_group(token) else {
+        let Some(group) = self.remove_group(token) else {
             return;
         };
         let no_responders = group.answers.no_responders;
-        let attempts = match group.answers.outcome() {
+        let attempts = match group.answers.into_outcome() {
             GroupOutcome::AllDone => {
                 self.backoff = self.config.backoff.first;
                 self.actions.push_back(Action::Done(group.items));

@@ -53,7 +53,7 @@ pub(super) enum GroupOutcome {
 }
 
 impl GroupAnswers {
-    pub(super) fn outcome(&mut self) -> GroupOutcome {
+    pub(super) fn into_outcome(mut self) -> GroupOutcome {
         let done = self.sequences.len();
         // They come in the order of the stream, or nearly so.
         self.sequences.sort_unstable();

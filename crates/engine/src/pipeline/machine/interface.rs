@@ -125,7 +125,7 @@ pub(crate) enum Event<I, E> {
 pub(crate) enum FailReason<E> {
     /// The call's send deadline or call deadline has passed.
     DeadlinePassed,
-    /// There was no answer in time, and a second attempt could be stored besides the first.
+    /// The item's resend window is over: a second attempt could be stored besides the first.
     ResendUnsafe,
     Error(E),
 }

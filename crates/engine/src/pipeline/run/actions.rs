@@ -38,7 +38,7 @@ impl<O: Operation> Run<'_, O> {
                     why_again,
                 } => {
                     if may_duplicate {
-                        self.operation.note_may_duplicate();
+                        self.operation.note_possible_duplicate();
                     }
                     let send_before = self.started + send_before.since_start();
                     let (count, failure) = self.send(token, items, send_before).await;

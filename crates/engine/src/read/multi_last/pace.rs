@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How many requests a batch keeps in flight on one connection.
 const REQUESTS: RangeInclusive<usize> = 2..=16;
 
-/// What an answer to a full request takes the server, until one was measured.
+/// How long the server is assumed to take for a full request, until one was measured.
 const FIRST_SERVICE_TIME: Duration = Duration::from_millis(2);
 
 /// An answer with fewer keys is not measured.
