@@ -94,11 +94,12 @@ impl<T: Decode<Reader> + Send> Parameters for (String, Vec<T>) {
     }
 }
 
-/// What a list takes beside the bytes of its keys and values.
-fn list_overhead<T>(elements: &[T]) -> usize {
+/// What a list takes beside the bytes of its keys and values. Room that was made for elements counts
+/// before they have come.
+fn list_overhead<T>(elements: &Vec<T>) -> usize {
     /// What the allocator adds to an element's key and its value.
     const ALLOCATIONS: usize = 2 * 16;
-    elements.len() * (size_of::<T>() + ALLOCATIONS)
+    elements.capacity() * size_of::<T>() + elements.len() * ALLOCATIONS
 }
 
 /// The decoder of a bucket's name and a list.

@@ -57,6 +57,16 @@ fn a_list_takes_no_more_room_than_what_has_come_of_it() {
 }
 
 #[test]
+fn the_room_for_a_list_counts_before_its_elements_have_come() {
+    let mut decoder = Keys::decoder(MAX);
+    // A list of 1000 keys. The first one is not all there.
+    let mut sent = BytesMut::from(&b"\x01b\xe8\x07\xe8\x07"[..]);
+    sent.resize(506, b'x');
+    assert!(matches!(decoder.decode(&mut sent), Ok(None)));
+    assert!(Keys::decoder_overhead(&decoder) >= 500 * size_of::<String>());
+}
+
+#[test]
 fn a_key_or_value_that_lies_about_its_length_gets_no_room() {
     fn room<P: Parameters>(bytes: &[u8]) -> usize {
         let mut buffer = BytesMut::from(bytes);

@@ -56,6 +56,11 @@ pub(super) async fn read(
     let mut connection_lost = false;
     let mut pace = RequestPace::default();
     loop {
+        // Only answers are still waited for. The queued keys fail with those that need a request of
+        // their own.
+        if Instant::now() >= deadline.send_deadline() {
+            queue.clear();
+        }
         while !queue.is_empty() {
             let in_flight = requests.len();
             let key_count =
@@ -231,7 +236,7 @@ async fn request(
             None => tokio::select! {
                 biased;
                 message = timeout_at(
-                    (Instant::now() + deadline.answer_timeout()).min(deadline.send_deadline()),
+                    (Instant::now() + deadline.answer_timeout()).min(deadline.call_deadline()),
                     inbox.next(),
                 ) => match message {
                     Ok(Some(message)) => message,
