@@ -118,11 +118,13 @@ impl ReplicaState {
         if self.phase() == Phase::Behind || self.is_unanswered() {
             return Err(Missing::Copy(FallbackReason::Stale));
         }
-        Err(if as_of >= required_as_of && floors.complete_after_is_met(&copy) {
-            Missing::Message
-        } else {
-            Missing::Question
-        })
+        Err(
+            if as_of >= required_as_of && floors.complete_after_is_met(&copy) {
+                Missing::Message
+            } else {
+                Missing::Question
+            },
+        )
     }
 
     /// Whether the leader has been silent for so long that waiting for it makes no sense.
