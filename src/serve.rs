@@ -83,6 +83,7 @@ impl Serving {
             prefix,
             links,
             limits: self.limits.clone(),
+            unresponsive: Arc::default(),
         };
         let mut ended = self.serve(&context).await?.boxed();
         let serving = self.clone();

@@ -46,6 +46,8 @@ pub(crate) struct EndpointContext {
     pub(crate) prefix: Arc<str>,
     pub(crate) links: Arc<Links>,
     pub(crate) limits: LoadLimits,
+    /// The clients that do not end the parameters of their calls, whichever function they call.
+    pub(crate) unresponsive: Arc<UnresponsiveClients>,
 }
 
 /// One function with its subscription.
@@ -76,14 +78,13 @@ where
         .await
         .with_context(|| format!("failed to serve `{interface}.{name}`"))?;
     let context = context.clone();
-    let unresponsive = Arc::<UnresponsiveClients>::default();
     let handle = move |message| {
         // At once, before the future is polled: the message's memory and the call's start count
         // from its arrival.
         let invocation = Invocation::new(context.nats.clone(), message, context.limits.clone());
         let call = incoming_call(&context.links, name, invocation.headers());
         let limits = context.limits.clone();
-        let unresponsive = Arc::clone(&unresponsive);
+        let unresponsive = Arc::clone(&context.unresponsive);
         handle_invocation(invocation, call, limits, unresponsive, handler).boxed()
     };
     Ok(Endpoint {
@@ -109,7 +110,7 @@ where
         Ok(received) => received,
         Err(error) => {
             if matches!(error, InvocationError::TooManyIncomplete) {
-                call.abandon(ShedReason::UnfinishedCalls);
+                call.abandon(ShedReason::IncompleteCalls);
             }
             return Err(error);
         }

@@ -253,7 +253,7 @@ impl Handshake {
 /// full wait for such a client, later waits are short. A client that confirms within a short wait
 /// gets full waits again.
 #[derive(Debug, Default)]
-pub(super) struct UnresponsiveClients(Mutex<HashSet<Box<str>>>);
+pub(crate) struct UnresponsiveClients(Mutex<HashSet<Box<str>>>);
 
 impl UnresponsiveClients {
     fn contains(&self, inbox: &Subject) -> bool {

@@ -305,11 +305,16 @@ impl BucketState {
 
     /// Marks the bucket as existing now, because the server has just answered for it.
     pub(crate) fn mark_existing(&self) {
-        let now = Some(Instant::now());
-        *self
+        self.mark_existing_as_of(Instant::now());
+    }
+
+    /// Marks the bucket as existing at this time, unless it is known to have existed later.
+    pub(crate) fn mark_existing_as_of(&self, time: Instant) {
+        let mut last = self
             .last_answer
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = now;
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = (*last).max(Some(time));
     }
 
     fn is_known_to_exist(&self) -> bool {

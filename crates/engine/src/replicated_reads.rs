@@ -35,9 +35,7 @@ pub(super) async fn get_many(
     }
     if let Some(reader) = reader(bucket, replica, deadline).await {
         let answer = values(bucket, &reader, keys, budget).await?;
-        if reader.proves_bucket_exists() {
-            bucket.mark_existing();
-        }
+        mark_existing(bucket, &reader);
         match answer {
             Some(answer) if reader.count_hit_if_young() => return Ok(answer),
             Some(_) => {}
@@ -58,9 +56,7 @@ pub(super) async fn keys(
 ) -> Result<Vec<String>, Error> {
     if let Some(reader) = reader(bucket, replica, deadline).await {
         let answer = names(bucket, &reader, budget).await?;
-        if reader.proves_bucket_exists() {
-            bucket.mark_existing();
-        }
+        mark_existing(bucket, &reader);
         if reader.count_hit_if_young() {
             return Ok(answer);
         }
@@ -90,6 +86,15 @@ async fn reader<'a>(
     let now = Instant::now();
     let wait_until = now + deadline.call_deadline().saturating_duration_since(now) / 4;
     replica.reader(wait_until).await
+}
+
+/// The bucket existed when the copy was last complete.
+fn mark_existing(bucket: &BucketState, reader: &CopyReader<'_>) {
+    let age = reader.age();
+    let complete_as_of = age.and_then(|age| Instant::now().checked_sub(age));
+    if let Some(complete_as_of) = complete_as_of {
+        bucket.mark_existing_as_of(complete_as_of);
+    }
 }
 
 /// The size of an answer, which is checked while the answer grows.

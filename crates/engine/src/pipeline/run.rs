@@ -90,7 +90,7 @@ async fn open_inbox(
         sleep(tuning::BACKOFF.first).await;
         connection.wait_connected(bucket.name(), deadline).await?;
     }
-    Err(bucket.no_answer_error(deadline))
+    Err(connection.no_answer_error(bucket.name(), deadline))
 }
 
 /// Opens an inbox. `None` if the NATS client has ended, or if its queue is full because the server

@@ -16,9 +16,6 @@ use super::stats::FallbackReason;
 /// with less.
 const LEADER_ONLY_AFTER_ANSWER: Duration = Duration::from_secs(60);
 
-/// A copy that was complete so recently proves that the bucket exists.
-const PROOF_AGE: Duration = Duration::from_secs(5);
-
 /// What a copy knows of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CopiedValue {
@@ -123,11 +120,10 @@ impl CopyReader<'_> {
         with_values.try_for_each(|record| show(record.key()))
     }
 
-    /// Whether the leader has answered for the bucket within the last 5 s. Then the bucket exists.
-    pub(crate) fn proves_bucket_exists(&self) -> bool {
-        let as_of = self.copy.complete_as_of();
-        let now = self.replica.state().now();
-        as_of.is_some_and(|as_of| now.saturating_sub(as_of) < PROOF_AGE)
+    /// How long ago the last question was sent whose answer said that the copy is complete.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let as_of = self.copy.complete_as_of()?;
+        Some(self.replica.state().now().saturating_sub(as_of))
     }
 
     /// Notes that a value may have expired, so that the leader answers instead: counts a fallback

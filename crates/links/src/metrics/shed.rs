@@ -8,7 +8,7 @@ pub enum ShedReason {
     /// The memory for the answers of all calls.
     ResponseMemory,
     /// The number of calls that wait for the rest of their parameters.
-    UnfinishedCalls,
+    IncompleteCalls,
     /// The number of calls at once.
     Calls,
     /// The number of requests at once to a component that is served.
@@ -19,7 +19,7 @@ impl ShedReason {
     pub(super) const ALL: [Self; 5] = [
         Self::ParameterMemory,
         Self::ResponseMemory,
-        Self::UnfinishedCalls,
+        Self::IncompleteCalls,
         Self::Calls,
         Self::Requests,
     ];
@@ -30,7 +30,7 @@ impl ShedReason {
         match self {
             Self::ParameterMemory => "parameter-memory",
             Self::ResponseMemory => "response-memory",
-            Self::UnfinishedCalls => "unfinished-calls",
+            Self::IncompleteCalls => "unfinished-calls",
             Self::Calls => "calls",
             Self::Requests => "requests",
         }

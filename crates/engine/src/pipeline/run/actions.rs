@@ -84,7 +84,10 @@ impl<O: Operation> Run<'_, O> {
                         FailReason::Error(error) => error,
                         FailReason::ResendUnsafe => Error::ResendUnsafe,
                         FailReason::DeadlinePassed => no_answer
-                            .get_or_insert_with(|| self.bucket.no_answer_error(self.deadline))
+                            .get_or_insert_with(|| {
+                                let bucket = self.bucket.name();
+                                self.connection.no_answer_error(bucket, self.deadline)
+                            })
                             .clone(),
                     };
                     self.fail(items, maybe_stored, &error)?;
