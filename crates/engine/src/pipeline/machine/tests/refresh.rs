@@ -29,6 +29,22 @@ fn a_request_that_nobody_receives_waits_longer_each_time() {
 }
 
 #[test]
+fn no_permits_are_wanted_while_the_stream_info_is_fetched() {
+    let mut test = TestMachine::new(2, 2);
+    test.send_all();
+    test.answer(2, AnswerOutcome::NoResponders);
+    test.answer(2, AnswerOutcome::NoResponders);
+    let refresh = "RefreshInfo { stale: (), with_timeout: true }";
+    assert_eq!(test.actions(), ["ReleasePermits(2)", refresh]);
+    // Both items could be sent again now. Other batches need the permits more.
+    test.pass(20 * MS);
+    assert!(test.actions().is_empty());
+    test.tell(Event::Refreshed(RefreshOutcome::TimedOut));
+    test.pass(20 * MS);
+    assert_eq!(test.actions(), ["AcquirePermits(2)"]);
+}
+
+#[test]
 fn if_the_stream_does_not_exist_all_queued_items_fail() {
     let mut test = TestMachine::new(2, 2);
     test.send_all();
