@@ -95,3 +95,36 @@ impl Attempts {
         Self { earlier, ..self }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use EarlierAttempts::{LikelyPermissionDenied, MaybeStored, MaybeStoredLater, NotStored};
+
+    #[test]
+    fn a_refusal_says_that_no_answered_attempt_is_stored() {
+        for (before, after) in [
+            (NotStored, NotStored),
+            (MaybeStored, NotStored),
+            (LikelyPermissionDenied, LikelyPermissionDenied),
+            (MaybeStoredLater, MaybeStoredLater),
+        ] {
+            let attempts = Attempts::first(Time::START).with(before);
+            assert_eq!(attempts.after_refusal_maybe_stale().earlier, after);
+        }
+    }
+
+    #[test]
+    fn what_a_denial_says_depends_on_whether_earlier_attempts_were_answered() {
+        for (earlier, if_refused, if_denied) in [
+            (NotStored, false, false),
+            (MaybeStored, false, true),
+            (LikelyPermissionDenied, true, false),
+            (MaybeStoredLater, true, true),
+        ] {
+            let attempts = Attempts::first(Time::START).with(earlier);
+            assert_eq!(attempts.may_be_stored_if_refused(), if_refused);
+            assert_eq!(attempts.may_be_stored_if_permission_denied(), if_denied);
+        }
+    }
+}
