@@ -12,7 +12,7 @@ use crate::progress::{PlannedRow, planned};
 use crate::raw::{Ids, Raw};
 use crate::recorder::FigureRecorder;
 use crate::report::FigureRow;
-use crate::setup::{BenchSetup, caller};
+use crate::setup::{BenchSetup, caller, peer_caller, until_heard};
 
 /// What the table is called in files.
 pub(crate) const TABLE: &str = "batches";
@@ -27,9 +27,6 @@ const SHAPES: [(usize, usize); 6] = [
     (1000, 1024),
     (10_000, 128),
 ];
-
-/// After how long a peer's call counts as lost.
-const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many operations a link has in flight that allows more than the default. That is for large batches of writes.
 const WIDE_CONCURRENCY: &str = "1024";
@@ -119,14 +116,12 @@ impl MeasuredBatch<'_> {
         let floor = setup.floor();
         let ours = caller(&setup.ours, self.link);
         let wide = caller(&setup.ours, self.wide_link);
-        let peer = setup.peer.as_ref().map(|peer| {
-            let caller = caller(peer, self.link);
-            caller.with_timeout(PEER_TIMEOUT)
-        });
+        let peer = setup.peer.as_ref();
+        let peer = peer.map(|peer| peer_caller(peer, self.link));
         let (floor, floor_bucket, ours, wide) = (&floor, floor_bucket.as_str(), &ours, &wide);
         let mut sides = vec![
             Side::new("empty call", move || {
-                self.call_until_heard(floor, floor_bucket)
+                until_heard(move || self.call(floor, floor_bucket))
             }),
             Side::new("here", move || self.call(ours, self.link)),
             Side::new("limit", move || self.pipelined(raw, Ids::Without)),
@@ -144,7 +139,7 @@ impl MeasuredBatch<'_> {
         }
         if let Some(peer) = &peer {
             sides.push(Side::new("peer", move || {
-                self.call_until_heard(peer, self.link)
+                until_heard(move || self.call(peer, self.link))
             }));
         }
         take_turns(&mut sides, time).await?;
@@ -200,17 +195,6 @@ impl MeasuredBatch<'_> {
             "set-many" => raw.set(self.keys, self.value, ids).await,
             _ => raw.delete(self.keys, ids).await,
         }
-    }
-
-    /// The transport crate's server and client lose a call now and then when they are busy; other
-    /// providers than ours use that server.
-    async fn call_until_heard(self, caller: &LatticeCaller, bucket: &str) -> Result<()> {
-        for _ in 0..3 {
-            if self.call(caller, bucket).await.is_ok() {
-                return Ok(());
-            }
-        }
-        self.call(caller, bucket).await
     }
 
     async fn call(self, caller: &LatticeCaller, bucket: &str) -> Result<()> {

@@ -20,7 +20,7 @@ use crate::progress::{PlannedRow, planned};
 use crate::raw::{Ids, Raw};
 use crate::recorder::FigureRecorder;
 use crate::report::FigureRow;
-use crate::setup::{BenchSetup, TIMEOUT, caller};
+use crate::setup::{BenchSetup, TIMEOUT, caller, peer_caller, until_heard};
 
 /// How many keys the bucket has, and the size of their values.
 const SIZES: [(usize, usize); 2] = [(100_000, 128), (10_000, 1024)];
@@ -174,7 +174,7 @@ async fn over_the_lattice(
         let keys: Vec<String> = (0..count).map(|number| format!("key.{number}")).collect();
         let (off, bounded) = (caller(&setup.ours, &name), caller(&setup.ours, &link));
         let (off, bounded) = (&off, &bounded);
-        let peer = setup.peer.as_ref().map(|peer| caller(peer, &name));
+        let peer = setup.peer.as_ref().map(|peer| peer_caller(peer, &name));
         let bucket = name.as_str();
         if let Some(peer) = &peer {
             // A peer may keep its values elsewhere.
@@ -204,10 +204,12 @@ async fn over_the_lattice(
                 }),
             ];
             if let Some(peer) = &peer {
-                sides.push(Side::new("peer", move || async move {
-                    let found = peer.batch().get_many(bucket, asked).await??;
-                    ensure!(found.iter().flatten().count() == batch);
-                    Ok(())
+                sides.push(Side::new("peer", move || {
+                    until_heard(move || async move {
+                        let found = peer.batch().get_many(bucket, asked).await??;
+                        ensure!(found.iter().flatten().count() == batch);
+                        Ok(())
+                    })
                 }));
             }
             take_turns(&mut sides, time).await?;

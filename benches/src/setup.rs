@@ -138,6 +138,28 @@ pub(crate) fn caller(provider: &Provider, link: &str) -> LatticeCaller {
         .with_timeout(TIMEOUT)
 }
 
+/// After how long a peer's call counts as lost.
+const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The same of a peer, whose calls are to be made with [`until_heard`].
+pub(crate) fn peer_caller(peer: &Provider, link: &str) -> LatticeCaller {
+    caller(peer, link).with_timeout(PEER_TIMEOUT)
+}
+
+/// Calls again if the call fails: the transport crate's server and client lose a call now and then
+/// when they are busy, and other providers than ours use that server.
+pub(crate) async fn until_heard<F>(call: impl Fn() -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>>,
+{
+    for _ in 0..3 {
+        if call().await.is_ok() {
+            return Ok(());
+        }
+    }
+    call().await
+}
+
 fn builder(nats: &NatsServer, binary: &Path) -> ProviderBuilder {
     Provider::builder(nats.url())
         .binary(binary)

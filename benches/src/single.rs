@@ -11,6 +11,7 @@ use testkit::{LatticeCaller, LinkDefinition, Provider};
 
 use crate::figure::{Figure, FigureUnit};
 use crate::measure::{Side, fastest, take_turns};
+use crate::noise::middle;
 use crate::progress::{PlannedRow, planned};
 use crate::raw::{Ids, Raw};
 use crate::recorder::FigureRecorder;
@@ -125,7 +126,8 @@ impl Done {
     }
 }
 
-/// Calls a second, and percentiles of their times, of all turns of a side.
+/// Calls a second, and percentiles of their times, of all turns of a side. The rate is that of the
+/// middle turn: a call that a peer loses makes its turn wait for seconds.
 fn figures(side: &str, turns: Vec<Done>) -> Result<Vec<Figure>> {
     const PERCENTILES: [usize; 2] = [50, 99];
     let (mut all, mut rates) = (Done::default(), Vec::new());
@@ -137,12 +139,8 @@ fn figures(side: &str, turns: Vec<Done>) -> Result<Vec<Figure>> {
         }
         all.add(turn);
     }
-    let mut figures = vec![Figure::new(
-        side,
-        FigureUnit::CallsPerSecond,
-        all.rate()?,
-        rates,
-    )];
+    let unit = FigureUnit::CallsPerSecond;
+    let mut figures = vec![Figure::new(side, unit, middle(&rates), rates)];
     for (parts, percent) in percentiles.into_iter().zip(PERCENTILES) {
         let name = format!("{side}, p{percent}");
         let value = Figure::percentile(&name, &all.times, percent).value;
