@@ -165,6 +165,22 @@ fn the_driver_is_told_what_is_in_flight() {
 }
 
 #[test]
+fn each_answer_makes_room_for_other_requests_and_their_values() {
+    let mut test = TestMachine::new(3, 3);
+    test.send_all();
+    assert_eq!(test.machine.load(), (3, 3));
+    test.answer_done(3, 1);
+    assert_eq!(test.machine.load(), (2, 2));
+    test.answer_done(3, 2);
+    test.answer_done(3, 3);
+    assert_eq!(test.machine.load(), (0, 0));
+    let mut test = TestMachine::new(1, 1);
+    test.send_all();
+    test.answer_done(0, 1);
+    assert_eq!(test.machine.load(), (0, 0), "not of a group");
+}
+
+#[test]
 fn a_client_that_ends_is_replaced_and_nothing_is_lost() {
     let mut test = TestMachine::new(3, 3);
     test.actions();
