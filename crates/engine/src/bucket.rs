@@ -80,6 +80,12 @@ impl Bucket {
         self.state.name()
     }
 
+    /// Whether the first operation creates the bucket if it does not exist ([`BucketSpec::create`]).
+    #[must_use]
+    pub fn is_created_if_missing(&self) -> bool {
+        self.state.is_created_if_missing()
+    }
+
     /// The limits of one batch.
     #[must_use]
     pub fn limits(&self) -> &Limits {

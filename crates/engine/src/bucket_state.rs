@@ -135,6 +135,10 @@ impl BucketState {
         &self.spec.name
     }
 
+    pub(crate) fn is_created_if_missing(&self) -> bool {
+        self.spec.create.is_some()
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }

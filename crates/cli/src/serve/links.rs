@@ -122,12 +122,18 @@ impl ReadLinks {
                 buckets.push((name.clone(), Arc::clone(bucket)));
             }
         }
-        let opened = stream::iter(buckets)
-            .map(|(link, bucket)| async move { open_bucket(&link, &bucket).await })
-            .buffer_unordered(OPEN_AT_ONCE);
-        let outcomes: Vec<Result<(), String>> = opened.collect().await;
-        if let Some(problem) = outcomes.into_iter().find_map(Result::err) {
-            return Err(format!("{whose}{problem}"));
+        // A bucket that one link creates may be another link's, too.
+        let (created, others): (Vec<_>, Vec<_>) = buckets
+            .into_iter()
+            .partition(|(_, bucket)| bucket.is_created_if_missing());
+        for buckets in [created, others] {
+            let opened = stream::iter(buckets)
+                .map(|(link, bucket)| async move { open_bucket(&link, &bucket).await })
+                .buffer_unordered(OPEN_AT_ONCE);
+            let outcomes: Vec<Result<(), String>> = opened.collect().await;
+            if let Some(problem) = outcomes.into_iter().find_map(Result::err) {
+                return Err(format!("{whose}{problem}"));
+            }
         }
         Ok(OpenLinks {
             links: Arc::new(links),

@@ -30,6 +30,21 @@ async fn the_example_reads_and_writes_the_bucket() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_link_may_use_the_bucket_that_another_one_creates() -> Result<()> {
+    let (nats, _) = server().await?;
+    let bucket = format!("bucket = \"new\"\ncluster_uri = \"{}\"", nats.url());
+    let links = format!(
+        "[links.another]\n{bucket}\n[links.default]\n{bucket}\nenable_bucket_auto_create = true"
+    );
+    let served = ServeBuilder::new(&example()?)?
+        .links(&links)?
+        .start()
+        .await?;
+    assert_eq!(served.ok("/keys").await?.trim(), "[]");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_bucket_is_created_if_that_is_asked_for() -> Result<()> {
     let (nats, _) = server().await?;
     let served = ServeBuilder::new(&example()?)?
