@@ -4,24 +4,21 @@ use std::thread;
 use std::time::Duration;
 
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
-    ResourcesRequired, Result,
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired, Result,
 };
 
 /// How long an instance computes before others get their turn.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// How many bytes of an instance's memory, and of its table, stay resident for the next request.
+/// How many bytes of each memory, and of each table, stay resident for the next request.
 ///
-/// That request then finds them mapped, and the kernel neither unmaps them nor handles page faults.
-/// So more than twice as many requests a second are possible. Wasmtime resets the pages that were
-/// written, which it finds by `PAGEMAP_SCAN` (Linux ≥ 6.7).
-const KEPT_MEMORY: usize = 1024 * 1024;
-
-/// The same if nothing tells which pages were written: then all that is kept is written each time.
-const KEPT_MEMORY_WITHOUT_SCAN: usize = 64 * 1024;
-
-const KEPT_TABLE: usize = 64 * 1024;
+/// They are overwritten when their instance ends. The kernel need not unmap them, and the next
+/// request causes no page faults there. With twice as much there was no difference that shows.
+///
+/// `PoolingAllocationConfig::pagemap_scan` would make more of it worthwhile. But with it wasmtime
+/// does not reset a page that the kernel has swapped out (bytecodealliance/wasmtime#14357), and the
+/// next request could read it.
+const KEPT_RESIDENT: usize = 64 * 1024;
 
 /// How much of the pool's address space one instance may take.
 #[derive(Clone, Copy, Debug)]
@@ -69,13 +66,8 @@ pub(super) fn new(instances: u32, share: PoolShare) -> Result<Engine> {
         .max_core_instance_size(64 << 20)
         .max_memories_per_module(share.memories)
         .max_tables_per_module(share.tables)
-        .pagemap_scan(Enabled::Auto)
-        .table_keep_resident(KEPT_TABLE)
-        .linear_memory_keep_resident(if PoolingAllocationConfig::is_pagemap_scan_available() {
-            KEPT_MEMORY
-        } else {
-            KEPT_MEMORY_WITHOUT_SCAN
-        });
+        .table_keep_resident(KEPT_RESIDENT)
+        .linear_memory_keep_resident(KEPT_RESIDENT);
     let mut config = Config::new();
     config
         .epoch_interruption(true)
