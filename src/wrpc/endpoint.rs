@@ -37,7 +37,8 @@ const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const SEND_TIMEOUT_PER_MIB: Duration = Duration::from_secs(1);
 
-/// What all endpoints share: the connection to the lattice, the links, and the limits.
+/// What all endpoints share: the connection to the lattice, the links, the limits, and what is known
+/// of callers.
 #[derive(Clone)]
 pub(crate) struct EndpointContext {
     pub(crate) nats: Client,

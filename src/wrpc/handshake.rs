@@ -227,8 +227,7 @@ impl Handshake {
         unresponsive: &UnresponsiveClients,
     ) -> Result<Option<SeenAcceptance>, InvocationError> {
         if self.seen.is_none() {
-            let was_unresponsive = unresponsive.contains(&self.caller_inbox);
-            let limit = if was_unresponsive {
+            let limit = if unresponsive.contains(&self.caller_inbox) {
                 SHORT_CONFIRMATION_TIMEOUT
             } else {
                 CONFIRMATION_TIMEOUT
@@ -239,9 +238,9 @@ impl Handshake {
             }
             // Whatever else the caller sends is of no use.
             self.param_subscriptions = [None, None];
-            if was_unresponsive && self.seen.is_some() {
-                unresponsive.remove(&self.caller_inbox);
-            }
+        }
+        if self.seen.is_some() {
+            unresponsive.remove(&self.caller_inbox);
         }
         Ok(self.seen)
     }
@@ -250,8 +249,8 @@ impl Handshake {
 /// Clients that did not end the parameters of a call.
 ///
 /// Other clients than the transport crate's may never send the end of the parameters. After one
-/// full wait for such a client, later waits are short. A client that confirms within a short wait
-/// gets full waits again.
+/// full wait for such a client, later waits are short. A client that confirms a call gets full waits
+/// again.
 #[derive(Debug, Default)]
 pub(crate) struct UnresponsiveClients(Mutex<HashSet<Box<str>>>);
 
