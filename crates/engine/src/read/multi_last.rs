@@ -204,7 +204,7 @@ async fn request(
     let Ok(Some(_room)) = timeout_at(deadline.send_deadline(), room).await else {
         return response;
     };
-    if !connection.is_up() {
+    if !connection.is_up() || Instant::now() >= deadline.send_deadline() {
         return response;
     }
     let epoch = connection.epoch();
