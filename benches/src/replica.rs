@@ -184,7 +184,11 @@ async fn over_the_lattice(
                 .iter()
                 .map(|key| (key.as_str(), &value))
                 .collect();
-            peer.batch().set_many_raw(bucket, &pairs).await??;
+            until_heard(async || {
+                peer.batch().set_many_raw(bucket, &pairs).await??;
+                Ok(())
+            })
+            .await?;
         }
         // The copy is read meanwhile.
         bounded.get_many("", &keys[..1]).await??;

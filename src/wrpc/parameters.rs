@@ -94,8 +94,8 @@ impl<T: Decode<Reader> + Send> Parameters for (String, Vec<T>) {
     }
 }
 
-/// What a list takes beside the bytes of its keys and values. Room that was made for elements counts
-/// before they have come.
+/// What a list takes beside the bytes of its keys and values. Room that was made for elements
+/// counts before they have come.
 fn list_overhead<T>(elements: &Vec<T>) -> usize {
     /// What the allocator adds to an element's key and its value.
     const ALLOCATIONS: usize = 2 * 16;

@@ -80,7 +80,8 @@ impl Bucket {
         self.state.name()
     }
 
-    /// Whether the first operation creates the bucket if it does not exist ([`BucketSpec::create`]).
+    /// Whether the first operation creates the bucket if it does not exist
+    /// ([`BucketSpec::create`]).
     #[must_use]
     pub fn is_created_if_missing(&self) -> bool {
         self.state.is_created_if_missing()

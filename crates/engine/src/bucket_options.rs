@@ -1,4 +1,4 @@
-//! What of a bucket need not be chosen.
+//! The settings of a bucket that have defaults.
 
 use std::sync::Arc;
 

@@ -30,6 +30,7 @@ impl ShedReason {
         match self {
             Self::ParameterMemory => "parameter-memory",
             Self::ResponseMemory => "response-memory",
+            // Dashboards know it by this name.
             Self::IncompleteCalls => "unfinished-calls",
             Self::Calls => "calls",
             Self::Requests => "requests",
