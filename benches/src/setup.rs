@@ -24,6 +24,9 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 /// After how long a call that is answered at once counts as lost.
 const FLOOR_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// After how long a peer's call counts as lost.
+const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A nats-server with our provider on it, and whatever it is compared with.
 pub(crate) struct BenchSetup {
     pub(crate) ours: Provider,
@@ -137,9 +140,6 @@ pub(crate) fn caller(provider: &Provider, link: &str) -> LatticeCaller {
         .with_link(link)
         .with_timeout(TIMEOUT)
 }
-
-/// After how long a peer's call counts as lost.
-const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The same of a peer, whose calls are to be made with [`until_heard`].
 pub(crate) fn peer_caller(peer: &Provider, link: &str) -> LatticeCaller {

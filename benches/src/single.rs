@@ -118,7 +118,6 @@ impl Done {
     fn add(&mut self, other: Self) {
         self.times.extend(other.times);
         self.failed += other.failed;
-        self.elapsed += other.elapsed;
     }
 
     fn rate(&self) -> Result<f64> {
@@ -130,20 +129,20 @@ impl Done {
 /// middle turn: a call that a peer loses makes its turn wait for seconds.
 fn figures(side: &str, turns: Vec<Done>) -> Result<Vec<Figure>> {
     const PERCENTILES: [usize; 2] = [50, 99];
-    let (mut all, mut rates) = (Done::default(), Vec::new());
+    let (mut times, mut rates) = (Vec::new(), Vec::new());
     let mut percentiles = PERCENTILES.map(|_| Vec::new());
     for turn in turns {
         rates.push(turn.rate()?);
         for (parts, percent) in percentiles.iter_mut().zip(PERCENTILES) {
             parts.push(Figure::percentile(side, &turn.times, percent).value);
         }
-        all.add(turn);
+        times.extend(turn.times);
     }
     let unit = FigureUnit::CallsPerSecond;
     let mut figures = vec![Figure::new(side, unit, middle(&rates), rates)];
     for (parts, percent) in percentiles.into_iter().zip(PERCENTILES) {
         let name = format!("{side}, p{percent}");
-        let value = Figure::percentile(&name, &all.times, percent).value;
+        let value = Figure::percentile(&name, &times, percent).value;
         figures.push(Figure::new(&name, FigureUnit::Milliseconds, value, parts));
     }
     Ok(figures)

@@ -16,8 +16,10 @@ use wrpc_transport_nats::Client;
 
 const INTERFACE: &str = "wrpc:keyvalue/watcher@0.2.0-draft";
 
-/// How long a wait for calls may take.
-const LIMIT: Duration = Duration::from_secs(240);
+/// How long a wait for calls may take. An instance waits long if the one before could not note that
+/// all is settled: for the redelivery of what that one had (50 s with a `watch_timeout` of 20 s), and
+/// then about as long again.
+const LIMIT: Duration = Duration::from_secs(250);
 
 /// One call of the component.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +136,7 @@ impl ToldComponent {
     /// Waits until the calls are as they should be.
     ///
     /// # Errors
-    /// If that takes more than four minutes.
+    /// If that takes more than 250 s.
     pub async fn wait_for(&self, what: &str, is: impl Fn(&[Told]) -> bool) -> Result<Vec<Told>> {
         let mut calls = self.calls.clone();
         let found = timeout(LIMIT, calls.wait_for(|calls| is(calls))).await;
@@ -147,7 +149,7 @@ impl ToldComponent {
     /// Waits until there was a call with this text, and returns the texts of all calls until then.
     ///
     /// # Errors
-    /// If that takes more than four minutes.
+    /// If that takes more than 250 s.
     pub async fn wait_for_text(&self, text: &str) -> Result<Vec<String>> {
         let is = |calls: &[Told]| calls.iter().any(|told| told.text() == text);
         let calls = self.wait_for(text, is).await?;
