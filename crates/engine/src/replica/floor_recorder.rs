@@ -71,7 +71,7 @@ impl FloorRecorder<'_> {
         for sequence in [lowest, highest] {
             state
                 .floors
-                .wrote(sequence, self.position, Some(&copy), now);
+                .raise_to(sequence, self.position, Some(&copy), now);
         }
     }
 

@@ -37,21 +37,10 @@ pub(crate) struct AnsweredMessage<'a> {
 }
 
 impl ReplicaFloors {
-    /// Where the copy is now: to be passed to [`Self::wrote`] and [`Self::read`], if it was asked
+    /// Where the copy is now: to be passed to [`Self::raise_to`] and [`Self::read`], if it was asked
     /// for before the request was sent.
     pub(super) fn position(copy: Option<&Arc<ReplicaCopy>>) -> u64 {
         copy.map_or(0, |copy| copy.position())
-    }
-
-    /// Records that a write has been acknowledged with this sequence.
-    pub(super) fn wrote(
-        &self,
-        sequence: u64,
-        position_before: u64,
-        copy: Option<&Arc<ReplicaCopy>>,
-        now: Duration,
-    ) {
-        self.raise_to(sequence, position_before, copy, now);
     }
 
     /// Records that the server has answered with this message of a key.
@@ -75,7 +64,8 @@ impl ReplicaFloors {
         }
     }
 
-    fn raise_to(
+    /// Records that a write has been acknowledged, or a read answered, with this sequence.
+    pub(super) fn raise_to(
         &self,
         sequence: u64,
         position_before: u64,
@@ -169,7 +159,7 @@ mod tests {
     fn a_write_is_reached_by_its_sequence_or_by_a_later_question() {
         let copy = Arc::new(ReplicaCopy::begin(&Arc::new(ReplicaMemory::new(1000)), 0).unwrap());
         let floors = ReplicaFloors::default();
-        let wrote = |sequence, at| floors.wrote(sequence, 0, Some(&copy), secs(at));
+        let wrote = |sequence, at| floors.raise_to(sequence, 0, Some(&copy), secs(at));
         assert!(floors.now().are_met(&copy));
         wrote(7, 1);
         copy.set_position(6);
@@ -197,13 +187,13 @@ mod tests {
     fn what_is_written_later_does_not_concern_a_call() {
         let copy = Arc::new(ReplicaCopy::begin(&Arc::new(ReplicaMemory::new(1000)), 0).unwrap());
         let floors = ReplicaFloors::default();
-        floors.wrote(7, 0, Some(&copy), secs(1));
+        floors.raise_to(7, 0, Some(&copy), secs(1));
         let begun = floors.now();
         assert!(!begun.are_met(&copy));
         copy.set_position(7);
         floors.forget_met(&copy);
         // Other callers go on writing, faster than messages come.
-        floors.wrote(9, 7, Some(&copy), secs(2));
+        floors.raise_to(9, 7, Some(&copy), secs(2));
         floors.forget_met(&copy);
         assert!(begun.are_met(&copy));
         assert!(!floors.now().are_met(&copy));
@@ -214,7 +204,7 @@ mod tests {
         let copy = Arc::new(ReplicaCopy::begin(&Arc::new(ReplicaMemory::new(1000)), 0).unwrap());
         let floors = ReplicaFloors::default();
         copy.set_position(100);
-        floors.wrote(5, 100, Some(&copy), secs(1));
+        floors.raise_to(5, 100, Some(&copy), secs(1));
         assert!(!floors.now().are_met(&copy));
         copy.complete(secs(2));
         assert!(floors.now().are_met(&copy));

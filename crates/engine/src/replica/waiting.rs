@@ -190,12 +190,12 @@ mod tests {
             let (state, copy) = (Arc::clone(&state), Arc::clone(&copy));
             async move {
                 for sequence in 1.. {
-                    state.floors.wrote(sequence, 0, Some(&copy), state.now());
+                    state.floors.raise_to(sequence, 0, Some(&copy), state.now());
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     // The message comes when the next one has been written.
                     state
                         .floors
-                        .wrote(sequence + 1, 0, Some(&copy), state.now());
+                        .raise_to(sequence + 1, 0, Some(&copy), state.now());
                     copy.set_position(sequence);
                     state.publish(Some(&copy), Phase::Live, None);
                 }

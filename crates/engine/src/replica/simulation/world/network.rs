@@ -117,7 +117,9 @@ impl ReplicaWorld {
             Packet::Message(..) | Packet::Heartbeat(..) | Packet::PullEnded(..) => {}
             Packet::Acknowledged(key, sequence, before) => {
                 let copy = self.machine.copy();
-                self.reader.floors.wrote(sequence, before, copy, self.now);
+                self.reader
+                    .floors
+                    .raise_to(sequence, before, copy, self.now);
                 let is_last = self.leader.by_key.get(&key) == Some(&sequence);
                 if is_last {
                     self.reader.raise(key);
