@@ -43,7 +43,7 @@ pub(crate) fn build(mut command: Command, what: &str) -> Result<Built> {
 pub(crate) fn programs_of_the_tests(adapters: &Path) -> Result<Built> {
     let mut command = cargo();
     command.env(ADAPTERS_VARIABLE, adapters);
-    command.args(["test", "--workspace", "--no-run"]);
+    command.args(["test", "--no-run"]);
     build(command, "the tests")
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn programs_of_the_tests(adapters: &Path) -> Result<Built> {
 pub(crate) fn programs(names: &[&str], adapters: &Path) -> Result<Built> {
     let mut command = cargo();
     command.env(ADAPTERS_VARIABLE, adapters);
-    command.args(["build", "--workspace"]);
+    command.arg("build");
     for name in names {
         command.args(["--bin", name]);
     }

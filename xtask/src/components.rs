@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::build::{Built, CLI, build, programs};
-use crate::cargo::{cargo, cargo_in, in_workspace, target_dir, workspace_root};
+use crate::cargo::{cargo_in, in_workspace, target_dir, workspace_root};
 use crate::setup;
 
 /// What components are built for.
@@ -15,6 +15,13 @@ pub(crate) const TARGET: &str = "wasm32-wasip2";
 
 /// The adapters of both shapes of `wasi:keyvalue@0.1.0`, by the names of their files.
 pub(crate) const ADAPTERS: [&str; 2] = ["eventual_batch_adapter", "eventual_batch_adapter_older"];
+
+/// The workspaces of components beside the main one.
+pub(crate) const COMPONENTS: [&str; 3] = [
+    "e2e/components",
+    "examples/http-batch",
+    "examples/watcher-index",
+];
 
 /// The components, each at `<name>.wasm`, and the adapters beside them.
 pub(crate) struct Components {
@@ -25,7 +32,7 @@ pub(crate) struct Components {
 /// Builds the adapters, and says in which directory they are.
 pub(crate) fn adapters() -> Result<PathBuf> {
     add_target(TARGET)?;
-    let mut command = cargo();
+    let mut command = cargo_in(".", &build_dir()?);
     command.args(["build", "--profile", "component", "--target", TARGET]);
     for adapter in ADAPTERS {
         command.args(["--package", &adapter.replace('_', "-")]);
@@ -49,6 +56,11 @@ fn directory() -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// Where cargo builds the adapters and the components.
+fn build_dir() -> Result<PathBuf> {
+    Ok(directory()?.join("build"))
+}
+
 /// Builds the Rust example, not composed with anything.
 pub(crate) fn plain_http_batch() -> Result<PathBuf> {
     add_target(TARGET)?;
@@ -62,9 +74,12 @@ pub(crate) fn bench_component() -> Result<PathBuf> {
 }
 
 /// Builds the components of this workspace.
-fn build_in(workspace: &str) -> Result<Built> {
-    let mut command = cargo_in(workspace, &directory()?.join("build"));
-    command.args(["build", "--workspace", "--release", "--target", TARGET]);
+pub(crate) fn build_in(workspace: &str) -> Result<Built> {
+    let mut command = cargo_in(workspace, &build_dir()?);
+    command.args(["build", "--workspace", "--target", TARGET]);
+    // Their `--release`, by the name of the adapters' profile: so macros are compiled once for both.
+    command.args(["--profile", "component"]);
+    command.args(["--config", "profile.component.inherits='release'"]);
     build(command, workspace)
 }
 
@@ -113,7 +128,7 @@ impl Components {
     pub(crate) fn python_batch(&self) -> Result<()> {
         let compiler = setup::componentize_py()?;
         let example = workspace_root().join("examples/python-batch");
-        let plain = self.build_dir().join("python_batch.wasm");
+        let plain = build_dir()?.join("python_batch.wasm");
         println!("  python-batch: compiling, which takes a while");
         let mut command = in_workspace(compiler.join("bin/componentize-py"));
         command
@@ -142,10 +157,6 @@ impl Components {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name).with_extension("wasm")
-    }
-
-    fn build_dir(&self) -> PathBuf {
-        self.dir.join("build")
     }
 
     fn compose(&self, component: &Path, name: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 //!
 //! They need rustup and Python's pip, and fetch what else they need, pinned and checked.
 
+mod all;
 mod architecture;
 mod bench;
 mod build;
@@ -46,6 +47,7 @@ Commands:
                   build what a release ships, into target/dist if nothing else is said: the signed
                   provider, the adapters, eventual-batch, bills of materials, notes and checksums;
                   CONTRIBUTING.md says how a release is made
+  build           build all that the tests run, and the components
   components      build the adapters, and the examples composed with them
   setup           fetch the nats-servers that the tests and the demo run, each pinned and checked
   help            print this text
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "demo" => demo::command(&rest),
         "test" => test::command(&rest),
+        "build" if rest.is_empty() => all::command().map(|()| ExitCode::SUCCESS),
         "bench" => bench::command(&rest),
         "chaos" | "soak" => chaos::command(&command, &rest),
         "e2e" => host::command(&rest),

@@ -50,18 +50,10 @@ pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
 /// The arguments of cargo: ours, unless the person's own say otherwise, and then theirs.
 fn arguments(args: &[String]) -> Vec<String> {
     let for_cargo = || args.iter().take_while(|arg| *arg != "--");
-    let given = |name: &str| for_cargo().any(|arg| arg == name);
-    let selects = |arg: &String| {
-        arg.starts_with("-p") || arg.starts_with("--package") || arg == "--workspace"
-    };
-
     let mut all = vec!["test".to_owned()];
-    if !for_cargo().any(selects) {
-        all.push("--workspace".to_owned());
-    }
     // All binaries are run to the end: a sum over the first few would say little.
     for ours in ["--locked", "--no-fail-fast"] {
-        if !given(ours) {
+        if !for_cargo().any(|arg| arg == ours) {
             all.push(ours.to_owned());
         }
     }
@@ -82,15 +74,12 @@ mod tests {
     fn passes_arguments_on_and_gives_no_flag_twice() {
         assert_eq!(
             arguments_of("name -- --nocapture"),
-            "test --workspace --locked --no-fail-fast name -- --nocapture"
+            "test --locked --no-fail-fast name -- --nocapture"
         );
         assert_eq!(
             arguments_of("-p xtask --locked"),
             "test --no-fail-fast -p xtask --locked"
         );
-        assert_eq!(
-            arguments_of("-- -p"),
-            "test --workspace --locked --no-fail-fast -- -p"
-        );
+        assert_eq!(arguments_of("-- -p"), "test --locked --no-fail-fast -- -p");
     }
 }

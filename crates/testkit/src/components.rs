@@ -10,6 +10,9 @@ use crate::tools::{target_dir, workspace_root};
 
 const TARGET: &str = "wasm32-wasip2";
 
+/// The name under which `cargo xtask` builds adapters and components.
+const PROFILE: &str = "component";
+
 /// The component `name` of a workspace in this repository (`e2e/components`, `examples/http-batch`),
 /// built for release. `name` is that of its file, without the extension.
 ///
@@ -23,8 +26,9 @@ pub fn component(workspace: &str, name: &str) -> Result<PathBuf> {
     command
         .current_dir(workspace_root().join(workspace))
         .env("CARGO_TARGET_DIR", &build_dir)
-        .args(["build", "--quiet", "--workspace", "--release", "--locked"])
-        .args(["--target", TARGET]);
+        .args(["build", "--quiet", "--workspace", "--locked"])
+        .args(["--target", TARGET, "--profile", PROFILE])
+        .args(["--config", "profile.component.inherits='release'"]);
     // The test's own package is described in variables that build scripts may watch.
     for (variable, _) in std::env::vars_os() {
         if describes_the_test(&variable) {
@@ -45,7 +49,7 @@ pub fn component(workspace: &str, name: &str) -> Result<PathBuf> {
 fn built(build_dir: &Path, name: &str) -> PathBuf {
     build_dir
         .join(TARGET)
-        .join("release")
+        .join(PROFILE)
         .join(name)
         .with_extension("wasm")
 }
