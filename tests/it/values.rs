@@ -9,6 +9,7 @@ use testkit::{LatticeCaller, Value};
 
 on_oldest_and_newest!(
     a_value_may_be_as_large_as_the_server_takes,
+    a_value_may_be_as_large_as_a_server_takes_that_comes_up_during_the_call,
     a_value_may_be_as_large_as_the_bucket_takes,
     a_key_can_be_deleted_wherever_another_client_can_delete_it,
     bytes_cross_as_text_or_base64,
@@ -41,6 +42,39 @@ async fn a_value_may_be_as_large_as_the_server_takes(version: &str) -> Result<()
     let bucket = stack.create_bucket("orders", kv::Config::default()).await?;
     let caller = crate::support::linked_with_long_timeout(&stack, "component", "orders").await?;
     values_fit_up_to(&caller, &bucket, MAX, "max_payload").await
+}
+
+async fn a_value_may_be_as_large_as_a_server_takes_that_comes_up_during_the_call(
+    version: &str,
+) -> Result<()> {
+    // Before a connection, the client takes it for 1 MiB.
+    const MAX: usize = 2 * 1024 * 1024;
+    let mut stack = crate::support::stack(version)
+        .nats(|nats| nats.config(format!("max_payload: {MAX}")))
+        .separate_lattice()
+        .start()
+        .await?;
+    let bucket = stack.create_bucket("orders", kv::Config::default()).await?;
+    stack.nats.stop().await?;
+    let caller = crate::support::linked_with_long_timeout(&stack, "component", "orders").await?;
+    let impatient = stack.link("impatient", "orders").config("timeout", "300ms");
+    stack.provider.put_link(&impatient).await?;
+    let impatient = stack.caller("impatient");
+
+    let pairs = [("large", bytes(MAX))];
+    let starts_late = async {
+        // The provider begins calls in the order in which they come, so the other has begun.
+        let error = refused(impatient.keys("default").await?)?;
+        assert_eq!(error.case, "unavailable", "{error}");
+        stack.nats.start().await
+    };
+    let set = BatchInterface::EventualBatch.set_many(&caller, "default", &pairs);
+    let (set, started) = tokio::join!(set, starts_late);
+    started?;
+    set??;
+    let stored = bucket.get("large").await?;
+    assert!(stored.is_some_and(|stored| stored == pairs[0].1));
+    Ok(())
 }
 
 async fn a_value_may_be_as_large_as_the_bucket_takes(version: &str) -> Result<()> {

@@ -71,7 +71,7 @@ impl WriteBatch {
             value_ttl: bucket.write_settings().value_ttl,
             verb,
             id_prefix: bucket.connection().next_write_id_prefix(),
-            max_payload: bucket.connection().client().max_payload(),
+            max_payload: 0,
             compare_and_set: None,
             written: WrittenSequences::default(),
             writes,
@@ -117,8 +117,9 @@ impl WriteBatch {
         if let Some(max) = info.max_message.filter(|&max| size > max) {
             return too_large(ValueLimit::BucketMaxValueSize, max);
         }
-        if size > self.max_payload {
-            return too_large(ValueLimit::ServerMaxPayload, self.max_payload);
+        let max_payload = bucket.connection().client().max_payload();
+        if size > max_payload {
+            return too_large(ValueLimit::ServerMaxPayload, max_payload);
         }
         Ok(())
     }
@@ -156,6 +157,8 @@ impl WriteBatch {
         deadline: &Deadline,
     ) -> Result<(), Error> {
         bucket.require_writes(deadline).await?;
+        // The server says it when a connection begins; before the first, the client has a guess.
+        self.max_payload = bucket.connection().client().max_payload();
         let recorder = bucket.replica().map(ReplicaHandle::floor_recorder);
         let sent = pipeline::run(bucket, self, deadline).await;
         if let Some(recorder) = recorder {

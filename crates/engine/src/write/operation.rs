@@ -76,7 +76,7 @@ impl Operation for WriteBatch {
         format!("{}{}", info.write_prefix, self.writes[item].encoded_key())
     }
 
-    fn group_answer(&mut self, message: &Message, info: &StreamInfo) -> Option<u64> {
+    fn shared_answer(&mut self, message: &Message, info: &StreamInfo) -> Option<u64> {
         let answer: Acknowledgement<'_> = serde_json::from_slice(&message.payload).ok()?;
         let sequence = answer
             .is_stored_in(&info.write_stream)

@@ -136,10 +136,10 @@ impl AtomicMessages {
             what: "an atomic batch",
             reason: LogText::of_jetstream(error),
         };
-        let may_be_cut = !self.info.is_replicated;
+        let may_be_part = !self.info.is_replicated;
         match error.error_code() {
             // The server knows an id of this batch, so an earlier attempt is stored.
-            ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE if may_be_cut => {
+            ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE if may_be_part => {
                 Err(DoubtfulAnswer::PartKnown)
             }
             ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE => Ok(AtomicAnswer::Stored(None)),
@@ -165,7 +165,7 @@ impl AtomicMessages {
             | ErrorCode::INSUFFICIENT_RESOURCES
             | ErrorCode::MEMORY_RESOURCES_EXCEEDED
             | ErrorCode::STORAGE_RESOURCES_EXCEEDED
-                if may_be_cut && commits =>
+                if may_be_part && commits =>
             {
                 Err(DoubtfulAnswer::LimitReached(refused()))
             }

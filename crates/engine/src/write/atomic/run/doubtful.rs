@@ -37,8 +37,8 @@ impl AtomicRun<'_> {
     /// What the leader has of the batch. On a stream on several nodes one message proves the
     /// batch, so only a few keys are read.
     pub(super) async fn find_stored(&self) -> Result<FoundBatch, Error> {
-        let is_whole = self.messages.info.is_replicated;
-        let looks = if is_whole {
+        let one_proves_all = self.messages.info.is_replicated;
+        let looks = if one_proves_all {
             tuning::ATOMIC_LOOKS
         } else {
             self.messages.writes.len()
@@ -49,7 +49,7 @@ impl AtomicRun<'_> {
         let mine = ids.iter().filter(|id| is_mine(id)).count();
         Ok(match mine {
             0 => FoundBatch::Nothing,
-            some if some < ids.len() && !is_whole => FoundBatch::Part,
+            some if some < ids.len() && !one_proves_all => FoundBatch::Part,
             _ => FoundBatch::Whole,
         })
     }
