@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::setup::{
-    BUCKET, COMPONENT, SHORT, assert_one_at_a_time, at_once, bucket, component, consumers, link,
-    of_key, returned, stack, texts, watch,
+    BUCKET, COMPONENT, SHORT, acknowledged, assert_one_at_a_time, at_once, bucket, component,
+    consumers, link, of_key, returned, stack, texts, watch,
 };
 use crate::support::raw;
-use crate::support::waiting::{eventually, logged};
+use crate::support::waiting::logged;
 use anyhow::Result;
 use testkit::async_nats::jetstream::kv;
 use testkit::{LinkDefinition, Reply, Told, ToldComponent};
@@ -343,13 +343,7 @@ async fn what_the_client_cannot_parse_is_given_up(version: &str) -> Result<()> {
         let line = logged(&stack.provider, &parts).await?;
         assert!(!line.contains("value"), "{line}");
     }
-    eventually("nothing to wait for", async || {
-        let mut infos = bucket.stream.consumers();
-        let info = futures::StreamExt::next(&mut infos).await;
-        let pending = info.transpose()?.map(|info| info.num_ack_pending);
-        Ok((pending == Some(0)).then_some(()))
-    })
-    .await?;
+    acknowledged(&bucket, 3).await?;
     bucket.put("x", "2".into()).await?;
     component.wait_for_text("x=2").await?;
     Ok(())

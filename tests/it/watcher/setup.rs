@@ -54,6 +54,20 @@ pub(super) async fn consumers(stack: &Stack, count: usize) -> Result<()> {
     .await
 }
 
+/// Waits until the only consumer of the bucket has all up to this revision acknowledged, and no more.
+/// A component has returned a little earlier.
+pub(super) async fn acknowledged(bucket: &kv::Store, revision: u64) -> Result<()> {
+    eventually("the acknowledgements", async || {
+        let mut infos = bucket.stream.consumers();
+        let info = futures::StreamExt::next(&mut infos).await.transpose()?;
+        let done = info.is_some_and(|info| {
+            info.num_ack_pending == 0 && info.ack_floor.stream_sequence == revision
+        });
+        Ok(done.then_some(()))
+    })
+    .await
+}
+
 pub(super) async fn consumers_now(stack: &Stack) -> Result<usize> {
     let jetstream = stack.nats.jetstream().await?;
     let stream = jetstream.get_stream(format!("KV_{BUCKET}")).await?;

@@ -1,7 +1,8 @@
 //! What keeps a component from being told of changes, and how the health shows it.
 
 use super::setup::{
-    BUCKET, COMPONENT, at_once, bucket, component, link, stack, with_login, with_password,
+    BUCKET, COMPONENT, acknowledged, at_once, bucket, component, link, stack, with_login,
+    with_password,
 };
 use crate::support::waiting::{eventually, logged};
 use anyhow::Result;
@@ -56,16 +57,7 @@ async fn the_permissions_of_the_docs_are_enough(version: &str) -> Result<()> {
     stack.provider.put_link(&link).await?;
     component.wait_for_text("a=1").await?;
     // It is acknowledged, or the consumer would go on waiting for it.
-    eventually("the acknowledgement", async || {
-        let mut infos = bucket.stream.consumers();
-        let info = futures::StreamExt::next(&mut infos).await;
-        let Some(info) = info.transpose()? else {
-            return Ok(None);
-        };
-        let is_acknowledged = info.num_ack_pending == 0 && info.delivered.consumer_sequence == 1;
-        Ok(is_acknowledged.then_some(()))
-    })
-    .await?;
+    acknowledged(&bucket, 1).await?;
     stack.provider.delete_link(&link).await?;
     eventually("the end of the consumer", async || {
         let info = bucket.stream.get_info().await?;
