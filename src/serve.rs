@@ -35,10 +35,9 @@ const LAST_INVOCATIONS_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
     stop: CancellationToken,
-    /// The calls under way, and the tasks that take invocations.
-    tasks: TaskTracker,
-    /// Only the tasks that take invocations.
+    /// The tasks that take invocations. They begin the calls.
     intakes: TaskTracker,
+    calls: TaskTracker,
     limits: LoadLimits,
     /// The client over which calls come now.
     client: Arc<watch::Sender<Option<Client>>>,
@@ -52,8 +51,8 @@ impl Serving {
         let client = Arc::<watch::Sender<Option<Client>>>::default();
         Self {
             stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
             intakes: TaskTracker::new(),
+            calls: TaskTracker::new(),
             limits: LoadLimits::new(max_response_bytes),
             outgoing: OutgoingCalls::new(client.subscribe()),
             client,
@@ -122,7 +121,7 @@ impl Serving {
         let ended = lattice::watch_end(&context.nats).await?;
         for endpoint in endpoints {
             let intake = take_invocations(endpoint, context.nats.clone(), self.clone());
-            self.tasks.spawn(self.intakes.track_future(intake));
+            self.intakes.spawn(intake);
         }
         self.client.send_replace(Some(context.nats.clone()));
         Ok(ended)
@@ -133,13 +132,17 @@ impl Serving {
     pub(crate) async fn stop(&self) {
         let end = Instant::now() + DRAIN_TIMEOUT;
         self.stop.cancel();
-        self.tasks.close();
+        self.intakes.close();
+        self.calls.close();
         let calls_end = end - lattice::REQUEST_TIMEOUT;
-        if timeout_at(calls_end, self.tasks.wait()).await.is_err() {
-            let unanswered = self.tasks.len().saturating_sub(self.intakes.len());
-            warn!(unanswered, "stopped before all calls were answered");
-        } else {
-            info!("all calls that were under way are answered");
+        let _ = timeout_at(calls_end, async {
+            self.intakes.wait().await;
+            self.calls.wait().await;
+        })
+        .await;
+        match self.calls.len() {
+            0 => info!("all calls that were under way are answered"),
+            unanswered => warn!(unanswered, "stopped before all calls were answered"),
         }
         let client = self.client.borrow().clone();
         let Some(client) = client else {
@@ -259,7 +262,7 @@ impl<'a> Intake<'a> {
     fn spawn_call(&mut self, message: Message, permit: OwnedSemaphorePermit) {
         self.count += 1;
         let handling = (self.endpoint.handle)(message);
-        self.serving.tasks.spawn(async move {
+        self.serving.calls.spawn(async move {
             if let Err(error) = handling.await {
                 debug!(%error, "an invocation was not answered");
             }
