@@ -36,7 +36,7 @@ impl BudgetedReads {
         let _ = reservation.try_grow_to(bytes);
     }
 
-    /// [`Bucket::get_many`] when there is room for the values.
+    /// [`Bucket::get_many`], repeated if there was no room for the values.
     pub(crate) async fn get_many(
         &self,
         bucket: &Bucket,
@@ -53,7 +53,7 @@ impl BudgetedReads {
         }
     }
 
-    /// [`Bucket::keys`] when there is room for them.
+    /// [`Bucket::keys`], repeated if there was no room for them.
     pub(crate) async fn keys(
         &self,
         bucket: &Bucket,

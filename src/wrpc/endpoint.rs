@@ -47,7 +47,7 @@ pub(crate) struct EndpointContext {
     pub(crate) prefix: Arc<str>,
     pub(crate) links: Arc<Links>,
     pub(crate) limits: LoadLimits,
-    /// The clients that do not end the parameters of their calls, whichever function they call.
+    /// The clients that do not confirm the acceptance of their calls, whichever function they call.
     pub(crate) unresponsive: Arc<UnresponsiveClients>,
 }
 
@@ -116,7 +116,7 @@ where
             return Err(error);
         }
     };
-    let reads = BudgetedReads::new(limits.responses.reservation());
+    let reads = BudgetedReads::new(limits.results.reservation());
     let request = Request {
         call,
         params,

@@ -125,7 +125,8 @@ impl Handshake {
         accepted.map_err(InvocationError::lattice("accept the invocation"))
     }
 
-    /// The next part of the parameters; an empty one is their end.
+    /// The next part of the parameters; an empty one is their end. Repeats the acceptance until the
+    /// first part comes.
     ///
     /// # Errors
     ///
@@ -140,10 +141,10 @@ impl Handshake {
                 Err(_) => self.accept(Acceptance::Repeated).await?,
                 Ok(next) => {
                     let (index, part) = next?;
-                    if part.is_empty() && self.drop_unused_address(index) {
+                    if part.is_empty() && self.drop_if_other_open(index) {
                         continue;
                     }
-                    self.use_address(index);
+                    self.note_used_address(index);
                     return Ok(part);
                 }
             }
@@ -156,7 +157,7 @@ impl Handshake {
     ///
     /// A caller may send an end marker to both addresses and its parameters to only one. So an end
     /// marker at one address means nothing while the other may still bring parameters.
-    fn drop_unused_address(&mut self, index: usize) -> bool {
+    fn drop_if_other_open(&mut self, index: usize) -> bool {
         let has_other = self.param_subscriptions[1 - index].is_some();
         let drops = self.awaits_params && has_other;
         if drops {
@@ -165,7 +166,8 @@ impl Handshake {
         drops
     }
 
-    fn use_address(&mut self, index: usize) {
+    /// Notes which address the caller uses. Nothing from the other one counts any more.
+    fn note_used_address(&mut self, index: usize) {
         self.param_subscriptions[1 - index] = None;
         self.seen = Some(if index == 0 {
             SeenAcceptance::First
@@ -193,8 +195,8 @@ impl Handshake {
     }
 
     /// Unsubscribes from the addresses. If nothing has confirmed the acceptance yet, one more
-    /// message is still taken. What the caller sends after that would pile up here until the call
-    /// is answered.
+    /// message is still taken. Otherwise, what the caller sends later would pile up here until the
+    /// call is answered.
     ///
     /// # Errors
     ///
@@ -246,9 +248,10 @@ impl Handshake {
     }
 }
 
-/// Clients that did not end the parameters of a call.
+/// Clients that did not confirm the acceptance of a call.
 ///
-/// Other clients than the transport crate's may never send the end of the parameters. After one
+/// Other clients than the transport crate's may never send the empty message that does so, the end of
+/// the parameters. After one
 /// full wait for such a client, later waits are short. A client that confirms a call gets full waits
 /// again.
 #[derive(Debug, Default)]

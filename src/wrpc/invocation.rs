@@ -168,7 +168,8 @@ impl AcceptedInvocation {
             // The results are readable without their end marker, so waiting here delays no caller.
             let seen = handshake.await_confirmation(unresponsive).await?;
             if confirmed_before.is_none() && seen == Some(SeenAcceptance::OnlyRepeated) {
-                // Twice does no harm: the caller reads no further than the results go.
+                // The caller may have dropped the results, which came before the acceptance that it saw.
+                // Twice does no harm: it reads no further than the results go.
                 publish(&handshake, first).await?;
             }
         } else {

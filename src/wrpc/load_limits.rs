@@ -29,7 +29,7 @@ const MAX_ACCEPTANCES: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct LoadLimits {
     pub(super) parameters: MemoryBudget,
-    pub(super) responses: MemoryBudget,
+    pub(super) results: MemoryBudget,
     pub(crate) invocations: Arc<Semaphore>,
     pub(crate) incomplete_params: Arc<Semaphore>,
     pub(crate) acceptance_permits: Arc<Semaphore>,
@@ -39,7 +39,7 @@ impl LoadLimits {
     pub(crate) fn new(max_response_bytes: usize) -> Self {
         Self {
             parameters: MemoryBudget::new(MAX_PARAMETER_BYTES),
-            responses: MemoryBudget::new(max_response_bytes),
+            results: MemoryBudget::new(max_response_bytes),
             invocations: Arc::new(Semaphore::new(MAX_INVOCATIONS)),
             incomplete_params: Arc::new(Semaphore::new(MAX_INCOMPLETE)),
             acceptance_permits: Arc::new(Semaphore::new(MAX_ACCEPTANCES)),

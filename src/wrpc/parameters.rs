@@ -12,8 +12,8 @@ use wrpc_transport_nats::Reader;
 /// The longest bucket name, in bytes, in parameters that are a name, or a name and a list.
 const MAX_NAME_BYTES: usize = 64 * 1024;
 
-/// The parameters of a function. The first is the name of a bucket. A list, a key with more, or a
-/// cursor may follow.
+/// The parameters of a function. The first is the name of a bucket. A list, a key (and a
+/// value or numbers), or a cursor may follow.
 pub trait Parameters: Sized {
     /// Takes them from the bytes that have come so far; there is one for each call.
     type Decoder: Decoder<Item = Self, Error = ParameterError> + Send;

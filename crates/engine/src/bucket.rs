@@ -118,14 +118,15 @@ impl Bucket {
         self.state.open(&deadline).await
     }
 
-    /// Marks the bucket as existing, if the server was asked and the operation has succeeded.
-    fn mark_existing_if_ok<T>(
+    /// Notes when the server has last answered for the bucket, if it was asked and the operation has
+    /// succeeded. For a while, [`Self::open`] then does not ask it.
+    fn note_answer_if_ok<T>(
         &self,
         server_asked: bool,
         outcome: Result<T, Error>,
     ) -> Result<T, Error> {
         if server_asked && outcome.is_ok() {
-            self.state.mark_existing();
+            self.state.note_answer();
         }
         outcome
     }

@@ -227,7 +227,7 @@ impl BucketState {
             });
         match &outcome {
             Ok(info) => {
-                self.mark_existing();
+                self.note_answer();
                 self.warn_of_differences(stale.map(Arc::as_ref), info);
             }
             // This error is about this call's time, and not about the bucket. So it is not cached.
@@ -308,12 +308,12 @@ impl BucketState {
     }
 
     /// Marks the bucket as existing now, because the server has just answered for it.
-    pub(crate) fn mark_existing(&self) {
-        self.mark_existing_as_of(Instant::now());
+    pub(crate) fn note_answer(&self) {
+        self.note_answer_as_of(Instant::now());
     }
 
     /// Marks the bucket as existing at this time, unless it is known to have existed later.
-    pub(crate) fn mark_existing_as_of(&self, time: Instant) {
+    pub(crate) fn note_answer_as_of(&self, time: Instant) {
         let mut last = self
             .last_answer
             .write()

@@ -18,7 +18,7 @@ pub struct ConcurrencyLimit {
     permits: Arc<Semaphore>,
     created: Instant,
     /// Until this time small batches are expected. It is in microseconds since `created`.
-    small_expected_until: AtomicU64,
+    small_batches_expected_until: AtomicU64,
 }
 
 impl ConcurrencyLimit {
@@ -28,7 +28,7 @@ impl ConcurrencyLimit {
         Self {
             permits: Arc::new(Semaphore::new(max_concurrency)),
             created: Instant::now(),
-            small_expected_until: AtomicU64::new(0),
+            small_batches_expected_until: AtomicU64::new(0),
         }
     }
 
@@ -55,19 +55,21 @@ impl ConcurrencyLimit {
     }
 
     /// Until this time small batches are expected.
-    pub(super) fn small_expected_until(&self) -> Instant {
-        self.created + Duration::from_micros(self.small_expected_until.load(Ordering::Relaxed))
+    pub(super) fn small_batches_expected_until(&self) -> Instant {
+        self.created
+            + Duration::from_micros(self.small_batches_expected_until.load(Ordering::Relaxed))
     }
 
     fn batch_started_at(&self, total_items: usize, now: Duration) {
         if total_items <= tuning::SMALL_BATCH {
             let until = micros(now + tuning::SMALL_EXPECTED_FOR);
-            self.small_expected_until.store(until, Ordering::Relaxed);
+            self.small_batches_expected_until
+                .store(until, Ordering::Relaxed);
         }
     }
 
     fn expects_small_at(&self, now: Duration) -> bool {
-        micros(now) < self.small_expected_until.load(Ordering::Relaxed)
+        micros(now) < self.small_batches_expected_until.load(Ordering::Relaxed)
     }
 }
 

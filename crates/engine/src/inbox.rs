@@ -27,7 +27,7 @@ pub(super) struct Inbox {
     client_ended: bool,
 }
 
-/// Held by the pooled inbox. There is one for each connection.
+/// Shows that the connection's pooled inbox exists, in the pool or in use.
 type PoolSlot = Arc<()>;
 
 impl Inbox {

@@ -98,7 +98,7 @@ impl ListAttempts {
     /// Whether a message of the bucket breaks the NATS client's parser, or is likely to. A consumer
     /// would deliver the message again, and the connection would be lost again.
     fn needs_quarantine(self) -> bool {
-        self.lost.suggest_unparsable_message() || self.quarantined
+        self.lost.are_suspicious() || self.quarantined
     }
 }
 

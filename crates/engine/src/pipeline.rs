@@ -49,9 +49,9 @@ pub(super) trait Operation: Items<Info = StreamInfo> {
         bucket.connection()
     }
 
-    /// Takes an answer to one of the requests of a group. Returns the sequence of the stored
+    /// Takes an answer to one of the requests of a group of several. Returns the sequence of the stored
     /// message if the answer says that the request was carried out.
-    fn group_answer(&mut self, message: &Message, info: &StreamInfo) -> Option<u64>;
+    fn shared_answer(&mut self, message: &Message, info: &StreamInfo) -> Option<u64>;
 
     /// Takes the answer to a request that was sent by itself, and made from this stream info.
     fn answer(&mut self, item: usize, message: Message, info: &StreamInfo) -> AnswerOutcome<Error>;

@@ -54,7 +54,7 @@ impl LostConnections {
 
     /// Whether the likely cause is a message that the call reads, and that the NATS client cannot
     /// parse.
-    pub(crate) fn suggest_unparsable_message(self) -> bool {
+    pub(crate) fn are_suspicious(self) -> bool {
         self.0 >= SUSPICIOUS_LOSSES
     }
 }
@@ -90,8 +90,8 @@ mod tests {
     fn the_second_lost_connection_is_suspicious() {
         let mut lost = LostConnections::default();
         lost.record();
-        assert!(!lost.suggest_unparsable_message());
+        assert!(!lost.are_suspicious());
         lost.record();
-        assert!(lost.suggest_unparsable_message());
+        assert!(lost.are_suspicious());
     }
 }

@@ -22,7 +22,7 @@ use super::response_budget::{self, ResponseBudget, Unbounded};
 use super::stream_info::{ReadPath, StreamInfo};
 use super::tuning;
 
-use single_key_requests::{ReadTarget, SingleKeyReads, read_path};
+use single_key_requests::{KeysToRead, SingleKeyReads, read_path};
 
 pub(crate) use last_messages::{exists, get, last_write_ids, read_last_message, revisions};
 
@@ -121,7 +121,7 @@ struct ReadBatch<'a> {
     result_bytes: usize,
     limits: Limits,
     budget: &'a dyn ResponseBudget,
-    /// The connections that the call has lost so far.
+    /// How many connections the call has lost so far.
     lost: LostConnections,
 }
 
@@ -254,7 +254,7 @@ impl<'a> ReadBatch<'a> {
     }
 }
 
-impl ReadTarget for ReadBatch<'_> {
+impl KeysToRead for ReadBatch<'_> {
     fn encoded_key(&self, index: usize) -> &str {
         &self.keys[index].encoded
     }

@@ -35,15 +35,15 @@ pub(super) async fn get_many(
     }
     if let Some(reader) = reader(bucket, replica, deadline).await {
         let answer = values(bucket, &reader, keys, budget).await?;
-        mark_existing(bucket, &reader);
+        note_answer(bucket, &reader);
         match answer {
-            Some(answer) if reader.count_hit_if_young() => return Ok(answer),
+            Some(answer) if reader.may_answer() => return Ok(answer),
             Some(_) => {}
             None => reader.note_expired_value(),
         }
     }
     let answer = read::get_many(bucket, keys, Some(ReadPath::Leader), budget, deadline).await?;
-    bucket.mark_existing();
+    bucket.note_answer();
     Ok(answer)
 }
 
@@ -56,8 +56,8 @@ pub(super) async fn keys(
 ) -> Result<Vec<String>, Error> {
     if let Some(reader) = reader(bucket, replica, deadline).await {
         let answer = names(bucket, &reader, budget).await?;
-        mark_existing(bucket, &reader);
-        if reader.count_hit_if_young() {
+        note_answer(bucket, &reader);
+        if reader.may_answer() {
             return Ok(answer);
         }
     }
@@ -68,7 +68,7 @@ pub(super) async fn keys(
     };
     replica.raise_floor_to_now();
     let answer = answer?;
-    bucket.mark_existing();
+    bucket.note_answer();
     Ok(answer)
 }
 
@@ -89,11 +89,11 @@ async fn reader<'a>(
 }
 
 /// The bucket existed when the copy was last complete.
-fn mark_existing(bucket: &BucketState, reader: &CopyReader<'_>) {
+fn note_answer(bucket: &BucketState, reader: &CopyReader<'_>) {
     let age = reader.age();
     let complete_as_of = age.and_then(|age| Instant::now().checked_sub(age));
     if let Some(complete_as_of) = complete_as_of {
-        bucket.mark_existing_as_of(complete_as_of);
+        bucket.note_answer_as_of(complete_as_of);
     }
 }
 

@@ -314,7 +314,7 @@ impl StreamInfo {
         self.features.marker_ttl
     }
 
-    /// Whether the stream takes other writes than it did according to `before`.
+    /// Whether the stream's rules for writes differ from those of `before`.
     pub(super) fn write_rules_differ_from(&self, before: &Self) -> bool {
         self.max_message != before.max_message || self.features != before.features
     }

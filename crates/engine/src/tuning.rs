@@ -52,7 +52,8 @@ pub(super) const ANSWER_TIMEOUT_ONCE_DENIED: Duration = Duration::from_millis(40
 /// Writes are sent in groups only to a bucket with at least this duplicate window.
 pub(super) const GROUP_DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
 
-/// The most bytes of values in flight in one batch. One value is always allowed.
+/// The most bytes of values in flight in one run of the pipeline, in which one value is always
+/// allowed, and in one answer to a `multi_last` request.
 ///
 /// A server disconnects a client that has more than `max_pending` (64 MiB by default) to read.
 pub(super) const WINDOW_BYTES: usize = 8 * 1024 * 1024;

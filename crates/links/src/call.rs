@@ -185,8 +185,8 @@ impl Call {
     async fn run_counted<T, F>(
         mut self,
         name: &str,
-        named: Option<usize>,
-        listed: impl FnOnce(&T) -> Option<usize>,
+        named_keys: Option<usize>,
+        count_listed: impl FnOnce(&T) -> Option<usize>,
         work: impl FnOnce(Arc<Bucket>, Deadline) -> F,
     ) -> Result<T, CallError>
     where
@@ -196,21 +196,21 @@ impl Call {
         let grant = self.resolve(name);
         self.bucket_attribute = grant.as_ref().ok().map(|grant| grant.attribute.clone());
         self.name_span();
-        // By the conventions, a batch has two keys or more.
-        let batch = named.filter(|keys| *keys > 1);
+        // By the conventions of OpenTelemetry, a batch has two keys or more.
+        let batch = named_keys.filter(|keys| *keys > 1);
         let batch = batch.and_then(|keys| i64::try_from(keys).ok());
         span.record("db.operation.batch.size", batch);
         async move {
             let result = match grant {
                 Ok(Grant { link, bucket, .. }) => {
-                    self.note_keys(named);
+                    self.note_keys(named_keys);
                     let deadline = Deadline::new(self.started, link.timeout());
                     work(bucket, deadline).await
                 }
                 Err(error) => Err(error.into()),
             };
             if let Ok(result) = &result {
-                self.note_keys(listed(result));
+                self.note_keys(count_listed(result));
             }
             self.end(result.as_ref().err());
             result

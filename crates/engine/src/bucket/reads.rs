@@ -73,7 +73,7 @@ impl Bucket {
             None => {
                 let server_asked = !keys.is_empty();
                 let values = read::get_many(&self.state, keys, None, budget, &deadline).await;
-                self.mark_existing_if_ok(server_asked, values)
+                self.note_answer_if_ok(server_asked, values)
             }
         }
     }
@@ -114,7 +114,7 @@ impl Bucket {
         key: &str,
         deadline: Deadline,
     ) -> Result<Option<Bytes>, Error> {
-        self.mark_existing_if_ok(true, read::get(&self.state, node, key, &deadline).await)
+        self.note_answer_if_ok(true, read::get(&self.state, node, key, &deadline).await)
     }
 
     /// Whether the key has a value. The stream's leader answers, as for [`Bucket::get`].
@@ -151,7 +151,7 @@ impl Bucket {
         key: &str,
         deadline: Deadline,
     ) -> Result<bool, Error> {
-        self.mark_existing_if_ok(true, read::exists(&self.state, node, key, &deadline).await)
+        self.note_answer_if_ok(true, read::exists(&self.state, node, key, &deadline).await)
     }
 
     /// One page of the keys that have a value. It has keys whose last message comes after the
@@ -188,7 +188,7 @@ impl Bucket {
     pub async fn list_keys(&self, after: u64, deadline: Deadline) -> Result<Page, Error> {
         let page = list::page(&self.state, after, &deadline).await;
         self.raise_floor_to_now_if_replicated();
-        self.mark_existing_if_ok(true, page)
+        self.note_answer_if_ok(true, page)
     }
 
     /// Every key that has a value, each once, in any order.
@@ -234,7 +234,7 @@ impl Bucket {
             None => {
                 let keys = list::keys(&self.state, budget, &deadline).await;
                 self.raise_floor_to_now_if_replicated();
-                self.mark_existing_if_ok(true, keys)
+                self.note_answer_if_ok(true, keys)
             }
         }
     }

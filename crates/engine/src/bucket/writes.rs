@@ -41,7 +41,7 @@ impl Bucket {
     ) -> Result<(), Error> {
         let server_asked = !entries.is_empty();
         let set = write::set_many(&self.state, entries, &deadline).await;
-        self.mark_existing_if_ok(server_asked, set)
+        self.note_answer_if_ok(server_asked, set)
     }
 
     /// Sets one key.
@@ -63,7 +63,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn set(&self, key: String, value: Bytes, deadline: Deadline) -> Result<(), Error> {
-        self.mark_existing_if_ok(true, write::set(&self.state, key, value, &deadline).await)
+        self.note_answer_if_ok(true, write::set(&self.state, key, value, &deadline).await)
     }
 
     /// Deletes one key, by a delete marker (ADR-8). A key that does not exist is no error.
@@ -85,7 +85,7 @@ impl Bucket {
     /// # }
     /// ```
     pub async fn delete(&self, key: String, deadline: Deadline) -> Result<(), Error> {
-        self.mark_existing_if_ok(true, write::delete(&self.state, key, &deadline).await)
+        self.note_answer_if_ok(true, write::delete(&self.state, key, &deadline).await)
     }
 
     /// Deletes each key, by a delete marker (ADR-8). A key that does not exist is no error.
@@ -109,7 +109,7 @@ impl Bucket {
     pub async fn delete_many(&self, keys: Vec<String>, deadline: Deadline) -> Result<(), Error> {
         let server_asked = !keys.is_empty();
         let deleted = write::delete_many(&self.state, keys, &deadline).await;
-        self.mark_existing_if_ok(server_asked, deleted)
+        self.note_answer_if_ok(server_asked, deleted)
     }
 
     /// Adds `delta` to the number that is the key's value, and returns the sum. The value is
@@ -137,7 +137,7 @@ impl Bucket {
     /// ```
     pub async fn increment(&self, key: &str, delta: u64, deadline: Deadline) -> Result<u64, Error> {
         let sum = counter::increment(&self.state, &self.counters, key, delta, &deadline).await;
-        self.mark_existing_if_ok(true, sum)
+        self.note_answer_if_ok(true, sum)
     }
 
     /// Sets the number that is the key's value to `new` if it is `old`, and returns whether it was.
@@ -156,6 +156,6 @@ impl Bucket {
         let counters = &self.counters;
         let swapped =
             counter::compare_and_swap(&self.state, counters, key, old, new, &deadline).await;
-        self.mark_existing_if_ok(true, swapped)
+        self.note_answer_if_ok(true, swapped)
     }
 }

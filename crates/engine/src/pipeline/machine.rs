@@ -39,8 +39,8 @@
 //! permission violation on the connection; it never answers that request.
 //!
 //! Each request in flight holds a permit of the bucket's concurrency limit. The machine asks for
-//! the permits of a whole burst at once. While it waits, it does not change that number: a new
-//! request would go to the end of the semaphore's queue. Permits that it then does not need, it
+//! the permits of a whole burst (the items that are sent together) at once. While it waits, it does
+//! not change that number: asking for another one would go to the end of the semaphore's queue. Permits that it then does not need, it
 //! releases. The states of a permit: requested, unused (granted), held (by a request), released.
 //! Some of the unused permits are reserved for the planned burst.
 
@@ -99,7 +99,7 @@ pub(crate) struct Machine<I, E> {
     inbox: InboxState,
     /// When to try again to open an inbox.
     open_inbox_at: Time,
-    small_expected_until: Time,
+    small_batches_expected_until: Time,
 
     queue: SendQueue,
     in_flight: InFlight<I>,
@@ -174,7 +174,7 @@ impl<I, E: Clone> Machine<I, E> {
             is_connected: false,
             inbox: InboxState::Open,
             open_inbox_at: Time::START,
-            small_expected_until: Time::START,
+            small_batches_expected_until: Time::START,
             queue: SendQueue::new(len),
             in_flight: InFlight::default(),
             last_token: 0,
@@ -210,7 +210,7 @@ impl<I, E: Clone> Machine<I, E> {
                 };
                 self.open_inbox_at = self.now.after(self.config.backoff.first);
             }
-            Event::SmallBatchesExpectedUntil(until) => self.small_expected_until = until,
+            Event::SmallBatchesExpectedUntil(until) => self.small_batches_expected_until = until,
             Event::PermitsGranted(permits) if self.finished => self.permits_to_release += permits,
             Event::PermitsGranted(permits) => {
                 self.requested_permits = 0;

@@ -115,7 +115,7 @@ struct Run<'a, O> {
     /// The permits that the machine has not given back.
     permits: Option<OwnedSemaphorePermit>,
     semaphore: PollSemaphore,
-    /// How many permits the machine waits for.
+    /// How many permits this waits for, on the machine's behalf.
     requested_permits: u32,
     inbox: Inbox,
     /// How many items are done or have failed.
@@ -143,7 +143,7 @@ impl<O: Operation> Run<'_, O> {
             let epoch = status.borrow_and_update().epoch;
             self.tell(Event::Connection { epoch, is_up });
             self.handle_permission_errors();
-            let small_until = self.bucket.concurrency().small_expected_until();
+            let small_until = self.bucket.concurrency().small_batches_expected_until();
             self.tell(Event::SmallBatchesExpectedUntil(self.time(small_until)));
             self.tell(Event::Tick);
             if let Some(all_answered) = self.act().await? {
@@ -200,7 +200,7 @@ impl<O: Operation> Run<'_, O> {
         let outcome = if is_no_responders(&message) {
             AnswerOutcome::NoResponders
         } else if items.len() > 1 {
-            match self.operation.group_answer(&message, info) {
+            match self.operation.shared_answer(&message, info) {
                 Some(sequence) => AnswerOutcome::Done {
                     sequence: Some(sequence),
                 },

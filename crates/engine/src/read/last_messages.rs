@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::single_key_requests::{ReadTarget, SingleKeyReads};
+use super::single_key_requests::{KeysToRead, SingleKeyReads};
 use crate::bucket_state::BucketState;
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -100,7 +100,7 @@ struct LastWriteIds<'a> {
     by_index: Vec<Option<String>>,
 }
 
-impl ReadTarget for LastWriteIds<'_> {
+impl KeysToRead for LastWriteIds<'_> {
     fn encoded_key(&self, index: usize) -> &str {
         self.encoded[index]
     }
@@ -116,7 +116,7 @@ struct LastMessage<'a> {
     last: Option<StoredMessage>,
 }
 
-impl ReadTarget for LastMessage<'_> {
+impl KeysToRead for LastMessage<'_> {
     fn encoded_key(&self, _index: usize) -> &str {
         self.encoded
     }
@@ -157,7 +157,7 @@ struct LastRevisions<'a> {
     bytes: usize,
 }
 
-impl ReadTarget for LastRevisions<'_> {
+impl KeysToRead for LastRevisions<'_> {
     fn encoded_key(&self, index: usize) -> &str {
         self.encoded[index]
     }

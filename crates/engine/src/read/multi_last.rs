@@ -29,7 +29,7 @@ use crate::retries::RetryReason;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
 use pace::RequestPace;
-use response::{AnswerPart, AnsweredKey, Response, ResponseEnd};
+use response::{AnswerPart, AnsweredKey, Exchange, ExchangeEnd};
 
 /// Reads the keys of the batch that `multi_last` answers.
 ///
@@ -56,11 +56,6 @@ pub(super) async fn read(
     let mut connection_lost = false;
     let mut pace = RequestPace::default();
     loop {
-        // Only answers are still waited for. The queued keys fail with those that need a request of
-        // their own.
-        if Instant::now() >= deadline.send_deadline() {
-            queue.clear();
-        }
         while !queue.is_empty() {
             let in_flight = requests.len();
             let key_count =
@@ -88,10 +83,10 @@ pub(super) async fn read(
         queue.extend(response.cut_off);
         match response.end {
             // Keys without an answer stay unknown. The loop goes on with the queue.
-            ResponseEnd::Complete | ResponseEnd::NotSent => continue,
-            ResponseEnd::Unanswered => connection.count_retry(RetryReason::NoAnswer),
-            ResponseEnd::Denied => info.multi_last_denied.store(true, Ordering::Relaxed),
-            ResponseEnd::ConnectionLost => {
+            ExchangeEnd::Complete | ExchangeEnd::NotSent => continue,
+            ExchangeEnd::Unanswered => connection.count_retry(RetryReason::NoAnswer),
+            ExchangeEnd::Denied => info.multi_last_denied.store(true, Ordering::Relaxed),
+            ExchangeEnd::ConnectionLost => {
                 connection_lost = true;
                 connection.count_retry(RetryReason::ConnectionLost);
             }
@@ -184,17 +179,18 @@ async fn request(
     info: &StreamInfo,
     subjects: HashMap<String, usize>,
     deadline: &Deadline,
-) -> Response {
-    let mut response = Response::new(subjects);
-    let keys = response.unanswered_keys();
+) -> Exchange {
+    let mut response = Exchange::new(subjects);
+    let keys = response.unanswered_count();
     let permits = u32::try_from(keys).unwrap_or(u32::MAX);
     let permits = Arc::clone(bucket.concurrency().permits()).acquire_many_owned(permits);
     let Ok(Ok(_permits)) = timeout_at(deadline.send_deadline(), permits).await else {
         return response;
     };
     let connection = bucket.next_read_connection();
-    // An answer that is cut off needs a second request, and an atomic batch could be committed
-    // between the two. So these keys, 128 at most, may have an answer of the full size.
+    // The keys of one request are to show an atomic batch as a whole. An answer that is cut off would
+    // be continued by a second request, maybe after another batch. So this answer may be as large as
+    // any.
     let max_bytes = if info.takes_atomic_batches() {
         tuning::WINDOW_BYTES
     } else {
@@ -204,6 +200,7 @@ async fn request(
     let Ok(Some(_room)) = timeout_at(deadline.send_deadline(), room).await else {
         return response;
     };
+    // Such keys fail with those that need a request of their own.
     if !connection.is_up() || Instant::now() >= deadline.send_deadline() {
         return response;
     }
@@ -216,14 +213,14 @@ async fn request(
     let mut first_answer = None;
     let lost_or_denied = async {
         tokio::select! {
-            () = connection.until_reconnected(epoch) => ResponseEnd::ConnectionLost,
+            () = connection.until_reconnected(epoch) => ExchangeEnd::ConnectionLost,
             // The login may still be allowed to read each key.
-            _ = connection.until_permission_error(deadline.start(), |it| it == to) => {
+            _ = connection.until_permission_error(deadline.start(), |subject| subject == to) => {
                 // The error may be that of the inbox.
                 if connection.is_denied(&to, deadline.start()) {
-                    ResponseEnd::Denied
+                    ExchangeEnd::Denied
                 } else {
-                    ResponseEnd::Unanswered
+                    ExchangeEnd::Unanswered
                 }
             }
         }
@@ -241,8 +238,8 @@ async fn request(
                 ) => match message {
                     Ok(Some(message)) => message,
                     // The NATS client has ended.
-                    Ok(None) => return response.ended(ResponseEnd::ConnectionLost),
-                    Err(_) => return response.ended(ResponseEnd::Unanswered),
+                    Ok(None) => return response.ended(ExchangeEnd::ConnectionLost),
+                    Err(_) => return response.ended(ExchangeEnd::Unanswered),
                 },
                 end = &mut lost_or_denied => return response.ended(end),
             },
@@ -267,7 +264,7 @@ async fn request(
 async fn send(
     connection: &Connection,
     to: &str,
-    response: &Response,
+    response: &Exchange,
     max_bytes: usize,
     deadline: &Deadline,
 ) -> Option<Inbox> {

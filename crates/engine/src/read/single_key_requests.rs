@@ -20,8 +20,8 @@ use crate::stream_info::{ReadPath, StreamInfo};
 use crate::text::LogText;
 use crate::tuning;
 
-/// Where the reads get their keys from, and put the messages that they have read.
-pub(super) trait ReadTarget {
+/// The keys of the reads, and what takes the messages that they have read.
+pub(super) trait KeysToRead {
     /// The key, encoded as in the bucket.
     fn encoded_key(&self, index: usize) -> &str;
 
@@ -42,14 +42,14 @@ pub(super) struct SingleKeyReads<'t, T> {
     total_items: usize,
     /// Overrides the stream info's read path.
     path: Option<ReadPath>,
-    /// The connections that the call has lost so far.
+    /// How many connections the call has lost so far.
     lost: LostConnections,
     /// The size of all values that have come. Their mean size is the estimate for the next value.
     bytes_read: usize,
     values_read: usize,
 }
 
-impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
+impl<'t, T: KeysToRead> SingleKeyReads<'t, T> {
     pub(super) fn new(target: &'t mut T, indexes: Vec<usize>, path: Option<ReadPath>) -> Self {
         Self {
             target,
@@ -82,7 +82,7 @@ impl<'t, T: ReadTarget> SingleKeyReads<'t, T> {
         raw: RawMessage,
         info: &StreamInfo,
     ) -> AnswerOutcome<Error> {
-        if self.lost.suggest_unparsable_message()
+        if self.lost.are_suspicious()
             && let Some(why) = parser_breaker(&raw)
         {
             info.quarantine.activate(&info.stream, &why);
@@ -126,7 +126,7 @@ pub(super) fn read_path(
 ) -> ReadPath {
     match path {
         Some(path) => path,
-        None if lost.suggest_unparsable_message() => ReadPath::Leader,
+        None if lost.are_suspicious() => ReadPath::Leader,
         None => info.effective_read_path(),
     }
 }
@@ -144,7 +144,7 @@ struct LeaderAnswer {
     error: Option<jetstream::Error>,
 }
 
-impl<T: ReadTarget> Items for SingleKeyReads<'_, T> {
+impl<T: KeysToRead> Items for SingleKeyReads<'_, T> {
     type Info = StreamInfo;
 
     fn len(&self) -> usize {
@@ -170,7 +170,7 @@ impl<T: ReadTarget> Items for SingleKeyReads<'_, T> {
     }
 }
 
-impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
+impl<T: KeysToRead> Operation for SingleKeyReads<'_, T> {
     fn request(&self, item: usize, info: &StreamInfo) -> RequestMessage {
         let StreamInfo {
             api_prefix,
@@ -210,7 +210,7 @@ impl<T: ReadTarget> Operation for SingleKeyReads<'_, T> {
         bucket.next_read_connection()
     }
 
-    fn group_answer(&mut self, _message: &Message, _info: &StreamInfo) -> Option<u64> {
+    fn shared_answer(&mut self, _message: &Message, _info: &StreamInfo) -> Option<u64> {
         None
     }
 

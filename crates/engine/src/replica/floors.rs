@@ -37,8 +37,8 @@ pub(crate) struct AnsweredMessage<'a> {
 }
 
 impl ReplicaFloors {
-    /// Where the copy is now: to be passed to [`Self::raise_to`] and [`Self::read`], if it was asked
-    /// for before the request was sent.
+    /// Where the copy is now. Asked before a request is sent, and passed to [`Self::raise_to`] and
+    /// [`Self::read`] with its answer.
     pub(super) fn position(copy: Option<&Arc<ReplicaCopy>>) -> u64 {
         copy.map_or(0, |copy| copy.position())
     }

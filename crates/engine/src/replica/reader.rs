@@ -131,7 +131,7 @@ impl CopyReader<'_> {
     pub(crate) fn note_expired_value(&self) {
         let state = self.replica.start_task();
         state.counts.fall_back(FallbackReason::Expired);
-        if state.is_retry_due() {
+        if state.take_retry() {
             state.want_question();
         }
     }
@@ -140,7 +140,7 @@ impl CopyReader<'_> {
     ///
     /// With a bound on staleness, the copy may have become too old meanwhile. A fresh answer is as
     /// of the call's start, so it cannot become too old.
-    pub(crate) fn count_hit_if_young(&self) -> bool {
+    pub(crate) fn may_answer(&self) -> bool {
         let (replica, state) = (self.replica, self.replica.state());
         let is_young = || {
             let as_of = self.copy.complete_as_of();

@@ -189,17 +189,17 @@ impl ReplicaState {
     }
 
     /// Records that a reader has waited in vain for the copy.
-    pub(super) fn fail(&self) {
+    pub(super) fn note_wait_failed(&self) {
         self.wait_failed_at.set(Some(self.now()));
     }
 
-    /// Whether to wait for the copy makes no sense.
-    pub(super) fn has_failed(&self) -> bool {
+    /// Whether readers do not wait for the copy now, because one has waited in vain.
+    pub(super) fn skips_waiting(&self) -> bool {
         self.wait_failed_at.get().is_some()
     }
 
-    /// Whether a reader that does not wait is to ask for a question.
-    pub(super) fn is_retry_due(&self) -> bool {
+    /// Whether it is time to have the leader asked again. If so, notes that this is done now.
+    pub(super) fn take_retry(&self) -> bool {
         let now = self.now();
         let asked_at = self.retry_asked_at.get();
         let is_due = asked_at.is_none_or(|at| now.saturating_sub(at) > RETRY);

@@ -18,8 +18,8 @@ const WAIT_FOR_MESSAGE: Duration = Duration::from_millis(3);
 /// What keeps a copy from answering now.
 #[derive(Clone, Copy)]
 enum Missing {
-    /// Waiting does not help.
-    Copy(FallbackReason),
+    /// More than waiting brings in time.
+    Hopeless(FallbackReason),
     /// A message that was written or read.
     Message,
     /// The answer to a question to the leader.
@@ -29,7 +29,7 @@ enum Missing {
 impl Missing {
     fn reason(self) -> FallbackReason {
         match self {
-            Self::Copy(reason) => reason,
+            Self::Hopeless(reason) => reason,
             Self::Message => FallbackReason::Behind,
             Self::Question => FallbackReason::Stale,
         }
@@ -54,8 +54,8 @@ impl ReplicaState {
             Ok(copy) => return Ok(copy),
             Err(missing) => missing,
         };
-        if self.has_failed() && !matches!(missing, Missing::Copy(_)) {
-            if self.is_retry_due() {
+        if self.skips_waiting() && !matches!(missing, Missing::Hopeless(_)) {
+            if self.take_retry() {
                 self.want_question();
             }
             return Err(missing.reason());
@@ -73,7 +73,7 @@ impl ReplicaState {
                 Err(missing) => missing,
             };
             match missing {
-                Missing::Copy(reason) => return Err(reason),
+                Missing::Hopeless(reason) => return Err(reason),
                 // The message is on its way.
                 Missing::Message if !has_asked && Instant::now() < patience => {}
                 Missing::Message | Missing::Question if has_asked => patience = until,
@@ -85,7 +85,7 @@ impl ReplicaState {
             }
             let waited = timeout_at(patience, changed).await;
             if waited.is_err() && Instant::now() >= until {
-                self.fail();
+                self.note_wait_failed();
                 return Err(missing.reason());
             }
         }
@@ -103,20 +103,20 @@ impl ReplicaState {
         floors: &Floors,
     ) -> Result<Arc<ReplicaCopy>, Missing> {
         let Some(copy) = self.copy() else {
-            return Err(Missing::Copy(match self.phase() {
+            return Err(Missing::Hopeless(match self.phase() {
                 Phase::Off(OffReason::Unused) | Phase::Syncing => FallbackReason::Syncing,
                 Phase::Off(_) => FallbackReason::Off,
                 Phase::Live | Phase::Behind => FallbackReason::Behind,
             }));
         };
         let Some(as_of) = copy.complete_as_of() else {
-            return Err(Missing::Copy(FallbackReason::Syncing));
+            return Err(Missing::Hopeless(FallbackReason::Syncing));
         };
         if as_of >= required_as_of && floors.are_met(&copy) {
             return Ok(copy);
         }
         if self.phase() == Phase::Behind || self.is_unanswered() {
-            return Err(Missing::Copy(FallbackReason::Stale));
+            return Err(Missing::Hopeless(FallbackReason::Stale));
         }
         Err(
             if as_of >= required_as_of && floors.complete_after_is_met(&copy) {

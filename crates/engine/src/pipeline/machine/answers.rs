@@ -89,10 +89,10 @@ impl<I, E: Clone> Machine<I, E> {
                 return;
             }
             GroupOutcome::NotAllDone if no_responders == group.items.len() => group.attempts,
-            GroupOutcome::NotAllDone => group.attempts.with(EarlierAttempts::MaybeStored),
+            GroupOutcome::NotAllDone => group.attempts.with(EarlierAttempts::AnsweredInGroup),
             GroupOutcome::NotAllAnswered => {
                 self.all_answered = false;
-                group.attempts.with(EarlierAttempts::MaybeStoredLater)
+                group.attempts.with(EarlierAttempts::Unanswered)
             }
         };
         let (pause, why) = match no_responders {
@@ -145,7 +145,7 @@ impl<I, E: Clone> Machine<I, E> {
             self.denied = Some(first);
         }
         let maybe_stored = group.attempts.may_be_stored_if_permission_denied();
-        let attempts = group.attempts.with(EarlierAttempts::LikelyPermissionDenied);
+        let attempts = group.attempts.with(EarlierAttempts::UnansweredLikelyDenied);
         let mut denied = denied.into_iter().peekable();
         for item in group.items {
             match denied.next_if(|(denied_item, _)| *denied_item == item) {

@@ -13,27 +13,29 @@ pub(super) struct Attempts {
 /// What became of the attempts before this one. (A read stores nothing. For a read, "stored" means
 /// that it was carried out.)
 ///
-/// Whether an earlier attempt may be stored, if this one is refused or denied:
+/// Whether an earlier attempt may be stored, if this one is refused (the server has looked for its id
+/// first) or denied (it has not):
 ///
 /// | earlier attempts | refused | denied |
 /// | --- | --- | --- |
 /// | `NotStored` | no | no |
-/// | `MaybeStored` | no | yes |
-/// | `LikelyPermissionDenied` | yes | no |
-/// | `MaybeStoredLater` | yes | yes |
+/// | `AnsweredInGroup` | no | yes |
+/// | `UnansweredLikelyDenied` | yes | no |
+/// | `Unanswered` | yes | yes |
 ///
 /// The order of the variants is that of the column "refused", from the least doubt to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum EarlierAttempts {
     /// No attempt was stored.
     NotStored,
-    /// An attempt was sent in a group. All answers to the group have come, and some were not good.
-    MaybeStored,
+    /// An attempt was sent in a group. All answers to the group have come, so this one was answered.
+    /// Some were not good, and nobody knows which: it may be stored.
+    AnsweredInGroup,
     /// An attempt stayed unanswered, after the server had denied another item of the run. Most
     /// likely it was denied too. If not, it may be stored now, or later.
-    LikelyPermissionDenied,
+    UnansweredLikelyDenied,
     /// An attempt stayed unanswered. It may be stored now, or later.
-    MaybeStoredLater,
+    Unanswered,
 }
 
 impl Attempts {
@@ -53,7 +55,7 @@ impl Attempts {
     /// the id before it refuses the request. So no earlier attempt is stored yet, and only an
     /// unanswered one may still arrive.
     pub(super) fn may_be_stored_if_refused(self) -> bool {
-        self.earlier >= EarlierAttempts::LikelyPermissionDenied
+        self.earlier >= EarlierAttempts::UnansweredLikelyDenied
     }
 
     /// Whether an attempt may be stored although the server denies this one.
@@ -63,8 +65,8 @@ impl Attempts {
     /// as denied too, if the server had just denied another item.
     pub(super) fn may_be_stored_if_permission_denied(self) -> bool {
         match self.earlier {
-            EarlierAttempts::NotStored | EarlierAttempts::LikelyPermissionDenied => false,
-            EarlierAttempts::MaybeStored | EarlierAttempts::MaybeStoredLater => true,
+            EarlierAttempts::NotStored | EarlierAttempts::UnansweredLikelyDenied => false,
+            EarlierAttempts::AnsweredInGroup | EarlierAttempts::Unanswered => true,
         }
     }
 
@@ -73,8 +75,8 @@ impl Attempts {
         let earlier = match (self.earlier, earlier) {
             // The answered attempt shows that the login was allowed. So the silent one was probably
             // not denied, and may be stored later.
-            (EarlierAttempts::MaybeStored, EarlierAttempts::LikelyPermissionDenied) => {
-                EarlierAttempts::MaybeStoredLater
+            (EarlierAttempts::AnsweredInGroup, EarlierAttempts::UnansweredLikelyDenied) => {
+                EarlierAttempts::Unanswered
             }
             (before, now) => before.max(now),
         };
@@ -89,7 +91,7 @@ impl Attempts {
     /// may fit only without an id, and is then stored again.
     pub(super) fn after_refusal_maybe_stale(self) -> Self {
         let earlier = match self.earlier {
-            EarlierAttempts::MaybeStored => EarlierAttempts::NotStored,
+            EarlierAttempts::AnsweredInGroup => EarlierAttempts::NotStored,
             earlier => earlier,
         };
         Self { earlier, ..self }
@@ -99,15 +101,15 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use EarlierAttempts::{LikelyPermissionDenied, MaybeStored, MaybeStoredLater, NotStored};
+    use EarlierAttempts::{AnsweredInGroup, NotStored, Unanswered, UnansweredLikelyDenied};
 
     #[test]
     fn a_refusal_says_that_no_answered_attempt_is_stored() {
         for (before, after) in [
             (NotStored, NotStored),
-            (MaybeStored, NotStored),
-            (LikelyPermissionDenied, LikelyPermissionDenied),
-            (MaybeStoredLater, MaybeStoredLater),
+            (AnsweredInGroup, NotStored),
+            (UnansweredLikelyDenied, UnansweredLikelyDenied),
+            (Unanswered, Unanswered),
         ] {
             let attempts = Attempts::first(Time::START).with(before);
             assert_eq!(attempts.after_refusal_maybe_stale().earlier, after);
@@ -118,9 +120,9 @@ mod tests {
     fn what_a_denial_says_depends_on_whether_earlier_attempts_were_answered() {
         for (earlier, if_refused, if_denied) in [
             (NotStored, false, false),
-            (MaybeStored, false, true),
-            (LikelyPermissionDenied, true, false),
-            (MaybeStoredLater, true, true),
+            (AnsweredInGroup, false, true),
+            (UnansweredLikelyDenied, true, false),
+            (Unanswered, true, true),
         ] {
             let attempts = Attempts::first(Time::START).with(earlier);
             assert_eq!(attempts.may_be_stored_if_refused(), if_refused);

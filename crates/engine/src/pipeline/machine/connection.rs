@@ -17,7 +17,7 @@ impl<I, E: Clone> Machine<I, E> {
                 self.actions.push_back(Action::ConnectionLost);
             }
             for token in lost {
-                let earlier = EarlierAttempts::MaybeStoredLater;
+                let earlier = EarlierAttempts::Unanswered;
                 self.resend_group(token, earlier, RetryReason::ConnectionLost, items);
             }
         }

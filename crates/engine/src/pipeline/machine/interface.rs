@@ -45,10 +45,10 @@ pub(crate) enum AnswerOutcome<E> {
     StreamNotFound,
     /// The server cannot carry the request out now. Send it again after a pause.
     TryAgain,
-    /// The server refused the request after the id check: no earlier attempt is stored yet.
-    /// Otherwise the server would have recognized the id, and acknowledged the request.
+    /// The server looks for the request's id first, and acknowledges a request whose id it knows. It
+    /// refused this one after that, so no earlier attempt is stored yet.
     Refused(E),
-    /// The server refused the request before the id check, so an earlier attempt may be stored.
+    /// The server refused the request before it looked for its id, so an earlier attempt may be stored.
     RefusedBeforeIdCheck(E),
     /// The answer does not say whether the server carried the request out.
     Unusable(E),
@@ -76,8 +76,8 @@ pub(crate) enum SendFailure<E> {
 pub(crate) enum RefreshOutcome<I, E> {
     Info {
         info: Arc<I>,
-        /// Whether the stream takes other writes than the stale info says.
-        writes_changed: bool,
+        /// Whether the stream's rules for writes differ from those of the stale info.
+        write_rules_changed: bool,
     },
     /// The stream does not exist, or cannot be used.
     Failed(E),

@@ -105,7 +105,7 @@ impl<I, E: Clone> Machine<I, E> {
         match outcome {
             RefreshOutcome::Info {
                 info,
-                writes_changed: true,
+                write_rules_changed: true,
             } => {
                 self.info = info;
                 self.resend_unless_denied(

@@ -94,7 +94,7 @@ impl<I, E: Clone> Machine<I, E> {
             return (window, config.burst.min(window));
         }
         let total = items.total_items();
-        let small_expected = || self.now < self.small_expected_until;
+        let small_expected = || self.now < self.small_batches_expected_until;
         let is_late = || {
             let sent = total - self.queue.never_sent().len();
             let elapsed = self.elapsed_before + self.now.since_start();

@@ -29,8 +29,8 @@ impl<I, E: Clone> Machine<I, E> {
         {
             let earlier = match self.denied {
                 // The NATS client may have dropped the permission error of this request.
-                Some(_) => EarlierAttempts::LikelyPermissionDenied,
-                None => EarlierAttempts::MaybeStoredLater,
+                Some(_) => EarlierAttempts::UnansweredLikelyDenied,
+                None => EarlierAttempts::Unanswered,
             };
             self.resend_group(token, earlier, RetryReason::NoAnswer, items);
         }

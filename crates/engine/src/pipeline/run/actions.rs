@@ -144,7 +144,7 @@ impl<O: Operation> Run<'_, O> {
         };
         match refreshed {
             Ok(info) => RefreshOutcome::Info {
-                writes_changed: info.write_rules_differ_from(stale),
+                write_rules_changed: info.write_rules_differ_from(stale),
                 info,
             },
             Err(error) => RefreshOutcome::Failed(error),

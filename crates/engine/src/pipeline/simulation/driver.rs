@@ -24,7 +24,7 @@ pub(super) struct Driver {
     /// Whether the machine was told that there is a connection.
     told_up: bool,
     /// Until when it was told to expect small batches.
-    small_expected_until: Time,
+    small_batches_expected_until: Time,
     pub(super) finished: bool,
 }
 
@@ -48,7 +48,7 @@ impl Driver {
             items,
             permits: 0,
             told_up: false,
-            small_expected_until: Time::START,
+            small_batches_expected_until: Time::START,
             finished: false,
         }
     }
@@ -103,12 +103,12 @@ impl Driver {
         self.tell(world, Event::Connection { epoch, is_up });
         self.told_up = is_up;
         self.tell_permission_errors(world);
-        let small_expected_until =
-            Time::from_start(world.small_expected_until.since(self.items.starts));
-        self.small_expected_until = world.small_expected_until;
+        let small_batches_expected_until =
+            Time::from_start(world.small_batches_expected_until.since(self.items.starts));
+        self.small_batches_expected_until = world.small_batches_expected_until;
         self.tell(
             world,
-            Event::SmallBatchesExpectedUntil(small_expected_until),
+            Event::SmallBatchesExpectedUntil(small_batches_expected_until),
         );
         let turn_started = world.now;
         self.tell(world, Event::Tick);

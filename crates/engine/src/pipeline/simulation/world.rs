@@ -69,7 +69,7 @@ pub(super) struct World {
     /// Counts clients. Answers to the inbox of an earlier client are lost.
     pub(super) client: u32,
     pub(super) permits: Permits,
-    pub(super) small_expected_until: Time,
+    pub(super) small_batches_expected_until: Time,
     active: Vec<SimulatedFault>,
     pub(super) version: u32,
     pub(super) records: Vec<BatchRecord>,
@@ -104,7 +104,7 @@ impl World {
             is_up: true,
             epoch: 1,
             client: 0,
-            small_expected_until: Time::START,
+            small_batches_expected_until: Time::START,
             active: Vec::new(),
             version: 0,
             violation: None,
@@ -189,7 +189,9 @@ impl World {
     fn start_fault(&mut self, fault: usize) {
         let (_, kind, lasts) = self.setup.faults[fault];
         match kind {
-            SimulatedFault::SmallBatch => self.small_expected_until = self.now.after(millis(20)),
+            SimulatedFault::SmallBatch => {
+                self.small_batches_expected_until = self.now.after(millis(20));
+            }
             SimulatedFault::LinkLost => self.is_up = false,
             SimulatedFault::ClientEnds => {
                 self.is_up = false;

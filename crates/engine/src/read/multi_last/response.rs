@@ -1,4 +1,4 @@
-//! The answer to one `multi_last` request. It is one message for each key, and one at the end.
+//! One `multi_last` request and its answer. That is one message for each key, and one at the end.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -17,14 +17,14 @@ const NUM_PENDING: &str = "Nats-Num-Pending";
 /// The status of the last message of an answer.
 const END_OF_BATCH: u16 = 204;
 
-/// What one request brought.
-pub(super) struct Response {
+/// One request for keys, and what has come of it so far.
+pub(super) struct Exchange {
     /// The subjects without an answer, and the indexes of their keys.
     unanswered: HashMap<String, usize>,
     pub(super) answered: Vec<AnsweredKey>,
     /// The keys to ask for again, because the server ended the answer at `max_bytes`.
     pub(super) cut_off: Vec<usize>,
-    pub(super) end: ResponseEnd,
+    pub(super) end: ExchangeEnd,
     /// How long the answer took from its first message to its last.
     pub(super) service_time: Option<Duration>,
 }
@@ -39,9 +39,9 @@ pub(super) struct AnsweredKey {
     pub(super) sequence: u64,
 }
 
-/// How a response ended.
+/// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ResponseEnd {
+pub(super) enum ExchangeEnd {
     /// The request was not sent.
     NotSent,
     /// The server has answered to the end.
@@ -54,19 +54,19 @@ pub(super) enum ResponseEnd {
     ConnectionLost,
 }
 
-impl Response {
-    /// The response to a request that is not sent yet.
+impl Exchange {
+    /// Of a request that is not sent yet.
     pub(super) fn new(subjects: HashMap<String, usize>) -> Self {
         Self {
             unanswered: subjects,
             answered: Vec::new(),
             cut_off: Vec::new(),
-            end: ResponseEnd::NotSent,
+            end: ExchangeEnd::NotSent,
             service_time: None,
         }
     }
 
-    pub(super) fn unanswered_keys(&self) -> usize {
+    pub(super) fn unanswered_count(&self) -> usize {
         self.unanswered.len()
     }
 
@@ -75,7 +75,7 @@ impl Response {
         self.unanswered.keys().map(String::as_str)
     }
 
-    pub(super) fn ended(self, end: ResponseEnd) -> Self {
+    pub(super) fn ended(self, end: ExchangeEnd) -> Self {
         Self { end, ..self }
     }
 
@@ -103,7 +103,7 @@ impl Response {
             }
             AnswerPart::End => {}
         }
-        self.end = ResponseEnd::Complete;
+        self.end = ExchangeEnd::Complete;
         ControlFlow::Break(())
     }
 }
@@ -153,9 +153,9 @@ impl From<Message> for AnswerPart {
 mod tests {
     use super::*;
 
-    fn response() -> Response {
+    fn response() -> Exchange {
         let subjects = ["$KV.b.a", "$KV.b.b"].map(str::to_owned);
-        Response::new(subjects.into_iter().zip(0..).collect())
+        Exchange::new(subjects.into_iter().zip(0..).collect())
     }
 
     fn last_message(subject: &str) -> AnswerPart {
@@ -172,7 +172,7 @@ mod tests {
         assert!(response.add(last_message("$KV.b.a")).is_continue());
         // The inbox is free for the next request.
         assert!(response.add(AnswerPart::CutOff).is_break());
-        assert_eq!(response.end, ResponseEnd::Complete);
+        assert_eq!(response.end, ExchangeEnd::Complete);
         assert_eq!(response.cut_off, [1]);
         assert_eq!(response.answered.len(), 1);
     }

@@ -14,7 +14,7 @@ impl WatchTask {
     /// Notes that the connection was lost with a pull open. After the second time, a message that
     /// the NATS client cannot parse may be the reason.
     pub(super) fn look_for_unreadable(&mut self) {
-        if !self.lost.suggest_unparsable_message() {
+        if !self.lost.are_suspicious() {
             return;
         }
         self.lost = LostConnections::default();

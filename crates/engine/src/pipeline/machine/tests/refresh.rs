@@ -81,7 +81,7 @@ fn one_fetch_of_the_stream_info_serves_all_that_found_nobody() {
 
 #[test]
 fn an_error_of_a_stale_stream_info_counts_only_if_the_stream_is_the_same() {
-    let refreshed = |writes_changed| {
+    let refreshed = |write_rules_changed| {
         let mut test = TestMachine::new(1, 1);
         test.send_all();
         test.answer(0, AnswerOutcome::RefusedMaybeStale("too large"));
@@ -90,7 +90,7 @@ fn an_error_of_a_stale_stream_info_counts_only_if_the_stream_is_the_same() {
         let info = Arc::new(());
         test.tell(Event::Refreshed(RefreshOutcome::Info {
             info,
-            writes_changed,
+            write_rules_changed,
         }));
         test.actions()
     };
@@ -116,7 +116,7 @@ fn an_item_that_awaits_the_stream_info_may_be_stored_if_an_earlier_copy_was_unan
     let mut test = awaiting();
     test.tell(Event::Refreshed(RefreshOutcome::Info {
         info: Arc::new(()),
-        writes_changed: false,
+        write_rules_changed: false,
     }));
     assert_eq!(test.actions()[0], failed);
     let mut test = awaiting();

@@ -20,8 +20,8 @@ impl Driver {
         let (in_flight, bytes) = self.machine.load();
         let more: usize = items.clone().map(|item| self.items.value_bytes[item]).sum();
         let rule = config.yield_rule;
-        let large =
-            self.items.total_items >= rule.large_batch && world.now < self.small_expected_until;
+        let large = self.items.total_items >= rule.large_batch
+            && world.now < self.small_batches_expected_until;
         let window = if large {
             rule.window_when_late
         } else {
@@ -99,7 +99,7 @@ impl Driver {
                         duplicate_window,
                     })
                 },
-                writes_changed: !is_same,
+                write_rules_changed: !is_same,
             }
         };
         self.tell(world, Event::Refreshed(outcome));
