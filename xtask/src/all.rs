@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::build::{ADAPTERS_VARIABLE, build};
+use crate::build::{ADAPTERS_VARIABLE, PACKAGES, build};
 use crate::cargo::cargo;
 use crate::components::{COMPONENTS, adapters, build_in};
 
@@ -10,7 +10,7 @@ use crate::components::{COMPONENTS, adapters, build_in};
 pub(crate) fn command() -> Result<()> {
     let mut command = cargo();
     command.env(ADAPTERS_VARIABLE, adapters()?);
-    command.args(["build", "--all-targets"]);
+    command.arg("build").args(PACKAGES).arg("--all-targets");
     build(command, "the workspace")?;
     for workspace in COMPONENTS {
         build_in(workspace)?;

@@ -19,6 +19,16 @@ pub(crate) const CLI: &str = "eventual-batch";
 /// another value compiles the program anew.
 pub(crate) const ADAPTERS_VARIABLE: &str = "EVENTUAL_BATCH_ADAPTERS";
 
+/// The packages of every build: all but the adapters, which are linked for WebAssembly alone. With
+/// other packages cargo gives dependencies other features, and compiles a third of them once more.
+pub(crate) const PACKAGES: [&str; 5] = [
+    "--workspace",
+    "--exclude",
+    "eventual-batch-adapter",
+    "--exclude",
+    "eventual-batch-adapter-older",
+];
+
 /// What cargo said of a build, in its messages of one line each: it knows best where its files
 /// are, whatever its configuration.
 pub(crate) struct Built(String);
@@ -43,7 +53,7 @@ pub(crate) fn build(mut command: Command, what: &str) -> Result<Built> {
 pub(crate) fn programs_of_the_tests(adapters: &Path) -> Result<Built> {
     let mut command = cargo();
     command.env(ADAPTERS_VARIABLE, adapters);
-    command.args(["test", "--no-run"]);
+    command.arg("test").args(PACKAGES).arg("--no-run");
     build(command, "the tests")
 }
 
@@ -51,7 +61,7 @@ pub(crate) fn programs_of_the_tests(adapters: &Path) -> Result<Built> {
 pub(crate) fn programs(names: &[&str], adapters: &Path) -> Result<Built> {
     let mut command = cargo();
     command.env(ADAPTERS_VARIABLE, adapters);
-    command.arg("build");
+    command.arg("build").args(PACKAGES);
     for name in names {
         command.args(["--bin", name]);
     }

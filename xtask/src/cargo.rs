@@ -5,9 +5,6 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
-
 /// The workspace's root directory.
 pub(crate) fn workspace_root() -> PathBuf {
     // `cargo run` sets the variable to where the package is now; what was compiled in may be older.
@@ -66,20 +63,6 @@ pub(crate) fn cargo() -> Command {
         }
     }
     command
-}
-
-/// What cargo knows of the main workspace's packages.
-pub(crate) fn metadata() -> Result<Value> {
-    let output = cargo()
-        .args(["metadata", "--no-deps", "--locked", "--format-version", "1"])
-        .output()
-        .context("cannot start cargo metadata")?;
-    ensure!(
-        output.status.success(),
-        "cargo metadata failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    serde_json::from_slice(&output.stdout).context("cargo metadata wrote no JSON")
 }
 
 /// Whether it is a key that signs a release, which no build script is to see.

@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::Result;
 
-use crate::build::ADAPTERS_VARIABLE;
+use crate::build::{ADAPTERS_VARIABLE, PACKAGES};
 use crate::cargo::cargo;
 use crate::cargo_test::cargo_test;
 use crate::components::adapters;
@@ -50,10 +50,18 @@ pub(crate) fn command(args: &[String]) -> Result<ExitCode> {
 /// The arguments of cargo: ours, unless the person's own say otherwise, and then theirs.
 fn arguments(args: &[String]) -> Vec<String> {
     let for_cargo = || args.iter().take_while(|arg| *arg != "--");
+    let given = |name: &str| for_cargo().any(|arg| arg == name);
+    let selects = |arg: &String| {
+        arg.starts_with("-p") || arg.starts_with("--package") || arg == "--workspace"
+    };
+
     let mut all = vec!["test".to_owned()];
+    if !for_cargo().any(selects) {
+        all.extend(PACKAGES.map(str::to_owned));
+    }
     // All binaries are run to the end: a sum over the first few would say little.
     for ours in ["--locked", "--no-fail-fast"] {
-        if !for_cargo().any(|arg| arg == ours) {
+        if !given(ours) {
             all.push(ours.to_owned());
         }
     }
@@ -72,14 +80,18 @@ mod tests {
 
     #[test]
     fn passes_arguments_on_and_gives_no_flag_twice() {
+        let packages = PACKAGES.join(" ");
         assert_eq!(
             arguments_of("name -- --nocapture"),
-            "test --locked --no-fail-fast name -- --nocapture"
+            format!("test {packages} --locked --no-fail-fast name -- --nocapture")
         );
         assert_eq!(
             arguments_of("-p xtask --locked"),
             "test --no-fail-fast -p xtask --locked"
         );
-        assert_eq!(arguments_of("-- -p"), "test --locked --no-fail-fast -- -p");
+        assert_eq!(
+            arguments_of("-- -p"),
+            format!("test {packages} --locked --no-fail-fast -- -p")
+        );
     }
 }

@@ -4,13 +4,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::linux_target::LinuxTarget;
 use super::programs::with_first;
 use crate::build::{CLI, PROVIDER};
-use crate::cargo::{cargo, metadata, target_dir, workspace_root};
+use crate::cargo::{cargo, target_dir, workspace_root};
 use crate::components::{ADAPTERS, TARGET, run};
 
 /// Of cargo-cyclonedx.
@@ -66,7 +66,17 @@ fn describe(
 
 /// Each package of the workspace, and the directory of its manifest.
 fn packages() -> Result<Vec<(String, PathBuf)>> {
-    Ok(manifests(&metadata()?))
+    let mut command = cargo();
+    command.args(["metadata", "--no-deps", "--locked", "--format-version", "1"]);
+    let output = command.output().context("cannot start cargo metadata")?;
+    ensure!(
+        output.status.success(),
+        "cargo metadata failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata wrote no JSON")?;
+    Ok(manifests(&metadata))
 }
 
 fn manifests(metadata: &Value) -> Vec<(String, PathBuf)> {
