@@ -3,6 +3,8 @@
 //! The SDK has a connection of its own for what the host says. A NATS client ends by a panic over a
 //! message that it cannot parse, and whoever may call can send one. So calls come over another
 //! client, which is replaced when it ends.
+//!
+//! `lattice_nats` is `async-nats` in the version that the SDK and the wRPC transport use.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -194,9 +194,9 @@ impl Handshake {
         .await
     }
 
-    /// Unsubscribes from the addresses. If nothing has confirmed the acceptance yet, one more
-    /// message is still taken. Otherwise, what the caller sends later would pile up here until the
-    /// call is answered.
+    /// Unsubscribes from the addresses, so that what the caller sends later does not pile up here until
+    /// the call is answered. If nothing has confirmed the acceptance yet, one more message is still
+    /// taken.
     ///
     /// # Errors
     ///

@@ -42,7 +42,8 @@ pub(crate) struct BucketState {
     reads_started: AtomicUsize,
     /// A permit for each atomic batch under way.
     atomic_batches: Arc<Semaphore>,
-    /// The copy in memory, if the bucket may have one.
+    /// The handle of the copy in memory. A bucket whose own reads never use the copy has it too: what
+    /// it reads and writes raises the floors for the reads of others.
     replica: Option<ReplicaHandle>,
     cached: RwLock<Option<Arc<StreamInfo>>>,
     /// The last fetch of the stream info. Locked during a fetch, so that waiting calls share it.

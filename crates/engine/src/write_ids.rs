@@ -7,7 +7,8 @@ use nuid::NUID;
 /// How many characters of a NUID to take. They have some 60 random bits.
 const RANDOM_CHARS: usize = 10;
 
-/// Makes an id prefix for each batch of writes. It is a random text of the generator, and a count.
+/// Makes an id prefix for each batch of writes. It is a random text, made once for this
+/// `WriteIds`, and a count.
 ///
 /// A NUID for each batch would be twice as long. Short headers matter, because the server searches
 /// them some twenty times for each message.

@@ -109,8 +109,8 @@ pub(crate) struct Machine<I, E> {
 
     /// The granted permits that no request holds.
     unused_permits: usize,
-    /// How many of the unused permits the planned burst still needs: one for each of its unsent
-    /// items.
+    /// The unsent items of the planned burst. For each of them one unused permit is kept. 0: no burst
+    /// is planned; none is before its permits are granted.
     reserved_permits: usize,
     /// When the burst was planned. Items that became due later are not part of it.
     burst_planned_at: Time,

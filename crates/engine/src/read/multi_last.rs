@@ -7,8 +7,8 @@
 //! ("404 Message Not Found"). And an older server in a mixed cluster does not know the request at
 //! all. So a key without an answer stays unknown, and is read by itself afterwards.
 
+mod exchange;
 mod pace;
-mod response;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,8 +28,8 @@ use crate::inbox::Inbox;
 use crate::retries::RetryReason;
 use crate::stream_info::StreamInfo;
 use crate::tuning;
+use exchange::{AnswerPart, AnsweredKey, Exchange, ExchangeEnd};
 use pace::RequestPace;
-use response::{AnswerPart, AnsweredKey, Exchange, ExchangeEnd};
 
 /// Reads the keys of the batch that `multi_last` answers.
 ///
@@ -69,19 +69,19 @@ pub(super) async fn read(
                 .collect();
             requests.push(request(bucket, info, subjects, deadline));
         }
-        let Some(response) = requests.next().await else {
+        let Some(exchange) = requests.next().await else {
             // Several requests may have lost the connection. It is one loss.
             if connection_lost {
                 batch.lost.record();
             }
             return Ok(());
         };
-        if let Some(time) = response.service_time {
-            pace.record(response.answered.len(), time);
+        if let Some(time) = exchange.service_time {
+            pace.record(exchange.answered.len(), time);
         }
-        take_answered(info, batch, response.answered)?;
-        queue.extend(response.cut_off);
-        match response.end {
+        take_answered(info, batch, exchange.answered)?;
+        queue.extend(exchange.cut_off);
+        match exchange.end {
             // Keys without an answer stay unknown. The loop goes on with the queue.
             ExchangeEnd::Complete | ExchangeEnd::NotSent => continue,
             ExchangeEnd::Unanswered => connection.count_retry(RetryReason::NoAnswer),
@@ -132,7 +132,7 @@ fn next_request_size(
     (in_flight < max_requests).then(|| max_keys.min(queued))
 }
 
-/// Takes the keys that a response has answered.
+/// Takes the keys that the server has answered.
 ///
 /// # Errors
 ///
@@ -180,17 +180,16 @@ async fn request(
     subjects: HashMap<String, usize>,
     deadline: &Deadline,
 ) -> Exchange {
-    let mut response = Exchange::new(subjects);
-    let keys = response.unanswered_count();
+    let mut exchange = Exchange::new(subjects);
+    let keys = exchange.unanswered_count();
     let permits = u32::try_from(keys).unwrap_or(u32::MAX);
     let permits = Arc::clone(bucket.concurrency().permits()).acquire_many_owned(permits);
     let Ok(Ok(_permits)) = timeout_at(deadline.send_deadline(), permits).await else {
-        return response;
+        return exchange;
     };
     let connection = bucket.next_read_connection();
-    // The keys of one request are to show an atomic batch as a whole. An answer that is cut off would
-    // be continued by a second request, maybe after another batch. So this answer may be as large as
-    // any.
+    // One answer shows a writer's atomic batch whole or not at all. If it were cut off, a second
+    // request would go on, maybe after another batch. So it may be as large as any.
     let max_bytes = if info.takes_atomic_batches() {
         tuning::WINDOW_BYTES
     } else {
@@ -198,16 +197,16 @@ async fn request(
     };
     let room = connection.room_for_answer(max_bytes);
     let Ok(Some(_room)) = timeout_at(deadline.send_deadline(), room).await else {
-        return response;
+        return exchange;
     };
-    // Such keys fail with those that need a request of their own.
+    // Not sent: the keys stay unknown, and the pipeline reads or fails them.
     if !connection.is_up() || Instant::now() >= deadline.send_deadline() {
-        return response;
+        return exchange;
     }
     let epoch = connection.epoch();
     let to = request_subject(info);
-    let Some(mut inbox) = send(connection, &to, &response, max_bytes, deadline).await else {
-        return response;
+    let Some(mut inbox) = send(connection, &to, &exchange, max_bytes, deadline).await else {
+        return exchange;
     };
     let sent = Instant::now();
     let mut first_answer = None;
@@ -238,10 +237,10 @@ async fn request(
                 ) => match message {
                     Ok(Some(message)) => message,
                     // The NATS client has ended.
-                    Ok(None) => return response.ended(ExchangeEnd::ConnectionLost),
-                    Err(_) => return response.ended(ExchangeEnd::Unanswered),
+                    Ok(None) => return exchange.ended(ExchangeEnd::ConnectionLost),
+                    Err(_) => return exchange.ended(ExchangeEnd::Unanswered),
                 },
-                end = &mut lost_or_denied => return response.ended(end),
+                end = &mut lost_or_denied => return exchange.ended(end),
             },
         };
         if inbox.token_of(&message).is_none() {
@@ -252,10 +251,10 @@ async fn request(
             connection.round_trip().record(epoch, now - sent);
             now
         });
-        if response.add(AnswerPart::from(message)).is_break() {
+        if exchange.add(AnswerPart::from(message)).is_break() {
             connection.return_inbox(inbox);
-            response.service_time = Some(first_answer.elapsed());
-            return response;
+            exchange.service_time = Some(first_answer.elapsed());
+            return exchange;
         }
     }
 }
@@ -264,12 +263,12 @@ async fn request(
 async fn send(
     connection: &Connection,
     to: &str,
-    response: &Exchange,
+    exchange: &Exchange,
     max_bytes: usize,
     deadline: &Deadline,
 ) -> Option<Inbox> {
     let body = serde_json::to_vec(&MultiLast {
-        multi_last: response.subjects().collect(),
+        multi_last: exchange.subjects().collect(),
         max_bytes,
     });
     let body = body.ok()?;

@@ -48,6 +48,7 @@ impl Link {
                     writes: settings.writes,
                     single_reads: settings.single_reads,
                     further_connections: further_connections.to_vec(),
+                    // Also if the mode is off: what this link reads and writes raises the floors.
                     replica: Some((replicas, settings.replica)),
                 },
             );

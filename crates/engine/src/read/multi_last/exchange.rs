@@ -153,7 +153,7 @@ impl From<Message> for AnswerPart {
 mod tests {
     use super::*;
 
-    fn response() -> Exchange {
+    fn exchange() -> Exchange {
         let subjects = ["$KV.b.a", "$KV.b.b"].map(str::to_owned);
         Exchange::new(subjects.into_iter().zip(0..).collect())
     }
@@ -168,27 +168,27 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_cut_off_is_at_its_end_and_the_rest_is_asked_for_again() {
-        let mut response = response();
-        assert!(response.add(last_message("$KV.b.a")).is_continue());
+        let mut exchange = exchange();
+        assert!(exchange.add(last_message("$KV.b.a")).is_continue());
         // The inbox is free for the next request.
-        assert!(response.add(AnswerPart::CutOff).is_break());
-        assert_eq!(response.end, ExchangeEnd::Complete);
-        assert_eq!(response.cut_off, [1]);
-        assert_eq!(response.answered.len(), 1);
+        assert!(exchange.add(AnswerPart::CutOff).is_break());
+        assert_eq!(exchange.end, ExchangeEnd::Complete);
+        assert_eq!(exchange.cut_off, [1]);
+        assert_eq!(exchange.answered.len(), 1);
     }
 
     #[test]
     fn an_answer_without_any_key_is_not_asked_for_again() {
-        let mut response = response();
-        assert!(response.add(AnswerPart::CutOff).is_break());
-        assert!(response.cut_off.is_empty());
+        let mut exchange = exchange();
+        assert!(exchange.add(AnswerPart::CutOff).is_break());
+        assert!(exchange.cut_off.is_empty());
     }
 
     #[test]
     fn a_subject_that_was_not_asked_for_is_ignored() {
-        let mut response = response();
-        assert!(response.add(last_message("$KV.b.c")).is_continue());
-        assert!(response.add(AnswerPart::End).is_break());
-        assert!(response.answered.is_empty() && response.cut_off.is_empty());
+        let mut exchange = exchange();
+        assert!(exchange.add(last_message("$KV.b.c")).is_continue());
+        assert!(exchange.add(AnswerPart::End).is_break());
+        assert!(exchange.answered.is_empty() && exchange.cut_off.is_empty());
     }
 }
