@@ -45,6 +45,27 @@ fn no_permits_are_wanted_while_the_stream_info_is_fetched() {
 }
 
 #[test]
+fn no_permits_are_wanted_before_the_stream_info_is_fetched() {
+    let mut test = TestMachine::new(2, 2);
+    test.send_all();
+    test.answer(2, AnswerOutcome::NoResponders);
+    test.answer(2, AnswerOutcome::NoResponders);
+    test.actions();
+    test.tell(Event::Refreshed(RefreshOutcome::TimedOut));
+    test.pass(20 * MS);
+    assert_eq!(test.actions(), ["AcquirePermits(2)"]);
+    test.tell(Event::PermitsGranted(2));
+    test.actions();
+    test.answer(0, AnswerOutcome::NoResponders);
+    assert_eq!(test.actions(), ["ReleasePermits(1)"]);
+    // The first item may be sent again just when nobody receives the second.
+    test.now = test.now.after(40 * MS);
+    test.answer(1, AnswerOutcome::NoResponders);
+    let refresh = "RefreshInfo { stale: (), with_timeout: true }";
+    assert_eq!(test.actions(), ["ReleasePermits(1)", refresh]);
+}
+
+#[test]
 fn if_the_stream_does_not_exist_all_queued_items_fail() {
     let mut test = TestMachine::new(2, 2);
     test.send_all();
@@ -63,20 +84,24 @@ fn if_the_stream_does_not_exist_all_queued_items_fail() {
 }
 
 #[test]
-fn one_fetch_of_the_stream_info_serves_all_that_found_nobody() {
-    let mut test = TestMachine::new(1, 1);
-    test.send_all();
-    test.answer(0, AnswerOutcome::StreamNotFound);
-    test.actions();
-    test.tell(Event::Refreshed(RefreshOutcome::TimedOut));
-    test.pass(20 * MS);
-    test.actions();
-    test.tell(Event::PermitsGranted(1));
-    test.actions();
-    test.pass(19 * MS);
-    test.answer(0, AnswerOutcome::NoResponders);
-    let expected = ["ReleasePermits(1)"];
-    assert_eq!(test.actions(), expected, "39 ms after the last fetch");
+fn one_fetch_of_the_stream_info_serves_all_that_found_nobody_within_a_pause() {
+    for (after, is_fetched) in [(39, false), (40, true)] {
+        let mut test = TestMachine::new(1, 1);
+        test.send_all();
+        test.answer(0, AnswerOutcome::StreamNotFound);
+        test.actions();
+        test.tell(Event::Refreshed(RefreshOutcome::TimedOut));
+        test.pass(20 * MS);
+        test.actions();
+        test.tell(Event::PermitsGranted(1));
+        test.actions();
+        test.pass((after - 20) * MS);
+        test.answer(0, AnswerOutcome::NoResponders);
+        let mut expected = vec!["ReleasePermits(1)"];
+        let refresh = "RefreshInfo { stale: (), with_timeout: true }";
+        expected.extend(is_fetched.then_some(refresh));
+        assert_eq!(test.actions(), expected, "{after} ms after the last fetch");
+    }
 }
 
 #[test]
