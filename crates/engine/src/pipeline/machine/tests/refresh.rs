@@ -2,6 +2,18 @@
 
 use super::*;
 
+const REFRESH: &str = "RefreshInfo { stale: (), with_timeout: true }";
+
+/// Two items that nobody has received, so that the stream info is being fetched.
+fn two_that_nobody_received() -> TestMachine {
+    let mut test = TestMachine::new(2, 2);
+    test.send_all();
+    test.answer(2, AnswerOutcome::NoResponders);
+    test.answer(2, AnswerOutcome::NoResponders);
+    assert_eq!(test.actions(), ["ReleasePermits(2)", REFRESH]);
+    test
+}
+
 #[test]
 fn a_request_that_nobody_receives_waits_longer_each_time() {
     let mut test = TestMachine::new(1, 1);
@@ -16,8 +28,7 @@ fn a_request_that_nobody_receives_waits_longer_each_time() {
         assert_eq!(test.actions(), ["send 0..1 under 0"]);
         test.answer(0, AnswerOutcome::NoResponders);
         let mut expected = vec!["ReleasePermits(1)"];
-        let refresh = "RefreshInfo { stale: (), with_timeout: true }";
-        expected.extend((round % 2 == 0).then_some(refresh));
+        expected.extend((round % 2 == 0).then_some(REFRESH));
         assert_eq!(test.actions(), expected, "before {pause} ms");
         test.tell(Event::Refreshed(RefreshOutcome::TimedOut));
         assert!(test.actions().is_empty());
@@ -30,12 +41,7 @@ fn a_request_that_nobody_receives_waits_longer_each_time() {
 
 #[test]
 fn no_permits_are_wanted_while_the_stream_info_is_fetched() {
-    let mut test = TestMachine::new(2, 2);
-    test.send_all();
-    test.answer(2, AnswerOutcome::NoResponders);
-    test.answer(2, AnswerOutcome::NoResponders);
-    let refresh = "RefreshInfo { stale: (), with_timeout: true }";
-    assert_eq!(test.actions(), ["ReleasePermits(2)", refresh]);
+    let mut test = two_that_nobody_received();
     // Both items could be sent again now. Other batches need the permits more.
     test.pass(20 * MS);
     assert!(test.actions().is_empty());
@@ -46,11 +52,7 @@ fn no_permits_are_wanted_while_the_stream_info_is_fetched() {
 
 #[test]
 fn no_permits_are_wanted_before_the_stream_info_is_fetched() {
-    let mut test = TestMachine::new(2, 2);
-    test.send_all();
-    test.answer(2, AnswerOutcome::NoResponders);
-    test.answer(2, AnswerOutcome::NoResponders);
-    test.actions();
+    let mut test = two_that_nobody_received();
     test.tell(Event::Refreshed(RefreshOutcome::TimedOut));
     test.pass(20 * MS);
     assert_eq!(test.actions(), ["AcquirePermits(2)"]);
@@ -61,17 +63,12 @@ fn no_permits_are_wanted_before_the_stream_info_is_fetched() {
     // The first item may be sent again just when nobody receives the second.
     test.now = test.now.after(40 * MS);
     test.answer(1, AnswerOutcome::NoResponders);
-    let refresh = "RefreshInfo { stale: (), with_timeout: true }";
-    assert_eq!(test.actions(), ["ReleasePermits(1)", refresh]);
+    assert_eq!(test.actions(), ["ReleasePermits(1)", REFRESH]);
 }
 
 #[test]
 fn if_the_stream_does_not_exist_all_queued_items_fail() {
-    let mut test = TestMachine::new(2, 2);
-    test.send_all();
-    test.answer(2, AnswerOutcome::NoResponders);
-    test.answer(2, AnswerOutcome::NoResponders);
-    test.actions();
+    let mut test = two_that_nobody_received();
     test.tell(Event::Refreshed(RefreshOutcome::Failed("no stream")));
     let failed = |item| {
         format!(
@@ -98,8 +95,7 @@ fn one_fetch_of_the_stream_info_serves_all_that_found_nobody_within_a_pause() {
         test.pass((after - 20) * MS);
         test.answer(0, AnswerOutcome::NoResponders);
         let mut expected = vec!["ReleasePermits(1)"];
-        let refresh = "RefreshInfo { stale: (), with_timeout: true }";
-        expected.extend(is_fetched.then_some(refresh));
+        expected.extend(is_fetched.then_some(REFRESH));
         assert_eq!(test.actions(), expected, "{after} ms after the last fetch");
     }
 }
