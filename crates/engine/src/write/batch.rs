@@ -31,7 +31,7 @@ pub(super) struct WriteBatch {
     /// The `Nats-Msg-Id` of a write is this and the write's index. By the id the server recognizes
     /// a second copy.
     id_prefix: String,
-    /// The most bytes of a message, by the server's word.
+    /// The most bytes of a message, by the server's word. 0 until [`Self::send`], which knows it.
     max_payload: usize,
     /// How long each value lives.
     pub(super) value_ttl: Option<Duration>,
